@@ -1,0 +1,134 @@
+"""Domain errors with stable codes. They know no HTTP: `app.routers.problems` maps them to statuses.
+
+Every error says what was found (`detail`) and what to do about it (`fix`), for a reader who has never seen this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a document: where (RFC 6901 JSON pointer), a stable code, what was found, what to do."""
+
+    pointer: str
+    code: str
+    detail: str
+    fix: str
+
+
+@dataclass(eq=False)
+class DomainError(Exception):
+    """Base of everything this service refuses or fails at, on purpose."""
+
+    detail: str
+    fix: str = ""
+    faults: Sequence[Fault] = field(default=())
+
+    code: ClassVar[str] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.fix}".strip()
+
+
+class InvalidManifest(DomainError):
+    """The manifest breaks the contract; `faults` lists everything that is wrong with it."""
+
+    code = "manifest_invalid"
+
+
+class InvalidRequest(DomainError):
+    """A query, header or body that is not a manifest breaks the contract."""
+
+    code = "request_invalid"
+
+
+class LaneClosed(DomainError):
+    """MANIFEST_ROUTER_ENABLED_LANES keeps this intent's lane closed."""
+
+    code = "lane_closed"
+
+
+class BatchConflict(DomainError):
+    """The batch id was used before, for other content."""
+
+    code = "batch_conflict"
+
+
+class NotFound(DomainError):
+    """No such manifest, run, asset, version or object."""
+
+    code = "not_found"
+
+
+class BodyTooLarge(DomainError):
+    """A request body over its limit."""
+
+    code = "body_too_large"
+
+
+class LedgerUnavailable(DomainError):
+    """The ledger does not answer: nothing was accepted."""
+
+    code = "ledger_unavailable"
+
+
+class StoreUnavailable(DomainError):
+    """The object store does not answer, or refused the operation."""
+
+    code = "store_unavailable"
+
+
+class QueueUnavailable(DomainError):
+    """The queue does not answer. Accepted runs stay in the ledger and are enqueued when it is back."""
+
+    code = "queue_unavailable"
+
+
+class InvalidKey(DomainError):
+    """An object key that is empty, absolute, or could leave its bucket."""
+
+    code = "key_invalid"
+
+
+class ObjectExists(DomainError):
+    """A create-only put met an object that is there already."""
+
+    code = "object_exists"
+
+
+class VersionTaken(DomainError):
+    """(dataset_id, version) or the object key is registered already."""
+
+    code = "version_taken"
+
+
+class RangeNotSatisfiable(DomainError):
+    """A byte range that starts behind the end of the object."""
+
+    code = "range_not_satisfiable"
+
+
+class StaleAttempt(DomainError):
+    """This attempt lost its lease: another one has taken the run over, so nothing more may be written for it."""
+
+    code = "stale_attempt"
+
+
+class RunCanceled(DomainError):
+    """Somebody asked for the run to stop."""
+
+    code = "canceled"
+
+
+@dataclass(eq=False)
+class RunRefused(DomainError):
+    """The run cannot go on because of its input. `file` is the landing key, `reason` the stable code."""
+
+    reason: str = "refused"
+    file: str | None = None
+
+    code: ClassVar[str] = "run_refused"

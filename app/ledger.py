@@ -1,0 +1,169 @@
+"""The ledger protocol: the source of truth for manifests, runs, assets, lineage and audit.
+
+Every implementation passes tests/contract/test_ledger.py. Changes of a run are compare-and-set: the caller says which
+states (and which attempt) it believes in, and a write that no longer fits changes nothing and returns None.
+Driver errors stop inside the implementations, which raise `LedgerUnavailable` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from app.models.activity import Activity
+from app.models.asset import Asset
+from app.models.manifest import ManifestRecord
+from app.models.page import Page, Slice
+from app.models.run import Run, RunEvent, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What `accept` found or made. created: False when the batch was there before (with whatever content)."""
+
+    manifest: ManifestRecord
+    run: Run
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a change of a run insists on. None: not checked."""
+
+    statuses: frozenset[RunStatus]
+    attempt: int | None = None
+    lease_owner: str | None = None
+    lease_expired_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFilter:
+    status: str | None = None
+    intent: str | None = None
+    uploader: str | None = None
+    project: str | None = None
+    testing: bool | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    status: RunStatus | None = None
+    batch_id: str | None = None
+    dataset_id: str | None = None
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFilter:
+    """latest_only: one row a dataset, its newest version."""
+
+    dataset_id: str | None = None
+    run_id: str | None = None
+    kind: str | None = None
+    latest_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What answers: for health checks."""
+
+    name: str
+    version: str
+    details: Mapping[str, Any]
+
+
+class Ledger(Protocol):
+    """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise."""
+
+    async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
+        """Write both, or neither. When the batch id exists, write nothing and return what is there: its newest run."""
+        ...
+
+    async def get_manifest(self, batch_id: str) -> ManifestRecord | None: ...
+
+    async def list_manifests(self, where: ManifestFilter, page: Page) -> Slice[ManifestRecord]:
+        """Newest first by (ingested_at, batch_id)."""
+        ...
+
+    async def get_run(self, run_id: str) -> Run | None: ...
+
+    async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
+        """Newest first by (created_at, run_id)."""
+        ...
+
+    async def list_due_runs(self, now: datetime, limit: int) -> tuple[Run, ...]:
+        """What the sweep must look at, oldest first: queued runs, and running or canceling ones (their leases with them)."""
+        ...
+
+    async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
+        """Set the named fields of the run if it still fits `guard`; add one to its revision; return it, else None.
+
+        A change of `status` is mirrored to the run's manifest in the same write where the backend can: the run's
+        status, `error_message` from its error, `completed_at` when final. Raises ValueError for a transition that
+        the table in `app.models.run` does not have.
+        """
+        ...
+
+    async def reserve_version(self, run_id: str, attempt: int) -> int | None:
+        """The version this run will publish: reserved once, the same for every later attempt.
+
+        Versions of one dataset (`run.partition_key`) count from 1, each given to one run only. None when the attempt
+        is stale or the run is no longer running.
+        """
+        ...
+
+    async def commit_asset(self, asset: Asset, attempt: int) -> Asset | None:
+        """THE commit point: insert the version with its inputs, if run `asset.run_id` still runs at this attempt.
+
+        None when the attempt is stale. Committing what is registered already for the same run returns the registered
+        asset. Raises VersionTaken when (dataset_id, version) or s3_key belongs to another run.
+        """
+        ...
+
+    async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
+        """That version; the newest when version is None."""
+        ...
+
+    async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
+        """Newest first by (created_at, dataset_id, version)."""
+        ...
+
+    async def get_asset_by_key(self, s3_key: str) -> Asset | None:
+        """The version that owns this object of the lake."""
+        ...
+
+    async def list_children(self, parents: tuple[tuple[str, int], ...]) -> tuple[Asset, ...]:
+        """The versions made from any of these (dataset_id, version); oldest first."""
+        ...
+
+    async def add_event(
+        self,
+        run_id: str,
+        *,
+        code: str,
+        message: str,
+        level: Literal["info", "warning", "error"] = "info",
+        step: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> RunEvent:
+        """Append one line to the run's log; seq is given here, without gaps."""
+        ...
+
+    async def list_events(self, run_id: str, after: int = 0, limit: int = 100) -> tuple[RunEvent, ...]:
+        """Oldest first, seq greater than `after`."""
+        ...
+
+    async def add_activity(self, entry: Activity) -> None: ...
+
+    async def list_activity(self, page: Page) -> Slice[Activity]: ...
+
+    async def migrate(self) -> tuple[str, ...]:
+        """Bring the schema up to date; the names of the migrations applied. Safe when two run at once."""
+        ...
+
+    async def ping(self) -> BackendInfo:
+        """Raises LedgerUnavailable with a fix when the ledger cannot be used (away, or not migrated)."""
+        ...

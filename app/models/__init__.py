@@ -1,0 +1,1 @@
+"""Frozen domain models. They know no storage, no HTTP and no GDAL."""

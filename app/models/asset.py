@@ -1,0 +1,80 @@
+"""An asset: one version of a dataset in the lake, and what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.models.base import Frozen
+
+
+class Bounds(Frozen):
+    """Smallest box around the data, in the asset's CRS, x before y."""
+
+    minx: float
+    miny: float
+    maxx: float
+    maxy: float
+
+
+class SourceInput(Frozen):
+    """A landing-zone object as it was when the run read it."""
+
+    kind: Literal["source"] = "source"
+    s3_key: str
+    size: int
+    etag: str
+    sha256: str
+
+
+class ParentInput(Frozen):
+    """Another asset version that this one was made from."""
+
+    kind: Literal["asset"] = "asset"
+    dataset_id: str
+    version: int
+    role: str
+
+
+AssetInput = Annotated[SourceInput | ParentInput, Field(discriminator="kind")]
+
+
+class ColumnSchema(Frozen):
+    """One column. type_name: the Arrow type; logical_type: what the column means (geometry, json, …)."""
+
+    title: str
+    description: str = ""
+    type_name: str
+    logical_type: str | None = None
+    nullable: bool = True
+
+
+class AssetMetadata(Frozen):
+    """The manifest's own metadata, and what was found in the data."""
+
+    manifest: Mapping[str, Any]
+    column_schema: Mapping[str, ColumnSchema]
+    header_mapping: Mapping[str, str] = {}
+    geometry_type: str | None = None
+
+
+class Asset(Frozen):
+    """One registered version. The ledger record is the commit point: without it the object in the lake is nothing."""
+
+    dataset_id: str
+    version: int
+    s3_key: str
+    content_hash: str
+    size: int
+    kind: Literal["spatial", "raster", "tabular", "joined"]
+    format: Literal["geoparquet", "cog", "parquet"]
+    crs: str | None
+    bounds: Bounds | None
+    run_id: str
+    inputs: tuple[AssetInput, ...]
+    metadata: AssetMetadata
+    statistics: Mapping[str, Any]
+    created_at: datetime

@@ -1,0 +1,79 @@
+"""THE table of source formats: what a manifest may declare and which driver may open it.
+
+A new format is one more row here, and a reader in `app.pipelines.formats` when OGR does not read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FileType = Literal["vector", "raster", "tabular"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One source format.
+
+    name: canonical name, as kept in the ledger. aliases: other accepted spellings (compared without case).
+    drivers: the only GDAL drivers that may open a file declared as this format; empty for formats read by pyarrow.
+    suffixes: the file name endings that a file of this format has inside an archive.
+    sidecars: further endings that belong to the same dataset; the first group is required, the second is optional.
+    """
+
+    name: str
+    type: FileType
+    drivers: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    required_sidecars: tuple[str, ...] = ()
+    optional_sidecars: tuple[str, ...] = ()
+    zipped: bool = False
+    available: bool = True
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True),
+    Format(
+        "GeoJSONSeq", "vector", ("GeoJSONSeq",), (".geojsonl", ".geojsons", ".ndjson", ".jsonl"), ("NDGeoJSON",), zipped=True
+    ),
+    Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True),
+    Format(
+        "SHP",
+        "vector",
+        ("ESRI Shapefile",),
+        (".shp",),
+        ("ESRI Shapefile", "Shapefile"),
+        required_sidecars=(".shx", ".dbf"),
+        optional_sidecars=(".prj", ".cpg"),
+        zipped=True,
+    ),
+    Format("FlatGeobuf", "vector", ("FlatGeobuf",), (".fgb",), ("FGB",), zipped=True),
+    Format("KML", "vector", ("LIBKML", "KML"), (".kml",), zipped=True),
+    Format("GML", "vector", ("GML",), (".gml", ".xml"), optional_sidecars=(".xsd",), zipped=True),
+    Format("OpenFileGDB", "vector", ("OpenFileGDB",), (".gdb",), ("FileGDB", "GDB"), zipped=True),
+    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet"), ("Parquet (geo)",)),
+    Format("GTiff", "raster", ("GTiff",), (".tif", ".tiff"), ("GeoTIFF",), available=False),
+    Format("COG", "raster", ("GTiff", "COG"), (".tif", ".tiff"), available=False),
+    Format("JP2", "raster", ("JP2OpenJPEG",), (".jp2",), ("JPEG2000",), available=False),
+    Format("netCDF", "raster", ("netCDF",), (".nc",), available=False),
+    Format("PNG", "raster", ("PNG",), (".png",), available=False),
+    Format("JPEG", "raster", ("JPEG",), (".jpg", ".jpeg"), available=False),
+    Format("CSV", "tabular", (), (".csv",), available=False),
+    Format("TSV", "tabular", (), (".tsv", ".tab"), available=False),
+    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), available=False),
+    Format("JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), available=False),
+    Format("Parquet", "tabular", (), (".parquet",), available=False),
+)
+
+_BY_NAME = {alias.lower(): fmt for fmt in FORMATS for alias in (fmt.name, *fmt.aliases)}
+
+
+def find_format(name: str) -> Format | None:
+    """The format of that name or alias, compared without case; None when there is none."""
+    return _BY_NAME.get(name.strip().lower())
+
+
+def format_names(file_type: FileType | None = None) -> tuple[str, ...]:
+    """Canonical names, of one file type or of all."""
+    return tuple(fmt.name for fmt in FORMATS if file_type in (None, fmt.type))

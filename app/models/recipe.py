@@ -1,0 +1,59 @@
+"""Recipes: what happens to geometries between load and export, as ordered, declarative steps.
+
+An engine (in process, PostGIS) runs a recipe; both give the same result because both read the same steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Reproject:
+    """Transform to `crs`, x before y whatever the CRS's own axis order says."""
+
+    crs: str = "EPSG:4326"
+
+    def describe(self) -> str:
+        return f"reproject to {self.crs} (x,y)"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeValid:
+    """Repair the geometries that are not valid (OGC rules, GEOS `linework` method); leave all others untouched."""
+
+    def describe(self) -> str:
+        return "repair invalid geometries (linework)"
+
+
+@dataclass(frozen=True, slots=True)
+class Simplify:
+    """Topology-preserving Douglas-Peucker simplification.
+
+    tolerance: largest distance that the line may move, in units of the CRS at that step (degrees after EPSG:4326).
+    """
+
+    tolerance: float
+
+    def describe(self) -> str:
+        return f"simplify, keeping topology, tolerance {self.tolerance:g}"
+
+
+Step: TypeAlias = Reproject | MakeValid | Simplify
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Named, ordered steps."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+    def describe(self) -> list[str]:
+        return [step.describe() for step in self.steps]
+
+
+def clean_vector(name: str, tolerance: float) -> Recipe:
+    """The house recipe: EPSG:4326, valid, simplified by `tolerance` degrees."""
+    return Recipe(name, (Reproject(), MakeValid(), Simplify(tolerance)))

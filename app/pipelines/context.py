@@ -1,0 +1,86 @@
+"""What a pipeline sees of the world: its manifest, local copies of its files, a scratch directory, and someone to tell.
+
+Pipelines are synchronous and run on the main thread of the job's process. They build no client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from app.models.asset import AssetInput, Asset, Bounds, ColumnSchema
+from app.models.manifest import Manifest, ManifestFile
+from app.settings import Limits
+
+
+class Watch(Protocol):
+    """Who an engine tells how far it is. Every call may raise RunCanceled or StaleAttempt: let it pass through."""
+
+    def advance(self, rows_done: int, rows_total: int | None) -> None:
+        """Call between batches; cheap, as often as you like."""
+        ...
+
+    def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:
+        """Something a reader should know about a run that goes on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """Local copy of one manifest file: `path`, with any sidecars beside it under the same stem."""
+
+    declared: ManifestFile
+    path: Path
+    inputs: tuple[AssetInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One finished file in scratch and all that the catalogue will say about it.
+
+    counts: rows_in, rows_out and whatever else was counted; kept on the run and in the asset's statistics.
+    engine: names and versions of what computed it (engine, geos, proj, gdal, …).
+    """
+
+    path: Path
+    kind: Literal["spatial", "raster", "tabular", "joined"]
+    format: Literal["geoparquet", "cog", "parquet"]
+    crs: str | None
+    bounds: Bounds | None
+    column_schema: Mapping[str, ColumnSchema]
+    geometry_type: str | None
+    counts: Mapping[str, int]
+    statistics: Mapping[str, Any]
+    engine: Mapping[str, str]
+
+
+class RunContext(Protocol):
+    """One attempt of one run."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def scratch(self) -> Path:
+        """An empty directory of this attempt's own; removed whatever happens."""
+        ...
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def watch(self) -> Watch: ...
+    def step(self, name: Literal["load", "transform", "export"]) -> AbstractContextManager[None]:
+        """Record the step, its start, end and duration; errors raised inside carry its name."""
+        ...
+
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        """Download a landing-zone file (and its format's sidecars) into scratch. Raises RunRefused when missing."""
+        ...
+
+    def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
+        """Upload and commit: the product becomes the next version of the dataset."""
+        ...

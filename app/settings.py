@@ -1,0 +1,116 @@
+"""Settings: small nested groups, read from the environment (or .env) at the composition roots only.
+
+A variable is `SPATIAL_ETL_` + group + `__` + name, e.g. SPATIAL_ETL_API__PORT=8080.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.models.intents import LANES
+
+MiB = 1024 * 1024
+GiB = 1024 * MiB
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApiSettings(Group):
+    host: str = Field("127.0.0.1", description="Address that the API binds.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    max_manifest_bytes: int = Field(1 * MiB, ge=1024, description="Largest manifest body.")
+    max_upload_bytes: int = Field(16 * GiB, ge=1, description="Largest object that PUT /landing takes.")
+
+
+class LedgerSettings(Group):
+    url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite under the data directory.")
+
+
+class QueueSettings(Group):
+    redis_url: str | None = Field(None, description="Redis URL; default: a private Redis that the service starts itself.")
+    name: str = Field("spatial-etl", description="Name of the RQ queue.")
+
+
+class WorkerSettings(Group):
+    processes: int = Field(2, ge=0, le=64, description="Worker processes that `serve` starts.")
+    threads: int = Field(2, ge=1, le=64, description="Threads that transform geometries within one run.")
+
+
+class RunSettings(Group):
+    lease_seconds: float = Field(30, gt=1, description="A run whose worker is silent for longer is given to another.")
+    heartbeat_seconds: float = Field(5, gt=0, description="How often a worker renews its lease.")
+    max_attempts: int = Field(3, ge=1, description="Attempts before a run whose worker keeps dying fails.")
+    time_limit_seconds: int = Field(3600, ge=1, description="Longest time of one attempt.")
+    memory_limit_bytes: int = Field(4 * GiB, ge=256 * MiB, description="Private memory that a job's process may have.")
+
+
+class SweepSettings(Group):
+    interval_seconds: float = Field(2, gt=0, description="How often the sweep looks for runs that must move on.")
+
+
+class Limits(Group):
+    """What a source may be at most; each is refused with its own code."""
+
+    file_bytes: int = Field(16 * GiB, ge=1, description="Bytes of one source file.")
+    archive_entries: int = Field(10_000, ge=1, description="Entries of an archive.")
+    archive_bytes: int = Field(64 * GiB, ge=1, description="Bytes of an archive when unpacked.")
+    archive_ratio: int = Field(200, ge=2, description="Unpacked bytes for each packed byte (over 16 MiB unpacked).")
+    rows: int = Field(500_000_000, ge=1, description="Rows of one source.")
+    columns: int = Field(2_000, ge=1, description="Columns of one source.")
+    layers: int = Field(1_000, ge=1, description="Layers of one source.")
+
+
+class Settings(BaseSettings):
+    """All settings. The defaults are the embedded profile: no server needed, everything under `data_dir`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPATIAL_ETL_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(Path("data"), description="Where the embedded profile keeps everything.")
+    api: ApiSettings = ApiSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    queue: QueueSettings = QueueSettings()
+    worker: WorkerSettings = WorkerSettings()
+    run: RunSettings = RunSettings()
+    sweep: SweepSettings = SweepSettings()
+    limits: Limits = Limits()
+    enabled_lanes: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(LANES),
+        validation_alias=AliasChoices("MANIFEST_ROUTER_ENABLED_LANES", "enabled_lanes"),
+        description="Comma-separated lanes that take manifests.",
+    )
+
+    @field_validator("enabled_lanes", mode="before")
+    @classmethod
+    def _split_lanes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        lanes = frozenset(word.strip() for word in value.split(",") if word.strip())
+        if unknown := lanes - set(LANES):
+            raise ValueError(f"unknown lane {', '.join(sorted(unknown))}; lanes are {', '.join(LANES)}")
+        return lanes
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 # resolve() would follow links
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger.url or f"sqlite+aiosqlite:///{self.data_dir / 'ledger.sqlite'}"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.data_dir / "objects"
+
+    @property
+    def scratch_dir(self) -> Path:
+        return self.data_dir / "scratch"
