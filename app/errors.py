@@ -124,6 +124,12 @@ class RunCanceled(DomainError):
     code = "canceled"
 
 
+class TimeLimitExceeded(DomainError):
+    """The attempt ran longer than SPATIAL_ETL_RUN__TIME_LIMIT_SECONDS."""
+
+    code = "time_limit"
+
+
 @dataclass(eq=False)
 class RunRefused(DomainError):
     """The run cannot go on because of its input. `file` is the landing key, `reason` the stable code."""

@@ -58,7 +58,7 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
-    """latest_only: one row a dataset, its newest version."""
+    """latest_only: one row a dataset, its newest version, where that one fits the other fields."""
 
     dataset_id: str | None = None
     run_id: str | None = None
@@ -95,15 +95,21 @@ class Ledger(Protocol):
         ...
 
     async def list_due_runs(self, now: datetime, limit: int) -> tuple[Run, ...]:
-        """What the sweep must look at, oldest first: queued runs, and running or canceling ones (their leases with them)."""
+        """What the sweep must look at: all running and canceling runs (their leases with them), then queued ones.
+
+        Each oldest first by (created_at, run_id). Runs that are carried come first, because there are only as many as
+        workers: a long queue must not push them behind `limit`.
+        """
         ...
 
     async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
         """Set the named fields of the run if it still fits `guard`; add one to its revision; return it, else None.
 
         A change of `status` is mirrored to the run's manifest in the same write where the backend can: the run's
-        status, `error_message` from its error, `completed_at` when final. Raises ValueError for a transition that
-        the table in `app.models.run` does not have.
+        status, `error_message` from its error, `completed_at` when final; only the newest run of a batch speaks for
+        its manifest. Of the guard's statuses only those count from which the table in `app.models.run` allows the new
+        one (the same status again: allowed while not final). Raises ValueError, before anything is read, when none
+        does, and for a field that is unknown or never changes.
         """
         ...
 
@@ -118,8 +124,9 @@ class Ledger(Protocol):
     async def commit_asset(self, asset: Asset, attempt: int) -> Asset | None:
         """THE commit point: insert the version with its inputs, if run `asset.run_id` still runs at this attempt.
 
-        None when the attempt is stale. Committing what is registered already for the same run returns the registered
-        asset. Raises VersionTaken when (dataset_id, version) or s3_key belongs to another run.
+        None when the attempt is stale. Committing what this attempt's run has registered already returns that asset,
+        also when the run is no longer running. Raises VersionTaken when (dataset_id, version) or s3_key belongs to
+        another run.
         """
         ...
 
@@ -149,7 +156,7 @@ class Ledger(Protocol):
         step: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> RunEvent:
-        """Append one line to the run's log; seq is given here, without gaps."""
+        """Append one line to the run's log; seq is given here, without gaps. Raises NotFound without such a run."""
         ...
 
     async def list_events(self, run_id: str, after: int = 0, limit: int = 100) -> tuple[RunEvent, ...]:
@@ -158,7 +165,9 @@ class Ledger(Protocol):
 
     async def add_activity(self, entry: Activity) -> None: ...
 
-    async def list_activity(self, page: Page) -> Slice[Activity]: ...
+    async def list_activity(self, page: Page) -> Slice[Activity]:
+        """Newest first by timestamp; of one millisecond, the last written first."""
+        ...
 
     async def migrate(self) -> tuple[str, ...]:
         """Bring the schema up to date; the names of the migrations applied. Safe when two run at once."""

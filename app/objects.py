@@ -37,7 +37,13 @@ class Listing:
 
 class ObjectStore(Protocol):
     async def put(
-        self, bucket: str, key: str, body: AsyncIterator[bytes], *, create_only: bool = False, max_bytes: int | None = None
+        self,
+        bucket: str,
+        key: str,
+        body: AsyncIterator[bytes],
+        *,
+        create_only: bool = False,
+        max_bytes: int | None = None,
     ) -> ObjectInfo:
         """Write a stream; readers see the old object or the whole new one. The result carries the sha256.
 
@@ -79,7 +85,9 @@ def check_key(key: str) -> str:
     """The key, if it stays inside its bucket on every store. Raises InvalidKey naming what is wrong."""
     fix = "Use a relative key such as parcels/2026.gpkg."
     if not key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        raise InvalidKey(f"A key has 1 to {MAX_KEY_BYTES} bytes; this one has {len(key.encode('utf-8', 'replace'))}.", fix)
+        raise InvalidKey(
+            f"A key has 1 to {MAX_KEY_BYTES} bytes; this one has {len(key.encode('utf-8', 'replace'))}.", fix
+        )
     if any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF or char in "\\\x7f" for char in key):
         raise InvalidKey(f"The key {key!r} has a backslash, a control character or a lone surrogate.", fix)
     if any(part in ("", ".", "..") for part in key.split("/")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,7 +35,9 @@ class LedgerSettings(Group):
 
 
 class QueueSettings(Group):
-    redis_url: str | None = Field(None, description="Redis URL; default: a private Redis that the service starts itself.")
+    redis_url: str | None = Field(
+        None, description="Redis URL; default: a private Redis that the service starts itself."
+    )
     name: str = Field("spatial-etl", description="Name of the RQ queue.")
 
 
@@ -105,7 +108,8 @@ class Settings(BaseSettings):
 
     @property
     def ledger_url(self) -> str:
-        return self.ledger.url or f"sqlite+aiosqlite:///{self.data_dir / 'ledger.sqlite'}"
+        # Quoted, because SQLAlchemy decodes the path.
+        return self.ledger.url or f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'ledger.sqlite'))}"
 
     @property
     def objects_dir(self) -> Path:

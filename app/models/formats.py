@@ -35,7 +35,12 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True),
     Format(
-        "GeoJSONSeq", "vector", ("GeoJSONSeq",), (".geojsonl", ".geojsons", ".ndjson", ".jsonl"), ("NDGeoJSON",), zipped=True
+        "GeoJSONSeq",
+        "vector",
+        ("GeoJSONSeq",),
+        (".geojsonl", ".geojsons", ".ndjson", ".jsonl"),
+        ("NDGeoJSON",),
+        zipped=True,
     ),
     Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True),
     Format(

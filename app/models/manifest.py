@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,7 +34,7 @@ TagValue = str | int | float | bool
 
 def _wrong(code: str, detail: str, fix: str) -> PydanticCustomError:
     # The texts travel in the context: pydantic would read braces in the message as a template.
-    return PydanticCustomError(code, "{detail}", {"detail": detail, "fix": fix})  # type: ignore[arg-type] # a literal template
+    return PydanticCustomError(code, "{detail}", {"detail": detail, "fix": fix})
 
 
 def _trimmed_text(value: str) -> str:
@@ -64,7 +65,9 @@ def _format_name(value: str) -> str:
     if fmt is None:
         near = nearest(value, format_names())
         hint = f"Did you mean {near!r}? " if near else ""
-        raise _wrong("format_unknown", f"Unknown format {value!r}.", f"{hint}Known formats: {', '.join(format_names())}.")
+        raise _wrong(
+            "format_unknown", f"Unknown format {value!r}.", f"{hint}Known formats: {', '.join(format_names())}."
+        )
     return fmt.name
 
 
@@ -78,12 +81,14 @@ def _encoding_name(value: str) -> str:
 
 
 def _tag_value(value: object) -> object:
-    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+    if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, str | bool | int) and (isinstance(value, str) or -(2**63) <= value < 2**63):
         return value
     raise _wrong(
-        "tag_type", f"A tag is {json.dumps(value, default=str)[:80]}.", "Tags are strings, 64-bit integers, floats or booleans."
+        "tag_type",
+        f"A tag is {json.dumps(value, default=str)[:80]}.",
+        "Tags are strings, 64-bit integers, floats or booleans.",
     )
 
 
@@ -98,8 +103,12 @@ Encoding = Annotated[str, AfterValidator(_encoding_name)]
 class FileOptions(Frozen):
     """How to read one file, where the file itself does not say."""
 
-    encoding: Encoding | None = Field(None, description="Character encoding of the attributes, e.g. CP1252.", examples=["CP1252"])
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(None, description="Column delimiter (tabular).")
+    encoding: Encoding | None = Field(
+        None, description="Character encoding of the attributes, e.g. CP1252.", examples=["CP1252"]
+    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description="Column delimiter (tabular)."
+    )
     sheet: str | None = Field(None, description="Sheet of a workbook (tabular).")
     types: Mapping[str, str] | None = Field(None, description="Column types by column name (tabular).")
 
@@ -108,7 +117,8 @@ class ManifestFile(Frozen):
     """One source file in the landing zone."""
 
     path: Annotated[str, AfterValidator(_landing_path)] = Field(
-        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`.", examples=[f"s3://{LANDING_BUCKET}/demo/countries.zip"]
+        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`.",
+        examples=[f"s3://{LANDING_BUCKET}/demo/countries.zip"],
     )
     type: FileType = Field(description="What kind of file it is.")
     format: Annotated[str, AfterValidator(_format_name)] = Field(
@@ -149,7 +159,9 @@ class Metadata(Frozen):
     tags: Mapping[str, Annotated[Any, BeforeValidator(_tag_value)]] = Field(
         default_factory=dict,
         description="`dataset_id` names the dataset, `testing: true` marks a test run; any others are yours.",
-        json_schema_extra={"additionalProperties": {"anyOf": [{"type": t} for t in ("string", "integer", "number", "boolean")]}},
+        json_schema_extra={
+            "additionalProperties": {"anyOf": [{"type": t} for t in ("string", "integer", "number", "boolean")]}
+        },
     )
     join_config: JoinConfig | None = Field(None, description="Required by, and only for, `join_datasets`.")
 
@@ -161,7 +173,9 @@ class Manifest(Frozen):
         description="Unique for ever.", examples=["countries-2026-11-22"]
     )
     uploader: Text = Field(examples=["ada"])
-    intent: str = Field(description=f"One of {', '.join(intent_names())}, or any other `ingest_*`.", examples=["ingest_vector"])
+    intent: str = Field(
+        description=f"One of {', '.join(intent_names())}, or any other `ingest_*`.", examples=["ingest_vector"]
+    )
     files: tuple[ManifestFile, ...] = ()
     metadata: Metadata
 
@@ -209,7 +223,7 @@ def _carried(line: Any) -> InitErrorDetails:
     ctx = dict(line.get("ctx") or {})
     ctx.setdefault("detail", line["msg"])
     ctx["error"] = str(ctx["error"]) if "error" in ctx else ""
-    error = PydanticCustomError(line["type"], "{detail}", ctx)  # type: ignore[arg-type] # the code is pydantic's own
+    error = PydanticCustomError(line["type"], "{detail}", ctx)
     return InitErrorDetails(type=error, loc=line["loc"], input=line.get("input"))
 
 
@@ -227,7 +241,13 @@ def _cross_field_faults(raw: Mapping[str, Any]) -> list[InitErrorDetails]:
         hint = f"Did you mean {near!r}? " if near else ""
         table = ", ".join(intent_names())
         faults.append(
-            _fault(("intent",), name, "intent_unknown", f"Unknown intent {name!r}.", f"{hint}Known intents: {table}, ingest_*.")
+            _fault(
+                ("intent",),
+                name,
+                "intent_unknown",
+                f"Unknown intent {name!r}.",
+                f"{hint}Known intents: {table}, ingest_*.",
+            )
         )
     files = raw.get("files", ())
     if isinstance(files, list | tuple):
@@ -279,14 +299,17 @@ def _count_faults(files: list[Any] | tuple[Any, ...], intent: Intent) -> list[In
         if not files:
             return []
         fix = "Remove files[]; name the datasets in metadata.join_config."
-        return [_fault(("files",), None, "files_not_allowed", f"{intent.name} takes no files, found {len(files)}.", fix)]
+        return [
+            _fault(("files",), None, "files_not_allowed", f"{intent.name} takes no files, found {len(files)}.", fix)
+        ]
     if not files:
         fix = f"List at least one {' or '.join(intent.file_types)} file."
         return [_fault(("files",), None, "files_missing", f"{intent.name} needs files, found none.", fix)]
     if intent.max_files is not None and len(files) > intent.max_files:
         detail = f"{intent.name} takes exactly {intent.max_files} file, found {len(files)}."
         return [_fault(("files",), None, "files_too_many", detail, "Send one manifest for each file.")]
-    kinds = {entry.get("type") for entry in files if isinstance(entry, Mapping)} & {"vector", "raster", "tabular"}
+    declared = {str(entry.get("type")) for entry in files if isinstance(entry, Mapping)}
+    kinds = declared & {"vector", "raster", "tabular"}
     if len(kinds) > 1:
         detail = f"The files are of different types: {', '.join(sorted(kinds))}."
         return [_fault(("files",), None, "files_mixed", detail, "Send one manifest for each type.")]
@@ -312,10 +335,18 @@ def _metadata_faults(metadata: Mapping[str, Any], intent: Intent | None) -> list
 def _tag_faults(tags: Mapping[str, Any]) -> list[InitErrorDetails]:
     faults = []
     dataset_id = tags.get("dataset_id")
-    if "dataset_id" in tags and not (isinstance(dataset_id, str) and re.fullmatch(DATASET_ID_PATTERN[1:-1], dataset_id)):
+    if "dataset_id" in tags and not (
+        isinstance(dataset_id, str) and re.fullmatch(DATASET_ID_PATTERN[1:-1], dataset_id)
+    ):
         fix = "Use 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit; or leave the tag out."
         faults.append(
-            _fault(("metadata", "tags", "dataset_id"), dataset_id, "dataset_id_invalid", f"Not a dataset id: {dataset_id!r}.", fix)
+            _fault(
+                ("metadata", "tags", "dataset_id"),
+                dataset_id,
+                "dataset_id_invalid",
+                f"Not a dataset id: {dataset_id!r}.",
+                fix,
+            )
         )
     if "testing" in tags and not isinstance(tags["testing"], bool):
         detail = f"testing is {tags['testing']!r}."
@@ -349,5 +380,3 @@ class ManifestRecord(Frozen):
 
     def parsed(self) -> Manifest:
         return Manifest.model_validate(self.manifest)
-
-

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from app.models.asset import AssetInput, Asset, Bounds, ColumnSchema
+from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema
 from app.models.manifest import Manifest, ManifestFile
 from app.settings import Limits
 
@@ -43,6 +43,7 @@ class Product:
 
     counts: rows_in, rows_out and whatever else was counted; kept on the run and in the asset's statistics.
     engine: names and versions of what computed it (engine, geos, proj, gdal, …).
+    header_mapping: source column name → column name in the product, where they differ.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Product:
     counts: Mapping[str, int]
     statistics: Mapping[str, Any]
     engine: Mapping[str, str]
+    header_mapping: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunContext(Protocol):

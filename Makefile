@@ -1,0 +1,49 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo serve test lint bench openapi lock clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+demo: $(VENV)/.demo ## Install what it needs, ingest the samples, show the result
+	$(BIN)/spatial-etl demo
+
+serve: $(VENV)/.demo ## Start the service on http://127.0.0.1:8000
+	$(BIN)/spatial-etl serve
+
+test: $(VENV)/.dev lint ## Lint, then run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/spatial-etl openapi | diff -u openapi/openapi.json - || { echo "Run: make openapi"; exit 1; }
+
+bench: $(VENV)/.bench ## Time this service beside its peers, in one run
+	$(BIN)/python -m bench $(ARGS)
+
+openapi: $(VENV)/.demo ## Write openapi/openapi.json
+	$(BIN)/spatial-etl openapi > openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
+
+lock: ## Resolve the dependencies again (needs uv)
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o locks/runtime.txt
+	uv pip compile -q pyproject.toml --extra demo --universal --python-version 3.11 --generate-hashes --no-header -o locks/demo.txt
+	uv pip compile -q pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o locks/dev.txt
+	uv pip compile -q pyproject.toml --extra demo --extra bench --universal --python-version 3.11 --generate-hashes --no-header -o locks/bench.txt
+
+clean: ## Remove the environment and the demo's data
+	rm -rf $(VENV) data .bench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.%: locks/%.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) --require-hashes -r locks/$*.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@

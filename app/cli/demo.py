@@ -1,0 +1,114 @@
+"""`demo`: the service doing its main job on real input, as a user would drive it, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.cli import show
+from app.cli.client import Client, connected
+from app.models.manifest import LANDING_BUCKET
+from app.settings import Settings
+
+Json = dict[str, Any]
+
+_STOP_SECONDS = 30
+
+
+def run_demo(settings: Settings, samples: Path, *, as_json: bool) -> bool:
+    """Ingest every manifest of `samples`; whether all runs succeeded.
+
+    The batches are idempotent: a second demo finds the runs of the first.
+    """
+    results: list[Json] = []
+    with _running_service(settings) as url, connected(url) as client:
+        _say(f"The service runs at {url}, its data under {settings.data_dir}.", as_json)
+        pictures = settings.data_dir / "demo"
+        results += [_ingest(client, path, pictures, as_json=as_json) for path in sorted(samples.glob("*.json"))]
+    if as_json:
+        show.print_json(results)
+    _say("Everything is stopped again. To go on:\n  spatial-etl serve\n  then open http://127.0.0.1:8000/docs", as_json)
+    return all(result["run"]["status"] == "success" for result in results)
+
+
+def _say(text: str, as_json: bool) -> None:
+    if not as_json:
+        show.out.print(text, soft_wrap=True)
+
+
+@contextmanager
+def _running_service(settings: Settings) -> Iterator[str]:
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--data-dir", str(settings.data_dir), "--json"]
+    with tempfile.TemporaryFile() as errors:
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 # our own command
+        try:
+            assert service.stdout is not None  # noqa: S101 # a pipe was asked for
+            line = service.stdout.readline()
+            if not line:
+                service.wait()
+                errors.seek(0)
+                raise SystemExit(f"The service did not start:\n{errors.read().decode(errors='replace')}")
+            yield json.loads(line)["url"]
+        finally:
+            service.terminate()
+            try:
+                service.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                service.kill()
+                service.wait()
+
+
+def _ingest(client: Client, path: Path, pictures: Path, *, as_json: bool) -> Json:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for file in manifest["files"]:
+        key = file["path"].removeprefix(f"s3://{LANDING_BUCKET}/")
+        client.upload(path.parent / key.rpartition("/")[2], key)
+    submitted, created = client.submit(manifest)
+    run = client.follow(submitted["run_id"])
+    _say(
+        "" if created else f"\nThe batch {run['batch_id']} was ingested before; posting it again gives the same run:",
+        as_json,
+    )
+    if run["status"] != "success":
+        if not as_json:
+            show.out.print(show.run_table(run))
+        return {"run": run}
+    asset = client.get(run["links"]["asset"])
+    graph = client.get(asset["links"]["lineage"])
+    picture = _draw(client, asset, pictures)
+    if not as_json:
+        show.out.print(show.run_table(run), "", show.asset_table(asset), "", show.lineage_tree(graph))
+        show.out.print(f"map        {picture}", soft_wrap=True)
+    return {"run": run, "asset": asset, "lineage": graph, "map": str(picture) if picture else None}
+
+
+def _draw(client: Client, asset: Json, directory: Path) -> Path | None:
+    """A PNG map of the version, read back through its download link; None without the `demo` extra."""
+    try:
+        import geopandas
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    directory.mkdir(parents=True, exist_ok=True)
+    name = f"{asset['dataset_id']}_v{asset['version']}"
+    data = directory / f"{name}.parquet"
+    data.write_bytes(client.request("GET", asset["links"]["download"]).content)
+    frame = geopandas.read_parquet(data)
+    figure, axes = pyplot.subplots(figsize=(10, 5.5), layout="constrained")
+    frame.plot(ax=axes, facecolor="#b7d3c6", edgecolor="#2f5d50", linewidth=0.5)
+    axes.set_title(f"{asset['metadata']['manifest']['title']}: {len(frame):,} features, {asset['crs']}")
+    axes.set_xlabel("longitude (°)")
+    axes.set_ylabel("latitude (°)")
+    picture = directory / f"{name}.png"
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+    return picture

@@ -1,0 +1,38 @@
+"""What the routers ask for, as annotated dependencies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from app.clients import Clients
+from app.models.page import Page
+from app.settings import Settings
+
+
+def _clients(request: Request) -> Clients:
+    clients: Clients = request.app.state.clients
+    return clients
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _page(
+    limit: Annotated[int, Query(ge=1, le=1000, description="Items of one page.")] = 50,
+    cursor: Annotated[str | None, Query(description="Where the page begins: taken from the Link header.")] = None,
+) -> Page:
+    return Page(limit, cursor)
+
+
+def _caller(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+ClientsDep = Annotated[Clients, Depends(_clients)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+PageDep = Annotated[Page, Depends(_page)]
+CallerDep = Annotated[str | None, Depends(_caller)]

@@ -1,0 +1,191 @@
+"""One attempt of one run, as a pipeline sees it: files in, steps and progress, the product out.
+
+Every write carries the attempt: one that lost its lease can neither report nor publish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from app.clients import Clients
+from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
+from app.ledger import Guard
+from app.models.asset import Asset, AssetInput, AssetMetadata
+from app.models.base import utcnow
+from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
+from app.models.run import Progress, Run, RunStatus, Warning_
+from app.pipelines.context import FetchedFile, Product
+from app.pipelines.landing import fetch_with_sidecars
+from app.settings import Limits
+
+T = TypeVar("T")
+
+# Seconds between two looks at the ledger from the middle of a step: progress is written, cancel and lease are checked.
+_LOOK_EVERY = 0.5
+_MAX_SAMPLES = 5
+_SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
+
+
+class Call(Protocol):
+    """Runs a coroutine function on the event loop beside the job's thread, and waits for its result."""
+
+    def __call__(self, function: Callable[..., Awaitable[T]], *args: Any) -> T: ...
+
+
+@dataclass
+class Attempt:
+    """The `RunContext` and the `Watch` of a pipeline."""
+
+    run: Run
+    manifest: Manifest
+    clients: Clients
+    call: Call
+    scratch: Path
+    limits: Limits
+    threads: int
+    current_step: str | None = None
+    warnings: list[Warning_] = field(default_factory=list)
+    _looked_at: float = 0.0
+
+    @property
+    def watch(self) -> Attempt:
+        return self
+
+    # RunContext
+
+    @contextmanager
+    def step(self, name: Literal["load", "transform", "export"]) -> Iterator[None]:
+        self.current_step = name
+        self._change(step=name)
+        began = time.monotonic()
+        yield
+        seconds = round(time.monotonic() - began, 3)
+        self.event("step.finished", f"{name} took {seconds} s.", data={"seconds": seconds})
+
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        directory = self.scratch / f"in{self.manifest.files.index(file)}"
+        directory.mkdir()
+        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits)
+
+    def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
+        version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
+        if version is None:
+            raise self._stale()
+        asset = self._describe(product, inputs, version)
+        self._upload(product.path, asset)
+        with _time_limit_held_back():
+            committed = self.call(self.clients.ledger.commit_asset, asset, self.run.attempt)
+        if committed is None:
+            raise self._stale()
+        message = f"{asset.dataset_id} version {version} is in the catalogue."
+        self.event("asset.committed", message, data={"s3_key": asset.s3_key})
+        return committed
+
+    def _describe(self, product: Product, inputs: Sequence[AssetInput], version: int) -> Asset:
+        dataset_id = self.run.partition_key
+        with product.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Asset(
+            dataset_id=dataset_id,
+            version=version,
+            # Named by content: a later attempt that makes the same bytes meets its own object, never another's.
+            s3_key=f"{dataset_id}/v{version}/data-{digest[:16]}.{_SUFFIXES[product.format]}",
+            content_hash=f"sha256:{digest}",
+            size=product.path.stat().st_size,
+            kind=product.kind,
+            format=product.format,
+            crs=product.crs,
+            bounds=product.bounds,
+            run_id=self.run.run_id,
+            inputs=tuple(inputs),
+            metadata=AssetMetadata(
+                manifest=self.manifest.metadata.model_dump(mode="json"),
+                column_schema=product.column_schema,
+                header_mapping=product.header_mapping,
+                geometry_type=product.geometry_type,
+            ),
+            statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
+            created_at=utcnow(),
+        )
+
+    def _upload(self, path: Path, asset: Asset) -> None:
+        objects = self.clients.objects
+
+        async def put() -> None:
+            try:
+                await objects.put_file(LAKE_BUCKET, asset.s3_key, path, create_only=True)
+            except ObjectExists:
+                there = await objects.stat(LAKE_BUCKET, asset.s3_key)
+                if there is None or there.size != asset.size:
+                    detail = f"{asset.s3_key} is in the lake with another size."
+                    raise StoreUnavailable(detail, "Only this service may write there: look who else does.") from None
+
+        self.call(put)
+
+    # Watch
+
+    def advance(self, rows_done: int, rows_total: int | None) -> None:
+        if time.monotonic() - self._looked_at >= _LOOK_EVERY:
+            self._change(progress=Progress(rows_done=rows_done, rows_total=rows_total))
+
+    def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:
+        warning = Warning_(code=code, message=message, count=count, samples=tuple(samples)[:_MAX_SAMPLES])
+        self.warnings.append(warning)
+        self.event(code, message, level="warning", data={"count": count, "samples": list(warning.samples)})
+
+    # The ledger, at this attempt only
+
+    def event(
+        self,
+        code: str,
+        message: str,
+        *,
+        level: Literal["info", "warning", "error"] = "info",
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Add a line to the run's log."""
+        ledger = self.clients.ledger
+
+        async def add() -> None:
+            await ledger.add_event(
+                self.run.run_id, code=code, message=message, level=level, step=self.current_step, data=data
+            )
+
+        self.call(add)
+
+    def _change(self, **changes: Any) -> None:
+        self._looked_at = time.monotonic()
+        guard = Guard(frozenset({RunStatus.RUNNING}), attempt=self.run.attempt)
+        ledger = self.clients.ledger
+
+        async def change() -> Run | None:
+            return await ledger.change_run(self.run.run_id, guard, **changes)
+
+        changed = self.call(change)
+        if changed is not None:
+            self.run = changed
+            return
+        now = self.call(ledger.get_run, self.run.run_id)
+        if now is not None and now.status is RunStatus.CANCELING and now.attempt == self.run.attempt:
+            raise RunCanceled(f"Run {self.run.run_id} is being canceled.")
+        raise self._stale()
+
+    def _stale(self) -> StaleAttempt:
+        return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")
+
+
+@contextmanager
+def _time_limit_held_back() -> Iterator[None]:
+    """The alarm waits: an interrupted wait for the commit would leave unknown whether it happened."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})

@@ -1,0 +1,162 @@
+"""Reprojection of whole chunks: one PROJ call for all coordinates, with everything checked that can go wrong quietly."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from pyproj.network import set_network_enabled
+from pyproj.transformer import TransformerGroup
+
+from app.errors import RunRefused
+from app.pipelines.engines.antimeridian import split_at_antimeridian
+from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.crs import crs_name, same_crs
+from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes
+
+# How far outside its CRS's area of use, in degrees, a feature must be to count as misplaced rather than as a neighbour:
+# one UTM zone. Whole countries are commonly kept in the zone of their middle.
+FAR_DEGREES = 6.0
+
+
+@dataclass(slots=True)
+class Reprojector:
+    """From `source` to `target`, x before y on both sides. One for each file; each thread gets its own Transformer."""
+
+    source: CRS
+    target: CRS
+    file: str
+    is_identity: bool = field(init=False)
+    _area: tuple[float, float, float, float] | None = field(init=False)
+    _local: threading.local = field(init=False, default_factory=threading.local)
+    _may_wrap: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        set_network_enabled(False)
+        self.is_identity = same_crs(self.source, self.target)
+        self._may_wrap = self.source.is_projected and self.target.is_geographic
+        area = self.source.area_of_use
+        code = self.source.to_authority(min_confidence=70)
+        if area is None and code is not None:
+            area = CRS.from_authority(*code).area_of_use
+        self._area = area.bounds if area is not None and self.target.is_geographic else None
+        self._transformer()
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """(code, message) of what a reader should know before a row is read."""
+        if self.is_identity:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            group = TransformerGroup(self.source, self.target, always_xy=True)
+        if group.best_available or not group.transformers:
+            return []
+        grids = sorted({g.short_name for op in group.unavailable_operations for g in op.grids if not g.available})
+        used = group.transformers[0]
+        accuracy = f"{used.accuracy:g} m" if used.accuracy is not None and used.accuracy >= 0 else "unknown accuracy"
+        return [
+            (
+                "datum_grid_missing",
+                f"{self.file}: the best transformation from {crs_name(self.source)} to {crs_name(self.target)} needs "
+                f"{', '.join(grids) or 'a grid'}, which is not installed; used instead: {used.description} ({accuracy}).",
+            )
+        ]
+
+    def apply(self, shapes: Shapes, first_row: int, findings: Findings) -> Geometries:
+        """The geometries in the target CRS; nulls and empties stay. Rows in = rows out.
+
+        Z goes through PROJ where it is finite. Lines and polygons that cross the antimeridian are split there.
+        Raises RunRefused coordinates_not_finite, coordinates_not_transformable.
+        """
+        coords = shapes.coordinates
+        self._check_finite(shapes, first_row)
+        if self.is_identity:
+            return shapes.build(None)
+        moved = self._transform(coords)
+        self._check_transformed(shapes, moved, first_row)
+        result = shapes.build(moved)
+        if self._may_wrap and len(moved) and np.ptp(moved[:, 0]) > 180:
+            result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
+        return result
+
+    def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
+        """Count features outside the area of use: `outside_area_of_use`, and `far_outside_area_of_use` beyond 6°.
+
+        boxes: (n, 4) in the target CRS, NaN for features without coordinates.
+        """
+        if self._area is None:
+            return
+        west, south, east, north = self._area
+        for name, margin in (("outside_area_of_use", 1e-6), ("far_outside_area_of_use", FAR_DEGREES)):
+            with np.errstate(invalid="ignore"):
+                outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
+                if west <= east:
+                    outside |= (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
+                else:  # the area crosses the antimeridian
+                    outside |= (boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin)
+            at = np.flatnonzero(outside)
+            findings.add(name, at, first_row, bounds=(box.tolist() for box in boxes[at[:5]]))
+
+    def _transformer(self) -> Transformer:
+        found: Transformer | None = getattr(self._local, "transformer", None)
+        if found is None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = Transformer.from_crs(self.source, self.target, always_xy=True)
+            except ProjError as err:
+                raise RunRefused(
+                    f"{self.file}: PROJ knows no transformation from {crs_name(self.source)} to {crs_name(self.target)} ({err}).",
+                    "Send the data in a georeferenced CRS.",
+                    reason="crs_not_transformable",
+                    file=self.file,
+                ) from None
+            self._local.transformer = found
+        return found
+
+    def _transform(self, coords: Coordinates) -> Coordinates:
+        """(n, 2) or (n, 3) coordinates; a z that is not finite takes no part and stays as it is."""
+        out = np.empty_like(coords)
+        transform = self._transformer().transform
+        if coords.shape[1] == 2:
+            out[:, 0], out[:, 1] = transform(coords[:, 0], coords[:, 1])
+            return out
+        high = np.isfinite(coords[:, 2])
+        out[:, 2] = coords[:, 2]
+        if high.any():
+            out[high, 0], out[high, 1], out[high, 2] = transform(*coords[high].T)
+        if not high.all():
+            out[~high, 0], out[~high, 1] = transform(coords[~high, 0], coords[~high, 1])
+        return out
+
+    def _check_finite(self, shapes: Shapes, first_row: int) -> None:
+        finite = np.isfinite(shapes.coordinates[:, :2])
+        if not finite.all():
+            rows = first_row + np.unique(shapes.rows()[~finite.all(axis=1)])
+            raise RunRefused(
+                f"{self.file}: {len(rows)} of the rows read so far have coordinates that are not finite numbers, "
+                f"the first of them row {rows[0]} (rows count from 0).",
+                "Correct or remove these geometries.",
+                reason="coordinates_not_finite",
+                file=self.file,
+            )
+
+    def _check_transformed(self, shapes: Shapes, moved: Coordinates, first_row: int) -> None:
+        finite = np.isfinite(moved[:, :2])
+        if finite.all():
+            return
+        bad = ~finite.all(axis=1)
+        rows = first_row + np.unique(shapes.rows()[bad])
+        x, y = shapes.coordinates[bad][0, :2]
+        raise RunRefused(
+            f"{self.file}: {len(rows)} of the rows read so far have coordinates that cannot be transformed from "
+            f"{crs_name(self.source)} to {crs_name(self.target)}, the first of them row {rows[0]} with x={x:g}, y={y:g} "
+            "(rows count from 0).",
+            "Check the CRS and the axis order of the source.",
+            reason="coordinates_not_transformable",
+            file=self.file,
+        )

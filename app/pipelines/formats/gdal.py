@@ -1,0 +1,94 @@
+"""The guarded door to libgdal: opens local files with named drivers only, and no network.
+
+pyogrio opens a file with whatever driver recognises it; a VRT called x.geojson would be followed wherever it points.
+There is no list of allowed drivers in its API, so the drivers that are not allowed are taken out of the registry of
+the libgdal that pyogrio is linked to for as long as a file is being opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pyogrio
+
+# Set here so that the environment of the host can neither bend results nor open a way out.
+_CONFIG = {
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_HTTP_MAX_RETRY": "0",
+    "GDAL_PAM_ENABLED": "NO",
+    "GML_DOWNLOAD_SCHEMA": "NO",
+    "GML_SKIP_RESOLVE_ELEMS": "ALL",
+    "OGR_SQLITE_LOAD_EXTENSIONS": "",
+    "OGR_SQLITE_PRAGMA": "",
+    "SHAPE_ENCODING": None,
+    "SHAPE_RESTORE_SHX": "NO",
+}
+
+_registry_lock = threading.RLock()
+
+
+@cache
+def _library() -> Any:
+    """The C API of the libgdal that pyogrio itself uses: its symbols are reachable through pyogrio's extension module."""
+    from pyogrio import _io
+
+    lib = ctypes.CDLL(_io.__file__)
+    lib.GDALGetDriverCount.restype = ctypes.c_int
+    lib.GDALGetDriver.restype = ctypes.c_void_p
+    lib.GDALGetDriver.argtypes = [ctypes.c_int]
+    lib.GDALGetDriverShortName.restype = ctypes.c_char_p
+    lib.GDALGetDriverShortName.argtypes = [ctypes.c_void_p]
+    lib.GDALRegisterDriver.argtypes = [ctypes.c_void_p]
+    lib.GDALDeregisterDriver.argtypes = [ctypes.c_void_p]
+    lib.CPLHTTPSetFetchCallback.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    return lib
+
+
+_FETCH = ctypes.CFUNCTYPE(
+    ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
+
+
+@_FETCH
+def _no_fetch(*_args: Any) -> None:
+    """Answers every HTTP fetch of libgdal with nothing (a `crs` link in GeoJSON, an imported XML schema)."""
+    return
+
+
+def _secure() -> None:
+    pyogrio.set_gdal_config_options(_CONFIG)
+    _library().CPLHTTPSetFetchCallback(ctypes.cast(_no_fetch, ctypes.c_void_p), None)
+
+
+@contextmanager
+def only(drivers: Sequence[str]) -> Iterator[list[str]]:
+    """Inside, libgdal knows `drivers` and no other, and reaches no network.
+
+    Yields a list that fills with the warnings libgdal gives meanwhile. Open files inside, read them outside: an open
+    data set keeps its driver. Process-wide, so one at a time.
+    """
+    said: list[str] = []
+    with _registry_lock, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _secure()
+        lib = _library()
+        handles = [lib.GDALGetDriver(i) for i in range(lib.GDALGetDriverCount())]
+        allowed = [h for h in handles if lib.GDALGetDriverShortName(h).decode() in drivers]
+        for handle in handles:
+            lib.GDALDeregisterDriver(handle)
+        try:
+            for handle in allowed:
+                lib.GDALRegisterDriver(handle)
+            yield said
+        finally:
+            for handle in allowed:
+                lib.GDALDeregisterDriver(handle)
+            for handle in handles:
+                lib.GDALRegisterDriver(handle)
+            said += [str(w.message) for w in caught]

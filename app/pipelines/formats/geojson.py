@@ -1,0 +1,209 @@
+"""Reading GeoJSON (RFC 7946) and newline-delimited or RFC 8142 GeoJSON text sequences, in bounded memory.
+
+GDAL's reader is not used: it takes twice the time, its schema depends on the size of the numbers, and it opens the
+addresses that a `crs` member may hold. The file is read twice: once for the columns, once for the rows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from app.errors import RunRefused
+from app.models.manifest import ManifestFile
+from app.models.nearest import nearest
+from app.pipelines.formats.crs import resolve_crs
+from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.geojson_frame import Frame, open_frame
+from app.pipelines.formats.geojson_shapes import BULK_TYPES, bulk, combine, single_shapes
+from app.pipelines.formats.geojson_text import Features, parse
+from app.pipelines.formats.geojson_values import Column, observe, to_array
+from app.pipelines.formats.shapes import Shapes
+from app.pipelines.formats.source import Chunk, VectorSource
+from app.settings import Limits, MiB
+
+_MEMBERS = {"type", "id", "properties", "geometry", "bbox"}
+_TRANSCODE_BLOCK = 1 * MiB
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """properties: names in the file, in column order; id: the column that holds the features' `id`, when they have one."""
+
+    properties: tuple[str, ...]
+    id: str | None
+
+
+def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits) -> VectorSource:
+    """Find features, columns and CRS.
+
+    Coordinates are longitude before latitude in OGC:CRS84 unless a `crs` member of the older standard says otherwise.
+    Columns: the features' `id` first, where any has one (`feature_id` where a property is called `id`), then all
+    properties of all features, null where a feature has none; types as in geojson_values. Strings that look like dates
+    stay strings. Other members of features are left out, with a note.
+
+    Raises RunRefused: json_invalid, file_truncated, encoding_wrong, content_mismatch, crs_*, layer_unknown,
+    columns_too_many, rows_too_many.
+    """
+    file = declared.key
+    wanted = declared.options.encoding if declared.options else None
+    path = _as_utf8(path, wanted, file)
+    frame = open_frame(path, fmt, file)
+    columns: dict[str, Column] = {}
+    ids, other = Column(), Counter[str]()
+    blocks = []
+    rows = 0
+    for run in frame.runs():
+        text = parse(run.data, file, rows, run.brackets)
+        _observe(text, columns, ids, other)
+        blocks.append(_Block(run.offset, len(run.data), rows))
+        rows += len(text.features)
+        if rows > limits.rows or len(columns) > limits.columns:
+            break
+    crs = resolve_crs(frame.crs(), declared.crs, file)
+    if declared.layer is not None and declared.layer != frame.name:
+        near = nearest(declared.layer, [frame.name])
+        hint = f"Did you mean {near!r}? " if near else ""
+        _refuse(file, "layer_unknown", f"has no layer {declared.layer!r}", f"{hint}Its only layer: {frame.name!r}.")
+    names = _Names(tuple(columns), _id_name(columns) if ids.kinds else None)
+    schema = pa.schema(([_field(names.id, ids)] if names.id else []) + [_field(n, c) for n, c in columns.items()])
+    return VectorSource(
+        file=file,
+        path=path,
+        format=fmt,
+        driver=fmt,
+        layer=frame.name,
+        crs=crs,
+        schema=schema,
+        rows=rows,
+        geometry_type="Unknown",
+        encoding=wanted or "utf-8",
+        notes=tuple(_notes(file, columns, other)),
+        counted=Counter(),
+        open_chunks=lambda: _chunks(frame, blocks, names, schema, file),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    offset: int
+    size: int
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class _TextChunk:
+    """Features as text: reading, parsing and converting all happen where the chunk is decoded."""
+
+    frame: Frame
+    block: _Block
+    names: _Names
+    schema: pa.Schema
+    file: str
+
+    @property
+    def first_row(self) -> int:
+        return self.block.first_row
+
+    def decode(self, findings: Findings) -> tuple[tuple[pa.Array, ...], Shapes]:
+        text = parse(self.frame.read(self.block.offset, self.block.size), self.file, self.first_row)
+        return _attributes(text, self.names, self.schema), _shapes(text, self.file, self.first_row, findings)
+
+
+def _chunks(frame: Frame, blocks: Sequence[_Block], names: _Names, schema: pa.Schema, file: str) -> Iterator[Chunk]:
+    for block in blocks:
+        yield _TextChunk(frame, block, names, schema, file)
+
+
+def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Shapes:
+    """All geometries: in bulk by type, and one by one where there is no plain `coordinates` array."""
+    kinds = np.array([geometry["type"] if geometry else "" for geometry in text.geometries])
+    done = np.zeros(len(kinds), np.bool_)
+    bulks = []
+    for kind in sorted(BULK_TYPES.intersection(kinds.tolist())):
+        at = np.flatnonzero((kinds == kind) & (text.coordinates[0] >= 0))
+        made = bulk(kind, text.coordinate_texts(at)) if len(at) else None
+        if made is not None:
+            rows = at[made.members]
+            bulks.append((rows, made))
+            done[rows] = True
+    rest = np.flatnonzero(~done)
+    others = single_shapes([text.geometry_of(row) for row in rest.tolist()], rest, file, first_row, findings)
+    return combine(len(kinds), bulks, rest, others)
+
+
+def _observe(text: Features, columns: dict[str, Column], ids: Column, other: Counter[str]) -> None:
+    observe(columns, text.properties)
+    found = text.ids()
+    if found is not None:
+        ids.observe(found)
+    for name in set().union(*set(map(tuple, text.features))) - _MEMBERS:
+        other[name] += sum(name in feature for feature in text.features)
+
+
+def _attributes(text: Features, names: _Names, schema: pa.Schema) -> tuple[pa.Array, ...]:
+    arrays = []
+    if names.id:
+        arrays.append(to_array(text.ids() or [None] * len(text.features), schema.field(0).type))
+    kinds = [field.type for field in schema][len(arrays) :]
+    if set(map(tuple, text.properties)) == {names.properties}:
+        columns = zip(*(record.values() for record in text.properties), strict=True)
+        return (*arrays, *(to_array(values, kind) for values, kind in zip(columns, kinds, strict=True)))
+    for name, kind in zip(names.properties, kinds, strict=True):
+        arrays.append(to_array([record.get(name) for record in text.properties], kind))
+    return tuple(arrays)
+
+
+def _id_name(columns: dict[str, Column]) -> str:
+    name, number = "id", 0
+    while name in columns:
+        name = "feature_id" if number == 0 else f"feature_id_{number}"
+        number += 1
+    return name
+
+
+def _field(name: str | None, column: Column) -> pa.Field:
+    return pa.field(name, column.arrow_type, True, {"logical_type": "json"} if column.is_json else None)
+
+
+def _notes(file: str, columns: dict[str, Column], other: Counter[str]) -> Iterator[str]:
+    mixed = [name for name, column in columns.items() if column.is_mixed]
+    if mixed:
+        yield f"{file}: columns with text and other values are kept as text: {', '.join(map(repr, mixed))}."
+    if other:
+        listed = ", ".join(f"{name!r} ({count})" for name, count in other.most_common(10))
+        yield f"{file}: members of features besides properties are left out: {listed}."
+
+
+def _as_utf8(path: Path, encoding: str | None, file: str) -> Path:
+    """The file, converted to UTF-8 beside it when the manifest declares another encoding."""
+    if encoding in (None, "utf-8", "ascii"):
+        return path
+    import codecs
+
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8")()
+    handle, name = tempfile.mkstemp(prefix="utf8-", dir=path.parent)
+    done = 0
+    with os.fdopen(handle, "wb") as out, path.open("rb") as stream:
+        try:
+            for block in iter(partial(stream.read, _TRANSCODE_BLOCK), b""):
+                out.write(decoder.decode(block).encode())
+                done += len(block)
+            out.write(decoder.decode(b"", True).encode())
+        except UnicodeError as err:
+            found = f"is not {encoding} (options.encoding) near byte {done}: {err}"
+            _refuse(file, "encoding_wrong", found, "Give the real encoding in options.encoding.")
+    return Path(name)
+
+
+def _refuse(file: str, reason: str, found: str, fix: str) -> NoReturn:
+    raise RunRefused(f"{file} {found}.", fix, reason=reason, file=file)

@@ -1,0 +1,183 @@
+"""Geometries of GeoJSON features: in bulk from the numbers of a whole chunk, one by one where they are not plain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry import shape
+
+from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.geojson_scan import Positions, read_positions
+from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes, damaged, from_geometries
+
+Ints = npt.NDArray[np.intp]
+
+# GeoJSON type → (shapely type, brackets around a position besides its own, positions of the smallest line or ring)
+_NESTING = {
+    "Point": (shapely.GeometryType.POINT, 0, 0),
+    "MultiPoint": (shapely.GeometryType.MULTIPOINT, 1, 1),
+    "LineString": (shapely.GeometryType.LINESTRING, 1, 2),
+    "Polygon": (shapely.GeometryType.POLYGON, 2, 4),
+    "MultiLineString": (shapely.GeometryType.MULTILINESTRING, 2, 2),
+    "MultiPolygon": (shapely.GeometryType.MULTIPOLYGON, 3, 4),
+}
+BULK_TYPES = frozenset(_NESTING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bulk:
+    """Geometries of one type. members: which arrays of the text they are; offsets: as shapely wants them."""
+
+    type: shapely.GeometryType
+    members: Ints
+    values: Coordinates
+    offsets: tuple[npt.NDArray[np.int64], ...]
+    per_member: Ints
+
+    def build(self, values: Coordinates | None) -> Geometries:
+        chosen = self.values if values is None else values[:, : self.values.shape[1]]
+        made = shapely.from_ragged_array(self.type, np.ascontiguousarray(chosen), self.offsets or None)
+        return np.asarray(made, dtype=object)
+
+
+def bulk(kind: str, texts: Sequence[bytes]) -> _Bulk | None:
+    """The geometries of one GeoJSON type from their `coordinates`; those with open or too short rings, or wrongly
+    nested, are not among the members. None where the text is not plain."""
+    positions = read_positions(b"".join(texts), len(texts))
+    if positions is None:
+        return None
+    good = _good(kind, positions, len(texts))
+    if not good.all():
+        members = np.flatnonzero(good)
+        positions = read_positions(b"".join([texts[i] for i in members]), len(members)) if len(members) else None
+        if positions is None or not _good(kind, positions, len(members)).all():
+            return None
+    else:
+        members = np.arange(len(texts))
+    geometry_type, nesting, _ = _NESTING[kind]
+    per_member = np.diff(np.append(0, (positions.before + positions.leaf)[_closings(positions, 0)]))
+    return _Bulk(geometry_type, members, positions.values, tuple(_offsets(positions, nesting)), per_member)
+
+
+def _closings(positions: Positions, depth: int) -> Ints:
+    return np.flatnonzero((positions.delta == -1) & (positions.depth == depth))
+
+
+def _good(kind: str, positions: Positions, arrays: int) -> npt.NDArray[np.bool_]:
+    """Which arrays have all their positions at the depth of their type, and lines and rings that are long enough and
+    closed."""
+    _, nesting, least = _NESTING[kind]
+    member = np.cumsum((positions.delta == 1) & (positions.depth == 1)) - 1
+    good = np.ones(arrays, np.bool_)
+    good[member[positions.leaf & (positions.depth != nesting + 1)]] = False
+    if not nesting or not good.all():
+        return good
+    ends = _closings(positions, nesting - 1)
+    stops = positions.before[ends]
+    starts = np.append(0, stops[:-1])
+    good[member[ends[stops - starts < max(least, 1)]]] = False
+    if least == 4 and good.all():
+        is_open = (positions.values[starts] != positions.values[stops - 1]).any(axis=1)
+        good[member[ends[is_open]]] = False
+    return good
+
+
+def _offsets(positions: Positions, nesting: int) -> list[npt.NDArray[np.int64]]:
+    """shapely's offsets, innermost first: positions of each ring, rings of each polygon, …; one per level of nesting."""
+    levels = []
+    counts = positions.before
+    for depth in range(nesting - 1, -1, -1):
+        ends = _closings(positions, depth)
+        levels.append(np.append(0, counts[ends]).astype(np.int64))
+        closed = np.zeros(len(positions.delta), np.int64)
+        closed[ends] = 1
+        counts = np.cumsum(closed) - closed
+    return levels
+
+
+def combine(size: int, bulks: Sequence[tuple[Ints, _Bulk]], rest: Ints, others: Shapes) -> Shapes:
+    """One Shapes of several: each bulk with the rows of its members, and the other rows."""
+    width = max([bulk.values.shape[1] for _, bulk in bulks] + [others.coordinates.shape[1]])
+    parts = [bulk.values for _, bulk in bulks] + [others.coordinates]
+    if len(bulks) == 1 and not len(others.coordinates):
+        coordinates = parts[0]
+    else:
+        coordinates = np.concatenate([_widened(part, width) for part in parts])
+    ends = np.cumsum([len(part) for part in parts])
+
+    def rows() -> Ints:
+        repeated = [np.repeat(rows, bulk.per_member) for rows, bulk in bulks]
+        return np.concatenate([*repeated, rest[others.rows()]])
+
+    def build(moved: Coordinates | None) -> Geometries:
+        made: Geometries = np.empty(size, object)
+        start = 0
+        for (at, bulk), end in zip(bulks, ends, strict=False):
+            made[at] = bulk.build(None if moved is None else moved[start:end])
+            start = int(end)
+        if len(rest):
+            made[rest] = others.build(None if moved is None else moved[start:, : others.coordinates.shape[1]])
+        return made
+
+    return Shapes(size, coordinates, rows, build)
+
+
+def _widened(part: Coordinates, width: int) -> Coordinates:
+    if part.shape[1] == width:
+        return part
+    return np.concatenate([part, np.full((len(part), 1), np.nan)], axis=1)
+
+
+def single_shapes(
+    geometries: Sequence[Mapping[str, Any] | None], rows: Ints, file: str, first_row: int, findings: Findings
+) -> Shapes:
+    """Shapes one feature at a time, for all that GeoJSON allows. Counts rings_closed, m_dropped (a fourth number).
+
+    rows: where in the chunk the geometries stand. Raises RunRefused geometry_damaged, naming the row.
+    """
+    made = np.empty(len(geometries), object)
+    changed: dict[str, list[int]] = {"rings_closed": [], "m_dropped": []}
+    for index, geometry in enumerate(geometries):
+        if geometry is None:
+            continue
+        row = int(rows[index])
+        try:
+            made[index] = shape(_plain(geometry, row, changed))
+        except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+            raise damaged(file, first_row + row) from None
+    for name, at in changed.items():
+        findings.add(name, np.unique(np.array(at, np.intp)), first_row)
+    return from_geometries(made)
+
+
+def _plain(geometry: Mapping[str, Any], row: int, changed: dict[str, list[int]]) -> dict[str, Any]:
+    """The geometry with closed rings and at most three numbers for each position; an empty one is kept as such."""
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
+        return {"type": kind, "geometries": [_plain(part, row, changed) for part in geometry["geometries"]]}
+    coordinates = _positions(geometry["coordinates"], _NESTING[kind][1], row, changed)
+    if kind in ("Polygon", "MultiPolygon"):
+        for polygon in [coordinates] if kind == "Polygon" else coordinates:
+            for ring in polygon:
+                if ring and ring[0] != ring[-1]:
+                    ring.append(ring[0])
+                    changed["rings_closed"].append(row)
+    return {"type": kind, "coordinates": coordinates}
+
+
+def _positions(values: Any, nesting: int, row: int, changed: dict[str, list[int]]) -> Any:
+    if nesting:
+        return [_positions(value, nesting - 1, row, changed) for value in values]
+    if not values:
+        return []
+    if not all(type(number) in (int, float) for number in values) or len(values) < 2:
+        raise ValueError(values)
+    if len(values) > 3:
+        changed["m_dropped"].append(row)
+    return [float(number) for number in values[:3]]

@@ -1,0 +1,104 @@
+"""What a vector source is, whatever its format: a schema, a CRS, and a stream of chunks bounded by rows and by bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyproj import CRS
+
+from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.shapes import Shapes, from_wkb
+
+CHUNK_ROWS = 16_384
+CHUNK_BYTES = 4 * 1024 * 1024
+
+Batch = tuple[tuple[pa.Array, ...], pa.Array]
+
+
+class Chunk(Protocol):
+    """Some consecutive rows. first_row: number of the first of them within its source, from 0."""
+
+    @property
+    def first_row(self) -> int: ...
+    def decode(self, findings: Findings) -> tuple[tuple[pa.Array, ...], Shapes]:
+        """(attributes in the order of the source's schema, geometries). Runs in any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """One layer of one file, opened and checked.
+
+    file: the landing key, for messages. schema: attributes only, in source order. rows: None where only a full read
+    tells. notes: what the reader said that a user should hear. counted: what the reader had to change, filled while
+    reading. open_chunks: all rows, in order, in chunks of bounded size.
+    """
+
+    file: str
+    path: Path
+    format: str
+    driver: str
+    layer: str | None
+    crs: CRS
+    schema: pa.Schema
+    rows: int | None
+    geometry_type: str
+    encoding: str | None
+    notes: tuple[str, ...]
+    counted: Counter[str]
+    open_chunks: Callable[[], Iterator[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class WkbChunk:
+    """Rows as Arrow arrays; geometry: WKB (ISO or EWKB), null where a row has none."""
+
+    file: str
+    first_row: int
+    attributes: tuple[pa.Array, ...]
+    geometry: pa.Array
+
+    def decode(self, findings: Findings) -> tuple[tuple[pa.Array, ...], Shapes]:
+        return self.attributes, from_wkb(self.geometry, self.file, self.first_row, findings)
+
+
+def cut(
+    batches: Iterator[Batch], file: str, max_rows: int = CHUNK_ROWS, max_bytes: int = CHUNK_BYTES
+) -> Iterator[Chunk]:
+    """Batches of any size as chunks of at most `max_rows` rows and about `max_bytes` bytes (one row at least)."""
+    first_row = 0
+    with closing(batches):  # type: ignore[type-var] # readers are generators
+        for attributes, geometry in batches:
+            for start, stop in _cuts(geometry, attributes, max_rows, max_bytes):
+                size = stop - start
+                parts = tuple(array.slice(start, size) for array in attributes)
+                yield WkbChunk(file, first_row, parts, geometry.slice(start, size))
+                first_row += size
+
+
+def _cuts(
+    geometry: pa.Array, attributes: tuple[pa.Array, ...], max_rows: int, max_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Row ranges of one batch that keep to both bounds. Geometry is counted row by row, attributes by their mean."""
+    rows = len(geometry)
+    total = geometry.nbytes + sum(a.nbytes for a in attributes)
+    if total <= max_bytes:
+        yield from ((start, min(start + max_rows, rows)) for start in range(0, rows, max_rows))
+        return
+    each = sum(a.nbytes for a in attributes) / max(rows, 1)
+    sizes = pc.fill_null(pc.binary_length(geometry), 0).to_numpy(zero_copy_only=False) + each
+    ends = sizes.cumsum()
+    start = 0
+    while start < rows:
+        before = ends[start - 1] if start else 0.0
+        stop = int(ends.searchsorted(before + max_bytes, side="right"))
+        stop = min(max(stop, start + 1), start + max_rows, rows)
+        yield start, stop
+        start = stop

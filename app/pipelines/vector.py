@@ -1,0 +1,68 @@
+"""The vector pipeline: any number of vector files of one schema become one GeoParquet version of a dataset."""
+
+from __future__ import annotations
+
+from app.errors import RunRefused
+from app.models.asset import Asset
+from app.models.intents import intent_names, is_known
+from app.models.recipe import Recipe
+from app.pipelines.context import Product, RunContext
+from app.pipelines.engines import Report, VectorEngine
+from app.pipelines.engines.local import LocalEngine
+from app.pipelines.formats.vector import inspect
+
+
+def run(ctx: RunContext) -> Asset:
+    """Load, transform, export. Output: EPSG:4326 (x,y), valid geometries; every row in is a row out, nulls included.
+
+    Raises RunRefused, with a reason, for input that cannot become a dataset; RunCanceled and StaleAttempt pass through.
+    """
+    recipe = _recipe(ctx)
+    engine: VectorEngine = LocalEngine()
+    target = ctx.scratch / "product.parquet"
+
+    with ctx.step("load"):
+        files = [ctx.fetch(file) for file in ctx.manifest.files]
+        sources = [inspect(file, ctx.limits) for file in files]
+
+    with ctx.step("transform"):
+        report = engine.run(sources, recipe, target, ctx.watch, ctx.threads)
+
+    with ctx.step("export"):
+        product = _product(ctx, report)
+        return ctx.publish(product, [found for file in files for found in file.inputs])
+
+
+def _recipe(ctx: RunContext) -> Recipe:
+    """The recipe of the manifest's intent; a warning when the intent has no row of its own."""
+    intent = ctx.manifest.intent_row
+    rasters = [file.key for file in ctx.manifest.files if file.type != "vector"]
+    if intent.recipe is None or rasters:
+        raise RunRefused(
+            f"{', '.join(rasters) or intent.name} cannot run through the vector pipeline.",
+            "Send vector files, or use an intent for that type of file.",
+            reason="format_not_vector",
+            file=rasters[0] if rasters else None,
+        )
+    if not is_known(intent.name):
+        ctx.watch.warn(
+            "intent_unknown",
+            f"The intent {intent.name!r} is not in the table; the default recipe runs. Known: {', '.join(intent_names())}.",
+        )
+    return intent.recipe
+
+
+def _product(ctx: RunContext, report: Report) -> Product:
+    return Product(
+        path=ctx.scratch / "product.parquet",
+        kind="spatial",
+        format="geoparquet",
+        crs=report.crs,
+        bounds=report.bounds,
+        column_schema=report.column_schema,
+        geometry_type=report.geometry_type,
+        counts=report.counts,
+        statistics=report.statistics,
+        engine=report.engine,
+        header_mapping=report.header_mapping,
+    )

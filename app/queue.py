@@ -1,0 +1,116 @@
+"""The one module that enqueues and looks at RQ jobs. A job carries a run id only: the ledger knows the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+
+from app.errors import QueueUnavailable
+from app.models.run import Run
+from app.settings import Settings
+
+JOB = "app.worker.execute"
+# Longest path of a unix socket, less the terminating zero.
+_MAX_SOCKET_PATH = 107
+
+
+def private_redis_socket(data_dir: Path) -> Path:
+    """Where the private Redis listens: in the data directory, or in the temporary folder if that path is too long."""
+    inside = data_dir / "redis" / "redis.sock"
+    if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH:
+        return inside
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"spatial-etl-{os.getuid()}-{digest}" / "redis.sock"
+
+
+def redis_url(settings: Settings) -> str:
+    return settings.queue.redis_url or f"unix://{private_redis_socket(settings.data_dir)}"
+
+
+def connect(url: str, *, patient: bool) -> Redis:
+    """A Redis client. patient: a worker's, which waits out a restart; otherwise an API's, which answers soon."""
+    retry = (
+        Retry(ExponentialBackoff(cap=5, base=0.5), 30) if patient else Retry(ExponentialBackoff(cap=0.1, base=0.05), 2)
+    )
+    client: Redis = Redis.from_url(
+        url,
+        retry=retry,
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        socket_connect_timeout=2,
+        socket_timeout=None if patient else 5,
+    )
+    return client
+
+
+class RunQueue:
+    """Hands run ids to the workers. Blocking: call it from a thread when on an event loop."""
+
+    def __init__(self, url: str, name: str, job_timeout: int) -> None:
+        self._redis = connect(url, patient=False)
+        self._queue = Queue(name, connection=self._redis, serializer=JSONSerializer, default_timeout=job_timeout)
+
+    def enqueue(self, run: Run, *, again: bool = False) -> None:
+        """Put the run's next attempt at the end of the queue; nothing happens when it is there already.
+
+        again: the job of this attempt was lost, so do not mind that its id is known. Doing it twice is harmless:
+        the ledger lets only one claim win. Raises QueueUnavailable.
+        """
+        job_id = f"{run.run_id}-{run.attempt + 1}" + (f"-{uuid4().hex[:8]}" if again else "")
+        try:
+            self._queue.enqueue_call(
+                JOB,
+                args=(run.run_id,),
+                job_id=job_id,
+                unique=True,
+                description=run.run_id,
+                result_ttl=500,
+                failure_ttl=500,
+            )
+        except DuplicateJobError:
+            return
+        except RedisError as err:
+            raise _unavailable(err) from err
+
+    def waiting_runs(self) -> frozenset[str]:
+        """The run ids in the queue. Raises QueueUnavailable."""
+        try:
+            return frozenset(job_id.partition("-")[0] for job_id in self._queue.get_job_ids())
+        except RedisError as err:
+            raise _unavailable(err) from err
+
+    def ping(self) -> dict[str, str]:
+        """Details for health checks. Raises QueueUnavailable."""
+        try:
+            info: dict[str, Any] = self._redis.info()
+            policy = self._redis.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
+            waiting = self._queue.count
+        except RedisError as err:
+            raise _unavailable(err) from err
+        return {
+            "version": str(info["redis_version"]),
+            "appendonly": "yes" if info.get("aof_enabled") else "no",
+            "eviction": str(policy),
+            "waiting": str(waiting),
+        }
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+def _unavailable(err: RedisError) -> QueueUnavailable:
+    fix = "Start Redis, or check SPATIAL_ETL_QUEUE__REDIS_URL. Accepted runs wait in the ledger."
+    return QueueUnavailable(f"The queue does not answer ({type(err).__name__}).", fix)

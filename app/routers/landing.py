@@ -1,0 +1,132 @@
+"""The landing zone: browse, upload, read and delete source files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel
+
+from app.deps import CallerDep, ClientsDep, SettingsDep
+from app.errors import NotFound
+from app.models.manifest import LANDING_BUCKET
+from app.objects import ObjectInfo, check_key
+from app.routers.examples import EXAMPLE_KEY, LANDING_BODY
+from app.routers.problems import responses
+from app.routers.streaming import object_response
+from app.routers.views import landing_link
+from app.services import landing
+
+router = APIRouter(prefix="/landing", tags=["landing"])
+
+Key = Annotated[str, EXAMPLE_KEY]
+
+
+class LandingObject(BaseModel):
+    """One source file. path: what a manifest says."""
+
+    key: str
+    path: str
+    size: int
+    etag: str
+    modified_at: datetime
+    sha256: str | None
+    links: dict[str, str]
+
+
+class LandingPage(BaseModel):
+    """One page, in key order."""
+
+    items: list[LandingObject]
+    next: str | None = None
+
+
+def _view(info: ObjectInfo) -> LandingObject:
+    return LandingObject(
+        key=info.key,
+        path=f"s3://{LANDING_BUCKET}/{info.key}",
+        size=info.size,
+        etag=info.etag,
+        modified_at=info.modified_at,
+        sha256=info.sha256,
+        links={"self": landing_link(info.key)},
+    )
+
+
+@router.get("", summary="List the landing zone", responses=responses(422))
+async def list_landing(
+    clients: ClientsDep,
+    request: Request,
+    response: Response,
+    prefix: str = "",
+    after: Annotated[str, Query(description="Only keys after this one.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> LandingPage:
+    """Objects in key order."""
+    listing = await clients.objects.list_objects(LANDING_BUCKET, prefix, after, limit)
+    items = [_view(info) for info in listing.objects]
+    if listing.next_after is None:
+        return LandingPage(items=items)
+    url = request.url.include_query_params(after=listing.next_after)
+    response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return LandingPage(items=items, next=f"{url.path}?{url.query}")
+
+
+@router.put(
+    "/{key:path}",
+    summary="Upload a file",
+    status_code=201,
+    openapi_extra=LANDING_BODY,
+    responses={200: {"model": LandingObject, "description": "Replaced."}, **responses(409, 413, 422)},
+)
+async def put_landing(
+    key: Key, request: Request, response: Response, clients: ClientsDep, settings: SettingsDep, caller: CallerDep
+) -> LandingObject:
+    """Stream a file into the landing zone. Readers see the old object or the whole new one, never a part."""
+    info, replaced = await landing.upload(
+        clients, key, request.stream(), max_bytes=settings.api.max_upload_bytes, ip=caller
+    )
+    response.status_code = 200 if replaced else 201
+    response.headers["Location"] = landing_link(key)
+    response.headers["ETag"] = f'"{info.etag}"'
+    return _view(info)
+
+
+@router.get(
+    "/{key:path}",
+    summary="Read a file",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {"application/octet-stream": {}}},
+        206: {"description": "The range that was asked for."},
+        304: {"description": "Nothing changed since the ETag in If-None-Match."},
+        **responses(404, 416, 422),
+    },
+)
+async def get_landing(
+    key: Key,
+    clients: ClientsDep,
+    range_: Annotated[str | None, Header(alias="Range", description="One byte range.")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The bytes of the object."""
+    info = await clients.objects.stat(LANDING_BUCKET, check_key(key))
+    if info is None:
+        raise NotFound(f"There is no object {key!r} in the landing zone.", "GET /landing lists them.")
+    return await object_response(
+        clients.objects,
+        LANDING_BUCKET,
+        info,
+        etag=f'"{info.etag}"',
+        media_type="application/octet-stream",
+        file_name=key.rpartition("/")[2].encode("ascii", "replace").decode().replace('"', "_"),
+        range_header=range_,
+        if_none_match=if_none_match,
+    )
+
+
+@router.delete("/{key:path}", summary="Delete a file", status_code=204, responses=responses(404, 422))
+async def delete_landing(key: Key, clients: ClientsDep, caller: CallerDep) -> None:
+    """Versions that were made from it stay, and remember its hash."""
+    await landing.remove(clients, key, ip=caller)

@@ -1,0 +1,92 @@
+"""POST and read manifests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+
+from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
+from app.errors import NotFound
+from app.ledger import ManifestFilter, RunFilter
+from app.models.manifest import Manifest, ManifestStatus
+from app.models.page import Page
+from app.routers.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
+from app.routers.problems import responses
+from app.routers.views import ManifestView, ManifestWithRuns, PageOf, RunView, manifest_view, page_of, run_view
+from app.services import intake
+
+router = APIRouter(prefix="/manifests", tags=["manifests"])
+
+_RUN_HEADERS = {"Location": {"description": "URL of the run.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a manifest",
+    responses={
+        200: {
+            "model": RunView,
+            "description": "The same manifest was accepted before: its run.",
+            "headers": _RUN_HEADERS,
+        },
+        202: {"description": "Accepted: the run that will carry it, readable at once.", "headers": _RUN_HEADERS},
+        **responses(400, 409, 413, 422),
+    },
+)
+async def post_manifest(
+    manifest: Annotated[Manifest, Body(openapi_examples=MANIFEST_EXAMPLES)],
+    clients: ClientsDep,
+    settings: SettingsDep,
+    caller: CallerDep,
+    response: Response,
+    traceparent: Annotated[
+        str | None, Header(description="W3C trace context, kept on the run.", max_length=128)
+    ] = None,
+) -> RunView:
+    """Validate a manifest and queue its run. Every fault is reported at once.
+
+    Posting the same manifest again is safe: the answer is 200 with the run that there is.
+    """
+    accepted = await intake.submit(
+        manifest, clients, enabled_lanes=settings.enabled_lanes, ip=caller, traceparent=traceparent
+    )
+    view = run_view(accepted.run)
+    response.status_code = 202 if accepted.created else 200
+    response.headers["Location"] = view.links["self"]
+    response.headers["Retry-After"] = "1"
+    return view
+
+
+@router.get("", summary="List manifests", responses=responses(422))
+async def list_manifests(
+    clients: ClientsDep,
+    page: PageDep,
+    request: Request,
+    response: Response,
+    status: ManifestStatus | None = None,
+    intent: str | None = None,
+    uploader: str | None = None,
+    project: str | None = None,
+    testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
+    since: Annotated[datetime | None, Query(description="Ingested at or after this time.")] = None,
+) -> PageOf[ManifestView]:
+    """Newest first."""
+    where = ManifestFilter(status, intent, uploader, project, testing, since)
+    found = await clients.ledger.list_manifests(where, page)
+    return page_of([manifest_view(record) for record in found.items], found, request, response)
+
+
+@router.get("/{batch_id}", summary="Read a manifest with its runs", responses=responses(404, 422))
+async def get_manifest(
+    batch_id: Annotated[str, EXAMPLE_BATCH],
+    clients: ClientsDep,
+) -> ManifestWithRuns:
+    """The manifest as it was accepted, where it stands, and its runs, newest first."""
+    record = await clients.ledger.get_manifest(batch_id)
+    if record is None:
+        raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")
+    runs = await clients.ledger.list_runs(RunFilter(batch_id=batch_id), Page(limit=1000))
+    return ManifestWithRuns(**dict(manifest_view(record)), runs=[run_view(run) for run in runs.items])

@@ -1,0 +1,150 @@
+"""Errors as RFC 9457 problems: the one table from domain errors to HTTP statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import DomainError, Fault
+from app.models.base import new_id
+from app.models.faults import faults_from
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[DomainError], int] = {
+    errors.DomainError: 500,
+    errors.InvalidManifest: 422,
+    errors.InvalidRequest: 422,
+    errors.LaneClosed: 422,
+    errors.BatchConflict: 409,
+    errors.NotFound: 404,
+    errors.BodyTooLarge: 413,
+    errors.LedgerUnavailable: 503,
+    errors.StoreUnavailable: 503,
+    errors.QueueUnavailable: 503,
+    errors.InvalidKey: 422,
+    errors.ObjectExists: 409,
+    errors.VersionTaken: 409,
+    errors.RangeNotSatisfiable: 416,
+    # These four end runs, not requests; a request that meets one has met a defect.
+    errors.StaleAttempt: 500,
+    errors.RunCanceled: 500,
+    errors.TimeLimitExceeded: 500,
+    errors.RunRefused: 500,
+}
+
+_RETRY_AFTER_SECONDS = 5
+
+
+class ProblemFault(BaseModel):
+    """One thing that is wrong with the request."""
+
+    pointer: str = Field(description="RFC 6901 JSON pointer into the body; for others, `query/NAME` and the like.")
+    code: str
+    detail: str
+    fix: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["urn:spatial-etl:problem:manifest_invalid"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable, for programs.", examples=["manifest_invalid"])
+    instance: str = Field(description="Path of the request, or the correlation id of an unknown error.")
+    fix: str | None = None
+    errors: list[ProblemFault] = []
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems that a route can answer with."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in sorted({*statuses, 503})
+    }
+
+
+def problem(
+    status: int, code: str, detail: str, instance: str, *, fix: str = "", faults: Sequence[Fault] = ()
+) -> JSONResponse:
+    body = Problem(
+        type=f"urn:spatial-etl:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        instance=instance,
+        fix=fix or None,
+        errors=[ProblemFault(pointer=f.pointer, code=f.code, detail=f.detail, fix=f.fix) for f in faults],
+    )
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers, MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(DomainError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unknown_error)
+
+
+async def _domain_error(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, DomainError)  # noqa: S101 # registered for this class only
+    status = next(STATUS[cls] for cls in type(err).__mro__ if cls in STATUS)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return await _unknown_error(request, err)
+    return problem(status, err.code, err.detail, request.url.path, fix=err.fix, faults=err.faults)
+
+
+async def _validation_error(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, RequestValidationError)  # noqa: S101 # as above
+    in_body = [e for e in err.errors() if e["loc"] and e["loc"][0] == "body"]
+    if in_body and request.url.path == "/manifests":
+        faults = faults_from([{**error, "loc": error["loc"][1:]} for error in in_body])
+        count = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
+        detail = f"The manifest has {count}."
+        return problem(
+            422, "manifest_invalid", detail, request.url.path, fix="Mend them all and post again.", faults=faults
+        )
+    faults = tuple(
+        Fault(
+            "/".join(map(str, e["loc"])),
+            str(e["type"]),
+            f"{e['msg']}; found {str(e.get('input'))[:80]!r}.",
+            "See /docs.",
+        )
+        for e in err.errors()
+    )
+    return problem(422, "request_invalid", "The request is not valid.", request.url.path, faults=faults)
+
+
+async def _http_error(request: Request, err: Exception) -> JSONResponse:
+    assert isinstance(err, HTTPException)  # noqa: S101 # as above
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 400: "request_unreadable"}
+    code = codes.get(err.status_code, f"http_{err.status_code}")
+    fix = "See /docs for the paths and methods that there are." if err.status_code in (404, 405) else ""
+    response = problem(err.status_code, code, str(err.detail), request.url.path, fix=fix)
+    response.headers.update(err.headers or {})
+    return response
+
+
+async def _unknown_error(request: Request, err: Exception) -> JSONResponse:
+    correlation = new_id()
+    logger.error("%s %s failed, correlation %s", request.method, request.url.path, correlation, exc_info=err)
+    detail = "The service failed for a reason of its own."
+    fix = "Look for the correlation id in the service's log."
+    return problem(500, "internal_error", detail, f"urn:uuid:{correlation}", fix=fix)

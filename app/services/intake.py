@@ -1,0 +1,110 @@
+"""Intake: a manifest becomes a run in the ledger. Every door (REST, webhook, sweep) goes through here."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+from uuid import NAMESPACE_URL, uuid5
+
+from anyio import to_thread
+
+from app.clients import Clients
+from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueUnavailable
+from app.ledger import Accepted
+from app.models.activity import Activity
+from app.models.base import utcnow
+from app.models.manifest import Manifest, ManifestRecord
+from app.models.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def run_id_for(batch_id: str, number: int = 1) -> str:
+    """The id of a batch's nth run: 32 hex digits, derived, so that two doors can't make two runs of one batch."""
+    return uuid5(NAMESPACE_URL, f"spatial-etl:{batch_id}/{number}").hex
+
+
+async def submit(
+    manifest: Manifest,
+    clients: Clients,
+    *,
+    enabled_lanes: frozenset[str],
+    source: Literal["api", "webhook", "sweep"] = "api",
+    ip: str | None = None,
+    traceparent: str | None = None,
+) -> Accepted:
+    """Accept a manifest: write it and its run to the ledger, then hand the run id to the queue.
+
+    The same batch with the same content gives what is there (created False). Raises BatchConflict for other content,
+    InvalidManifest and LaneClosed for what this service can't run, LedgerUnavailable when nothing could be accepted.
+    A queue that is away is no error: the run waits in the ledger.
+    """
+    _check_available(manifest, enabled_lanes)
+    intent, now = manifest.intent_row, utcnow()
+    record = ManifestRecord(
+        batch_id=manifest.batch_id,
+        manifest=manifest.model_dump(mode="json"),
+        content_hash=manifest.content_hash,
+        source=source,
+        ingested_at=now,
+    )
+    run = Run(
+        run_id=run_id_for(manifest.batch_id),
+        batch_id=manifest.batch_id,
+        job_name=intent.job_name,
+        lane=intent.lane,
+        partition_key=manifest.dataset_id,
+        traceparent=traceparent,
+        created_at=now,
+    )
+    accepted = await clients.ledger.accept(record, run)
+    if accepted.manifest.content_hash != record.content_hash:
+        raise BatchConflict(
+            f"The batch {manifest.batch_id!r} was accepted before, with other content "
+            f"(at {accepted.manifest.ingested_at.isoformat()}).",
+            "Choose a new batch_id, or post exactly what was posted then.",
+        )
+    if accepted.created:
+        await enqueue(accepted.run, clients)
+        entry = Activity(
+            timestamp=now,
+            user=manifest.uploader,
+            action="manifest.accepted",
+            resource_type="manifest",
+            resource_id=manifest.batch_id,
+            details={"run_id": run.run_id, "intent": manifest.intent, "source": source},
+            ip=ip,
+        )
+        await clients.ledger.add_activity(entry)
+    return accepted
+
+
+async def enqueue(run: Run, clients: Clients) -> None:
+    """Hand the run to the queue; when the queue is away, the sweep will do it."""
+    try:
+        await to_thread.run_sync(clients.queue.enqueue, run)
+    except QueueUnavailable as err:
+        logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
+
+
+def _check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:
+    intent = manifest.intent_row
+    faults = []
+    if intent.pipeline is None:
+        faults.append(
+            Fault(
+                "/intent", "intent_not_available", f"{intent.name} is not part of this release.", "Use a vector intent."
+            )
+        )
+    for index, file in enumerate(manifest.files):
+        if intent.pipeline is not None and file.type != "vector":
+            detail = f"This release reads no {file.type} files."
+            faults.append(Fault(f"/files/{index}/type", "type_not_available", detail, "Send vector files."))
+    if faults:
+        raise InvalidManifest("The manifest asks for what this release does not do.", faults=tuple(faults))
+    if intent.lane not in enabled_lanes:
+        open_lanes = ", ".join(sorted(enabled_lanes)) or "none"
+        raise LaneClosed(
+            f"The lane {intent.lane!r} of {intent.name} is closed (open: {open_lanes}).",
+            "Open it with MANIFEST_ROUTER_ENABLED_LANES, or use an intent of an open lane.",
+        )

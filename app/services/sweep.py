@@ -1,0 +1,126 @@
+"""The sweep: runs that must move on although nobody carries them, and what dead attempts left behind.
+
+Every change is compare-and-set, so that sweeps may run in several processes at once: the first one wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from anyio import to_thread
+
+from app.clients import Clients
+from app.errors import QueueUnavailable
+from app.lifecycle import attempt_died
+from app.models.base import utcnow
+from app.models.manifest import LAKE_BUCKET
+from app.models.run import Run, RunStatus
+from app.processes import is_gone
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing the sweep did."""
+
+    run_id: str
+    action: str
+    reason: str
+
+
+class Sweep:
+    """Looks at every run that is not over; keeps in memory only which ones looked lost the last time."""
+
+    def __init__(self, clients: Clients, *, scratch: Path, max_attempts: int) -> None:
+        self._clients = clients
+        self._scratch = scratch
+        self._max_attempts = max_attempts
+        self._suspects: frozenset[str] = frozenset()
+
+    async def once(self) -> tuple[Repair, ...]:
+        """One look. Raises LedgerUnavailable; a queue that is away is tried again the next time."""
+        now = utcnow()
+        runs = await self._clients.ledger.list_due_runs(now, _BATCH)
+        repairs = [repair for run in runs if (repair := await self._revive(run, now))]
+        queued = [run for run in runs if run.status is RunStatus.QUEUED]
+        try:
+            repairs += await self._refill(queued)
+        except QueueUnavailable as err:
+            logger.warning("the sweep could not look at the queue: %s", err.detail)
+        await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
+        for repair in repairs:
+            logger.info("run %s: %s (%s)", repair.run_id, repair.action, repair.reason)
+        return tuple(repairs)
+
+    async def _revive(self, run: Run, now: datetime) -> Repair | None:
+        if run.status is RunStatus.QUEUED or run.lease is None:
+            return None
+        if run.lease.expires_at < now:
+            reason = "its worker fell silent"
+        elif is_gone(run.lease.owner):
+            reason = "its worker is gone"
+        else:
+            return None
+        changed = await attempt_died(run, reason, self._clients, self._max_attempts, now)
+        if changed is None:
+            return None
+        if changed.status is RunStatus.QUEUED:
+            await self._enqueue(changed, again=False)
+        elif changed.reserved_version is not None:
+            await self._remove_unregistered(changed)
+        return Repair(run.run_id, changed.status.value, reason)
+
+    async def _refill(self, queued: list[Run]) -> list[Repair]:
+        """Enqueue what the queue has lost: absent in two looks running, so that a job just popped is left alone."""
+        if not queued:
+            self._suspects = frozenset()
+            return []
+        waiting = await to_thread.run_sync(self._clients.queue.waiting_runs)
+        absent = {run.run_id: run for run in queued if run.run_id not in waiting}
+        lost = [run for run_id, run in absent.items() if run_id in self._suspects]
+        for run in lost:
+            await self._enqueue(run, again=True)
+        self._suspects = frozenset(absent) - {run.run_id for run in lost}
+        return [Repair(run.run_id, "enqueued", "the queue did not have it") for run in lost]
+
+    async def _enqueue(self, run: Run, *, again: bool) -> None:
+        try:
+            await to_thread.run_sync(lambda: self._clients.queue.enqueue(run, again=again))
+        except QueueUnavailable as err:
+            logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
+
+    async def _remove_unregistered(self, run: Run) -> None:
+        """Objects that a dead attempt uploaded under the version it had reserved, and that the ledger does not know."""
+        prefix = f"{run.partition_key}/v{run.reserved_version}/"
+        listing = await self._clients.objects.list_objects(LAKE_BUCKET, prefix)
+        for info in listing.objects:
+            if await self._clients.ledger.get_asset_by_key(info.key) is None:
+                await self._clients.objects.delete(LAKE_BUCKET, info.key)
+
+    def _remove_scratch(self, keep: set[str]) -> None:
+        """Scratch directories of attempts that no worker of this host carries on."""
+        if not self._scratch.is_dir():
+            return
+        for directory in self._scratch.iterdir():
+            owner = directory / ".owner"
+            attempt_is_due = directory.name in keep
+            try:
+                gone = is_gone(owner.read_text())
+            except OSError:
+                gone = False
+            if gone or (not attempt_is_due and _older_than_a_minute(directory)):
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _older_than_a_minute(path: Path) -> bool:
+    try:
+        return (utcnow().timestamp() - path.stat().st_mtime) > 60
+    except OSError:
+        return False

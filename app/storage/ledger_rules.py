@@ -1,0 +1,83 @@
+"""What every ledger decides the same way: which changes of a run are legal, what its manifest mirrors, cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.errors import Fault, InvalidRequest
+from app.ledger import Guard
+from app.models.base import utcnow
+from app.models.manifest import ManifestStatus
+from app.models.run import TRANSITIONS, Run, RunStatus
+
+FIXED_FIELDS = frozenset({"run_id", "batch_id", "partition_key", "reserved_version", "created_at", "revision"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+# Any run will do: it only lends the fields that a change does not name, so that the model can check those it names.
+_SOME_RUN: Mapping[str, Any] = Run(
+    run_id="-", batch_id="-", job_name="-", lane="-", partition_key="-", created_at=utcnow()
+).model_dump()
+
+
+def checked_change(guard: Guard, changes: Mapping[str, Any]) -> tuple[Run, tuple[RunStatus, ...]]:
+    """A run that carries the changed fields, and the statuses of the guard from which it may be reached.
+
+    Raises ValueError for an unknown or fixed field, a value that does not fit, or a transition that is never legal.
+    """
+    if fixed := FIXED_FIELDS & changes.keys():
+        raise ValueError(f"change_run cannot set {', '.join(sorted(fixed))}.")
+    changed = Run.model_validate({**_SOME_RUN, **changes})
+    statuses = tuple(sorted(guard.statuses))
+    if "status" not in changes:
+        return changed, statuses
+    new = changed.status
+    legal = tuple(old for old in statuses if new in TRANSITIONS[old] or (new is old and not old.is_final))
+    if statuses and not legal:
+        table = "; ".join(f"from {old} to {', '.join(sorted(TRANSITIONS[old])) or 'nothing'}" for old in statuses)
+        raise ValueError(f"A run cannot go from {' or '.join(statuses)} to {new}. It goes {table}.")
+    return changed, legal
+
+
+def mirrored(run: Run) -> dict[str, Any]:
+    """What a manifest says about its newest run."""
+    message = f"{run.error.detail} {run.error.fix}".strip() if run.error else None
+    return {
+        "status": ManifestStatus(run.status.value),
+        "error_message": message,
+        "completed_at": run.completed_at if run.status.is_final else None,
+    }
+
+
+def encode_cursor(listing: str, key: tuple[datetime | str | int, ...]) -> str:
+    """Opaque, safe in a URL: the listing's name and the sort key of the last item seen."""
+    parts = [(part - _EPOCH) // _MILLISECOND if isinstance(part, datetime) else part for part in key]
+    return base64.urlsafe_b64encode(json.dumps([listing, *parts]).encode()).decode().rstrip("=")
+
+
+def decode_cursor(
+    listing: str, cursor: str, types: tuple[type[datetime | str | int], ...]
+) -> tuple[datetime | str | int, ...]:
+    """The sort key of `encode_cursor`. Raises InvalidRequest for anything else, as for a cursor of another listing."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        name, *parts = json.loads(raw)
+        if name != listing:
+            raise ValueError(name)
+        return tuple(_decoded(part, kind) for part, kind in zip(parts, types, strict=True))
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
+        fix = "Leave it out to start from the first page, or take the cursor from the Link of the page before."
+        fault = Fault("/cursor", "cursor_invalid", f"{cursor[:80]!r} is not a cursor of this listing.", fix)
+        raise InvalidRequest(fault.detail, fix, (fault,)) from None
+
+
+def _decoded(part: object, kind: type[datetime | str | int]) -> datetime | str | int:
+    if kind is str and isinstance(part, str):
+        return part
+    if kind is not str and isinstance(part, int) and not isinstance(part, bool) and abs(part) < 2**63:
+        return _EPOCH + part * _MILLISECOND if kind is datetime else part
+    raise TypeError(part)

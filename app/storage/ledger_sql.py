@@ -1,0 +1,329 @@
+"""The ledger in a SQL database: SQLite in the embedded profile, PostgreSQL by its URL.
+
+Each method is one statement, or one transaction whose first statement takes the lock that it depends on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from sqlalchemy import Column, ColumnElement, Table, and_, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import LedgerUnavailable, NotFound, VersionTaken
+from app.ledger import Accepted, AssetFilter, BackendInfo, Guard, ManifestFilter, RunFilter
+from app.models.activity import Activity
+from app.models.asset import Asset
+from app.models.base import utcnow
+from app.models.manifest import ManifestRecord
+from app.models.page import Page, Slice
+from app.models.run import Run, RunEvent, RunStatus
+from app.storage import sql_tables as tables
+from app.storage.ledger_rules import checked_change, decode_cursor, encode_cursor, mirrored
+from app.storage.sql_engine import Database, insert_into
+from app.storage.sql_migrate import applied_versions, known_versions, upgrade
+from app.storage.sql_tables import ACTIVITY, ASSETS, COUNTERS, EVENTS, INPUTS, MANIFESTS, RUNS, Row
+from app.storage.sql_types import MAX_INTEGER
+
+T = TypeVar("T")
+P = ParamSpec("P")
+_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+_PARENTS_PER_QUERY = 1000
+
+
+@asynccontextmanager
+async def open_sql_ledger(url: str) -> AsyncIterator[SqlLedger]:
+    """Opens nothing until the first query; closes every connection at the end.
+
+    Raises LedgerUnavailable for a URL that names no SQL ledger.
+    """
+    database = Database(url)
+    try:
+        yield SqlLedger(database)
+    finally:
+        await database.close()
+
+
+def _unbroken(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Of a method: canceling the caller does not break off what the database does."""
+
+    @functools.wraps(method)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        ledger = args[0]
+        assert isinstance(ledger, SqlLedger)  # noqa: S101 # for mypy: ParamSpec hides self
+        return await ledger._db.finish(method(*args, **kwargs))
+
+    return run
+
+
+class SqlLedger:
+    """`app.ledger.Ledger` in SQL; see there for what each method promises."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @_unbroken
+    async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
+        if run.batch_id != manifest.batch_id:
+            raise ValueError(f"Run {run.run_id} is of batch {run.batch_id!r}, not {manifest.batch_id!r}.")
+        async with self._db.write() as connection:
+            new = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
+            if new is not None:
+                row = await self._insert_new(connection, RUNS, tables.run_values(run) | {"last_seq": 0})
+                if row is None:
+                    raise ValueError(f"The run id {run.run_id} is taken.")
+                return Accepted(tables.manifest_from(new), tables.run_from(row), created=True)
+            found = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
+            newest = select(RUNS).where(RUNS.c.batch_id == manifest.batch_id)
+            newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
+            old = (await connection.execute(found)).mappings().one()
+            row = (await connection.execute(newest)).mappings().one()
+            return Accepted(tables.manifest_from(old), tables.run_from(row), created=False)
+
+    async def get_manifest(self, batch_id: str) -> ManifestRecord | None:
+        return await self._one(select(MANIFESTS).where(MANIFESTS.c.batch_id == batch_id), tables.manifest_from)
+
+    async def list_manifests(self, where: ManifestFilter, page: Page) -> Slice[ManifestRecord]:
+        c = MANIFESTS.c
+        wanted = {"status": where.status, "intent": where.intent, "uploader": where.uploader, "project": where.project}
+        terms = _equal(MANIFESTS, {**wanted, "testing": where.testing})
+        if where.since is not None:
+            terms.append(c.ingested_at >= where.since)
+        return await self._page(MANIFESTS, terms, (c.ingested_at, c.batch_id), tables.manifest_from, page)
+
+    async def get_run(self, run_id: str) -> Run | None:
+        return await self._one(select(RUNS).where(RUNS.c.run_id == run_id), tables.run_from)
+
+    async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
+        wanted = {"status": where.status, "batch_id": where.batch_id, "lane": where.lane}
+        terms = _equal(RUNS, {**wanted, "partition_key": where.dataset_id})
+        return await self._page(RUNS, terms, (RUNS.c.created_at, RUNS.c.run_id), tables.run_from, page)
+
+    async def list_due_runs(self, now: datetime, limit: int) -> tuple[Run, ...]:  # noqa: ARG002 # the protocol's signature
+        c = RUNS.c
+        # One statement: between two, a run that is claimed would be in neither answer.
+        q = RUNS.alias("waiting").c
+        waiting = select(q.run_id).where(q.status == RunStatus.QUEUED).order_by(q.created_at, q.run_id).limit(limit)
+        due = or_(c.status.in_((RunStatus.RUNNING, RunStatus.CANCELING)), c.run_id.in_(waiting))
+        query = select(RUNS).where(due).order_by(c.status == RunStatus.QUEUED, c.created_at, c.run_id).limit(limit)
+        return await self._all(query, tables.run_from)
+
+    @_unbroken
+    async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
+        changed, statuses = checked_change(guard, changes)
+        c = RUNS.c
+        terms = [c.run_id == run_id, c.status.in_(statuses)]
+        terms += _equal(RUNS, {"attempt": guard.attempt, "lease_owner": guard.lease_owner})
+        if guard.lease_expired_at is not None:
+            terms.append(c.lease_expires_at < guard.lease_expired_at)
+        values = tables.run_changes(changed, changes) | {"revision": c.revision + 1}
+        statement = update(RUNS).where(*terms).values(values).returning(*c)
+        async with self._db.write() as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+            if row is None:
+                return None
+            run = tables.run_from(row)
+            if "status" in changes:
+                await _mirror(connection, run)
+            return run
+
+    @_unbroken
+    async def reserve_version(self, run_id: str, attempt: int) -> int | None:
+        async with self._db.write() as connection:
+            run = await _lock_run(connection, run_id)
+            if run is None or run.attempt != attempt or run.status is not RunStatus.RUNNING:
+                return None
+            if run.reserved_version is not None:
+                return run.reserved_version
+            count = insert_into(COUNTERS, self._db.dialect).values(dataset_id=run.partition_key, last_version=1)
+            count = count.on_conflict_do_update(
+                index_elements=[COUNTERS.c.dataset_id], set_={"last_version": COUNTERS.c.last_version + 1}
+            )
+            version: int = (await connection.execute(count.returning(COUNTERS.c.last_version))).scalar_one()
+            keep = update(RUNS).where(RUNS.c.run_id == run_id)
+            await connection.execute(keep.values(reserved_version=version, revision=RUNS.c.revision + 1))
+            return version
+
+    @_unbroken
+    async def commit_asset(self, asset: Asset, attempt: int) -> Asset | None:
+        async with self._db.write() as connection:
+            run = await _lock_run(connection, asset.run_id)
+            if run is None or run.attempt != attempt:
+                return None
+            same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
+            row = (await connection.execute(select(ASSETS).where(same))).mappings().one_or_none()
+            if row is not None and row["run_id"] == asset.run_id:
+                return tables.asset_from(row)
+            if run.status is not RunStatus.RUNNING:
+                return None
+            new = await self._insert_new(connection, ASSETS, tables.asset_values(asset))
+            if new is None:
+                raise await _taken(connection, asset)
+            if parents := tables.parent_values(asset):
+                await connection.execute(insert(INPUTS), parents)
+            return tables.asset_from(new)
+
+    async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
+        query = select(ASSETS).where(ASSETS.c.dataset_id == dataset_id)
+        if version is None:
+            query = query.order_by(ASSETS.c.version.desc()).limit(1)
+        elif 0 < version <= MAX_INTEGER:
+            query = query.where(ASSETS.c.version == version)
+        else:
+            return None
+        return await self._one(query, tables.asset_from)
+
+    async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
+        c = ASSETS.c
+        terms = _equal(ASSETS, {"dataset_id": where.dataset_id, "run_id": where.run_id, "kind": where.kind})
+        if where.latest_only:
+            newer = ASSETS.alias("newer")
+            terms.append(~exists().where(newer.c.dataset_id == c.dataset_id, newer.c.version > c.version))
+        return await self._page(ASSETS, terms, (c.created_at, c.dataset_id, c.version), tables.asset_from, page)
+
+    async def get_asset_by_key(self, s3_key: str) -> Asset | None:
+        return await self._one(select(ASSETS).where(ASSETS.c.s3_key == s3_key), tables.asset_from)
+
+    async def list_children(self, parents: tuple[tuple[str, int], ...]) -> tuple[Asset, ...]:
+        wanted = sorted({parent for parent in parents if 0 < parent[1] <= MAX_INTEGER})
+        found: dict[tuple[str, int], Asset] = {}
+        for start in range(0, len(wanted), _PARENTS_PER_QUERY):
+            some = wanted[start : start + _PARENTS_PER_QUERY]
+            # The dataset ids alone as well: SQLite does not search an index for pairs.
+            named = INPUTS.c.parent_dataset_id.in_(sorted({dataset_id for dataset_id, _ in some}))
+            pairs = tuple_(INPUTS.c.parent_dataset_id, INPUTS.c.parent_version).in_(some)
+            made = select(INPUTS.c.dataset_id, INPUTS.c.version).where(named, pairs)
+            query = select(ASSETS).where(tuple_(ASSETS.c.dataset_id, ASSETS.c.version).in_(made))
+            found |= {(asset.dataset_id, asset.version): asset for asset in await self._all(query, tables.asset_from)}
+        return tuple(sorted(found.values(), key=lambda asset: (asset.created_at, asset.dataset_id, asset.version)))
+
+    @_unbroken
+    async def add_event(
+        self,
+        run_id: str,
+        *,
+        code: str,
+        message: str,
+        level: Literal["info", "warning", "error"] = "info",
+        step: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> RunEvent:
+        # Counting on the run's own row makes writers wait for each other, which is what keeps seq without gaps.
+        last = RUNS.c.last_seq
+        count = update(RUNS).where(RUNS.c.run_id == run_id).values(last_seq=last + 1).returning(last)
+        async with self._db.write() as connection:
+            seq = (await connection.execute(count)).scalar_one_or_none()
+            if seq is None:
+                raise NotFound(f"There is no run {run_id!r}.", "Use the run_id that accepting the manifest gave.")
+            event = RunEvent(
+                run_id=run_id, seq=seq, at=utcnow(), level=level, step=step, code=code, message=message, data=data or {}
+            )
+            statement = insert(EVENTS).values(tables.event_values(event)).returning(*EVENTS.c)
+            return tables.event_from((await connection.execute(statement)).mappings().one())
+
+    async def list_events(self, run_id: str, after: int = 0, limit: int = 100) -> tuple[RunEvent, ...]:
+        c = EVENTS.c
+        later = c.seq > max(0, min(after, MAX_INTEGER))
+        query = select(EVENTS).where(c.run_id == run_id, later).order_by(c.seq).limit(limit)
+        return await self._all(query, tables.event_from)
+
+    @_unbroken
+    async def add_activity(self, entry: Activity) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(insert(ACTIVITY).values(tables.activity_values(entry)))
+
+    async def list_activity(self, page: Page) -> Slice[Activity]:
+        return await self._page(ACTIVITY, [], (ACTIVITY.c.timestamp, ACTIVITY.c.id), tables.activity_from, page)
+
+    @_unbroken
+    async def migrate(self) -> tuple[str, ...]:
+        async with self._db.migration() as connection:
+            return await upgrade(connection)
+
+    @_unbroken
+    async def ping(self) -> BackendInfo:
+        async with self._db.read() as connection:
+            applied = await applied_versions(connection)
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+        if missing := sorted(set(known_versions()) - set(applied)):
+            detail = f"The ledger ({self._db.shown}) lacks the migrations {', '.join(missing)}."
+            raise LedgerUnavailable(detail, "Run `spatial-etl migrate`.")
+        details = {"schema": applied[-1], "location": self._db.shown}
+        return BackendInfo(name=_NAMES[self._db.dialect], version=version, details=details)
+
+    async def _insert_new(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> Row | None:
+        """The row as stored; None when one of its unique keys is taken."""
+        statement = insert_into(table, self._db.dialect).values(values).on_conflict_do_nothing().returning(*table.c)
+        return (await connection.execute(statement)).mappings().one_or_none()
+
+    @_unbroken
+    async def _one(self, query: Any, make: Callable[[Row], T]) -> T | None:
+        async with self._db.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else make(row)
+
+    @_unbroken
+    async def _all(self, query: Any, make: Callable[[Row], T]) -> tuple[T, ...]:
+        async with self._db.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return tuple(make(row) for row in rows)
+
+    @_unbroken
+    async def _page(
+        self,
+        table: Table,
+        terms: Sequence[ColumnElement[bool]],
+        key: tuple[Column[Any], ...],
+        make: Callable[[Row], T],
+        page: Page,
+    ) -> Slice[T]:
+        """Newest first by `key`, which ends in something unique: no row is lost or doubled where times are equal."""
+        if page.limit < 1:
+            raise ValueError(f"A page has at least one item, not {page.limit}.")
+        query = select(table).where(*terms).order_by(*(column.desc() for column in key)).limit(page.limit + 1)
+        if page.cursor is not None:
+            last = decode_cursor(table.name, page.cursor, tuple(column.type.python_type for column in key))
+            seen = tuple_(*(literal(value, column.type) for value, column in zip(last, key, strict=True)))
+            query = query.where(tuple_(*key) < seen)
+        async with self._db.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        cursor = None
+        if len(rows) > page.limit:
+            cursor = encode_cursor(table.name, tuple(rows[page.limit - 1][column.key] for column in key))
+        return Slice(tuple(make(row) for row in rows[: page.limit]), cursor)
+
+
+def _equal(table: Table, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in wanted.items() if value is not None]
+
+
+async def _lock_run(connection: AsyncConnection, run_id: str) -> Run | None:
+    """The run, unchanged until the transaction ends (on SQLite, BEGIN IMMEDIATE saw to that)."""
+    query = select(RUNS).where(RUNS.c.run_id == run_id).with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else tables.run_from(row)
+
+
+async def _mirror(connection: AsyncConnection, run: Run) -> None:
+    """Let the manifest say what its newest run says; an older run no longer speaks for it."""
+    later = tuple_(RUNS.c.created_at, RUNS.c.run_id) > tuple_(
+        literal(run.created_at, RUNS.c.created_at.type), literal(run.run_id, RUNS.c.run_id.type)
+    )
+    newer = exists().where(RUNS.c.batch_id == run.batch_id, later)
+    own = MANIFESTS.c.batch_id == run.batch_id
+    await connection.execute(update(MANIFESTS).where(own, ~newer).values(mirrored(run)))
+
+
+async def _taken(connection: AsyncConnection, asset: Asset) -> VersionTaken:
+    same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
+    query = select(ASSETS).where(or_(same, ASSETS.c.s3_key == asset.s3_key)).limit(1)
+    owner = tables.asset_from((await connection.execute(query)).mappings().one())
+    detail = (
+        f"Run {asset.run_id} cannot register version {asset.version} of {asset.dataset_id} at {asset.s3_key}: "
+        f"run {owner.run_id} registered version {owner.version} of {owner.dataset_id} at {owner.s3_key}."
+    )
+    return VersionTaken(detail, "Reserve a version for this run and publish under that number.")

@@ -1,0 +1,184 @@
+"""Single files of the local object store: uploads on their way, remembered hashes, and what an OSError means."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from app.errors import InvalidKey, ObjectExists, StoreUnavailable
+from app.objects import ObjectInfo
+
+CHUNK_BYTES = 1024 * 1024
+_SHA256_ATTRIBUTE = "user.spatial_etl.sha256"
+
+
+class HashedFile:
+    """A new file, hashed while it is written.
+
+    The thread of a cancelled task may still be at work when the file is discarded: the lock makes `discard` wait for
+    it, and the flag keeps a thread that comes later from starting.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self._discarded = False
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        with self._lock:
+            if not self._discarded:
+                self._file = self._path.open("wb", buffering=0)
+
+    def write(self, data: bytes | bytearray) -> None:
+        with self._writable() as file:
+            self._hash.update(data)
+            self.size += len(data)
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+
+    def close(self) -> str:
+        """The sha256 of what was written."""
+        with self._writable() as file:
+            file.close()
+            return self._hash.hexdigest()
+
+    def discard(self) -> None:
+        with self._lock:
+            self._discarded = True
+            if self._file is not None:
+                self._file.close()
+                self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writable(self) -> Iterator[BinaryIO]:
+        with self._lock:
+            if self._file is None or self._discarded:
+                raise RuntimeError(f"{self._path} is not open.")
+            yield self._file
+
+
+class Upload(HashedFile):
+    """A file in a bucket's partial folder, locked (flock) for as long as its writer lives, then moved into place."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / uuid4().hex)
+
+    def open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        super().open()
+        with self._writable() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def seal(self, key: str) -> ObjectInfo:
+        """Remember the hash, and bring the content to the disk."""
+        with self._writable() as file:
+            digest, status = self._hash.hexdigest(), os.fstat(file.fileno())
+            with suppress(OSError):  # the file system has no such attributes, or no room for one
+                os.setxattr(file.fileno(), _SHA256_ATTRIBUTE, _mark(digest, status).encode())
+            os.fsync(file.fileno())
+            return replace(describe(key, file.fileno(), status), sha256=digest)
+
+    def move(self, folder: int, name: str, *, create_only: bool) -> None:
+        """Give the file its place. Raises FileExistsError when create_only and the place is taken."""
+        with self._writable() as file:
+            if create_only:
+                os.link(self._path, name, dst_dir_fd=folder, follow_symlinks=False)
+                self._path.unlink()
+            else:
+                os.rename(self._path, name, dst_dir_fd=folder)
+            os.fsync(folder)
+            file.close()
+
+
+def copy_chunk(source: BinaryIO, target: HashedFile) -> bool:
+    """Copy up to one chunk; whether there was one."""
+    chunk = source.read(CHUNK_BYTES)
+    target.write(chunk)
+    return bool(chunk)
+
+
+def remove_stale(folder: Path, before: float) -> int:
+    """Remove uploads last written to before that time whose writer has died; how many."""
+    removed = 0
+    for path in folder.glob("*"):
+        with suppress(OSError), path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mtime < before:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its writer lives
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def describe(key: str, descriptor: int | None, status: os.stat_result) -> ObjectInfo:
+    """What is known of a file without reading it; descriptor None: it may not be opened."""
+    digest = None
+    if descriptor is not None:
+        with suppress(OSError, UnicodeDecodeError):
+            remembered = os.getxattr(descriptor, _SHA256_ATTRIBUTE).decode()
+            digest = remembered.partition(" ")[0]
+            digest = digest if remembered == _mark(digest, status) else None
+    etag = digest[:32] if digest else f"{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ino:x}"
+    modified_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1_000_000, UTC)
+    return ObjectInfo(key, status.st_size, etag, modified_at, digest)
+
+
+def _mark(digest: str, status: os.stat_result) -> str:
+    return f"{digest} {status.st_size} {status.st_mtime_ns}"
+
+
+def check_free(folder: int, name: str, key: str, *, create_only: bool) -> None:
+    """Raises InvalidKey when something else than an object has the name; ObjectExists when create_only and one has."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise InvalidKey(
+            f"There are objects below {key + '/'!r}, so {key!r} itself cannot be one.", "Choose another key."
+        )
+    if not stat.S_ISREG(mode):
+        raise InvalidKey(f"A symbolic link or a device has the place of {key!r}.", "Remove it, or choose another key.")
+    if create_only:
+        raise exists(key)
+
+
+def exists(key: str) -> ObjectExists:
+    return ObjectExists(f"There is an object {key!r} already.", "Choose another key, or delete the object first.")
+
+
+def changed(key: str) -> StoreUnavailable:
+    fix = "Try again when it is complete; copy under another name and rename, so that nobody sees half a file."
+    return StoreUnavailable(f"The object {key!r} changed while it was read.", fix)
+
+
+def refusal(error: OSError) -> StoreUnavailable:
+    """What a refusal of the file system means to somebody who has to mend it."""
+    fixes = {
+        errno.ENOSPC: "The disk is full: free space, or move the data directory to a larger disk.",
+        errno.EDQUOT: "The disk quota is used up: free space, or raise the quota.",
+        errno.EFBIG: "The file is larger than the file system or the process may write: raise that limit.",
+        errno.EROFS: "The file system is mounted read-only: mount it writable.",
+        errno.EACCES: "Give the user of this service read and write access to the data directory.",
+        errno.EPERM: "Give the user of this service the data directory, on a file system with hard links.",
+        errno.EOPNOTSUPP: "Put the data directory on a file system with hard links and file locks.",
+        errno.EXDEV: "Mount the whole object directory, not a single bucket: uploads are renamed into their bucket.",
+        errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
+        errno.EIO: "The disk reports an error: look at the system log.",
+    }
+    fix = fixes.get(error.errno or 0, "Look at the data directory and the system log.")
+    return StoreUnavailable(f"The object store's file system refused: {error}.", fix)

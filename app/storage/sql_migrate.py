@@ -1,0 +1,52 @@
+"""Brings the SQL schema up to date with the scripts of migrations/sql, which Alembic runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import app
+from app.storage.sql_tables import MIGRATIONS
+
+
+def scripts_dir() -> Path:
+    """Inside the installed package, else beside it in a source checkout."""
+    package = Path(app.__file__).parent
+    installed = package / "_migrations" / "sql"
+    return installed if installed.is_dir() else package.parent / "migrations" / "sql"
+
+
+def known_versions() -> tuple[str, ...]:
+    """Names of all migrations, oldest first. A file is named as its revision, so nothing has to be imported."""
+    return tuple(sorted(path.stem for path in (scripts_dir() / "versions").glob("[0-9]*.py")))
+
+
+async def applied_versions(connection: AsyncConnection) -> tuple[str, ...]:
+    query = select(MIGRATIONS.c.version).order_by(MIGRATIONS.c.version)
+    return tuple((await connection.execute(query)).scalars())
+
+
+async def upgrade(connection: AsyncConnection) -> tuple[str, ...]:
+    """The names of the migrations applied. The caller holds the lock and the transaction."""
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table(MIGRATIONS.name)):
+        before: tuple[str, ...] = ()
+    else:
+        before = await applied_versions(connection)
+    if set(known_versions()) <= set(before):
+        return ()
+    await connection.run_sync(_run_alembic)
+    return tuple(version for version in await applied_versions(connection) if version not in before)
+
+
+def _run_alembic(connection: Connection) -> None:
+    # Alembic takes longer to import than the rest of a start, and most starts have nothing to migrate.
+    from alembic import command
+    from alembic.config import Config
+
+    attributes: dict[str, Any] = {"connection": connection}
+    config = Config(attributes=attributes)
+    config.set_main_option("script_location", str(scripts_dir()).replace("%", "%%"))
+    command.upgrade(config, "head")

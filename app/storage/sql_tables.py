@@ -1,0 +1,289 @@
+"""The ledger's tables, and the way between their rows and the frozen domain models.
+
+Every filter and order of the protocol has an index that ends in the sort key of the listing: a page is one range scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Integer, MetaData, RowMapping, Table, UniqueConstraint
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from app.models.activity import Activity
+from app.models.asset import Asset, ParentInput
+from app.models.manifest import ManifestRecord
+from app.models.run import Lease, Run, RunEvent
+from app.storage.sql_types import Json, PlainText, UtcTime, utc_milliseconds
+
+Row = RowMapping
+Values = dict[str, Any]
+
+
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention={"pk": "pk_%(table_name)s"}))):
+    """Tables of the ledger; a registry of their own, so that no other SQLModel of the process joins the schema."""
+
+
+def _text(*, key: bool = False) -> Any:
+    return Field(sa_type=PlainText, primary_key=key)
+
+
+def _time() -> Any:
+    return Field(sa_type=UtcTime)
+
+
+def _json() -> Any:
+    return Field(sa_type=Json)
+
+
+def _integer(*, key: bool = False) -> Any:
+    return Field(sa_type=BigInteger, primary_key=key, sa_column_kwargs={"autoincrement": False})
+
+
+class ManifestRow(Base, table=True):
+    """intent, uploader, project and testing repeat what the document says, for the filters."""
+
+    __tablename__ = "manifests"
+    __table_args__ = (
+        Index("ix_manifests_newest", "ingested_at", "batch_id"),
+        Index("ix_manifests_status", "status", "ingested_at", "batch_id"),
+        Index("ix_manifests_intent", "intent", "ingested_at", "batch_id"),
+        Index("ix_manifests_uploader", "uploader", "ingested_at", "batch_id"),
+        Index("ix_manifests_project", "project", "ingested_at", "batch_id"),
+        Index("ix_manifests_testing", "testing", "ingested_at", "batch_id"),
+    )
+
+    batch_id: str = _text(key=True)
+    manifest: dict[str, Any] = _json()
+    content_hash: str = _text()
+    source: str = _text()
+    status: str = _text()
+    error_message: str | None = _text()
+    ingested_at: datetime = _time()
+    completed_at: datetime | None = _time()
+    intent: str | None = _text()
+    uploader: str | None = _text()
+    project: str | None = _text()
+    testing: bool
+
+
+class RunRow(Base, table=True):
+    """lease is two columns because compare-and-set looks at both; last_seq numbers the run's events."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        ForeignKeyConstraint(["batch_id"], ["manifests.batch_id"], name="fk_runs_batch_id"),
+        Index("ix_runs_newest", "created_at", "run_id"),
+        Index("ix_runs_status", "status", "created_at", "run_id"),
+        Index("ix_runs_batch_id", "batch_id", "created_at", "run_id"),
+        Index("ix_runs_partition_key", "partition_key", "created_at", "run_id"),
+        Index("ix_runs_lane", "lane", "created_at", "run_id"),
+    )
+
+    run_id: str = _text(key=True)
+    batch_id: str = _text()
+    job_name: str = _text()
+    lane: str = _text()
+    partition_key: str = _text()
+    status: str = _text()
+    attempt: int = _integer()
+    lease_owner: str | None = _text()
+    lease_expires_at: datetime | None = _time()
+    retry_of: str | None = _text()
+    step: str | None = _text()
+    progress: dict[str, Any] = _json()
+    counts: dict[str, Any] = _json()
+    warnings: list[Any] = _json()
+    error: dict[str, Any] | None = _json()
+    reserved_version: int | None = _integer()
+    engine: dict[str, Any] = _json()
+    traceparent: str | None = _text()
+    created_at: datetime = _time()
+    started_at: datetime | None = _time()
+    completed_at: datetime | None = _time()
+    revision: int = _integer()
+    last_seq: int = _integer()
+
+
+class EventRow(Base, table=True):
+    __tablename__ = "run_events"
+    __table_args__ = (ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_run_events_run_id"),)
+
+    run_id: str = _text(key=True)
+    seq: int = _integer(key=True)
+    at: datetime = _time()
+    level: str = _text()
+    step: str | None = _text()
+    code: str = _text()
+    message: str = _text()
+    data: dict[str, Any] = _json()
+
+
+class AssetRow(Base, table=True):
+    """inputs is the whole lineage of the version; asset_inputs repeats its parents for the way down."""
+
+    __tablename__ = "assets"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_assets_run_id"),
+        UniqueConstraint("s3_key", name="uq_assets_s3_key"),
+        Index("ix_assets_newest", "created_at", "dataset_id", "version"),
+        Index("ix_assets_dataset_id", "dataset_id", "created_at", "version"),
+        Index("ix_assets_run_id", "run_id", "created_at", "dataset_id", "version"),
+        Index("ix_assets_kind", "kind", "created_at", "dataset_id", "version"),
+    )
+
+    dataset_id: str = _text(key=True)
+    version: int = _integer(key=True)
+    s3_key: str = _text()
+    content_hash: str = _text()
+    size: int = _integer()
+    kind: str = _text()
+    format: str = _text()
+    crs: str | None = _text()
+    bounds: dict[str, Any] | None = _json()
+    run_id: str = _text()
+    inputs: list[Any] = _json()
+    metadata_: dict[str, Any] = Field(sa_type=Json, sa_column_kwargs={"name": "metadata", "key": "metadata"})
+    statistics: dict[str, Any] = _json()
+    created_at: datetime = _time()
+
+
+class InputRow(Base, table=True):
+    """One parent of one version; position counts within the version."""
+
+    __tablename__ = "asset_inputs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["dataset_id", "version"], ["assets.dataset_id", "assets.version"], name="fk_asset_inputs_asset"
+        ),
+        Index("ix_asset_inputs_parent", "parent_dataset_id", "parent_version", "dataset_id", "version"),
+    )
+
+    dataset_id: str = _text(key=True)
+    version: int = _integer(key=True)
+    position: int = _integer(key=True)
+    parent_dataset_id: str = _text()
+    parent_version: int = _integer()
+    role: str = _text()
+
+
+class CounterRow(Base, table=True):
+    """The newest version number given out for a dataset, whether or not it was published."""
+
+    __tablename__ = "dataset_versions"
+
+    dataset_id: str = _text(key=True)
+    last_version: int = _integer()
+
+
+class ActivityRow(Base, table=True):
+    __tablename__ = "activity_logs"
+    __table_args__ = (Index("ix_activity_logs_newest", "timestamp", "id"),)
+
+    # SQLite numbers rows by itself only for a key declared INTEGER.
+    id: int = Field(sa_type=BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    timestamp: datetime = _time()
+    user: str = _text()
+    action: str = _text()
+    resource_type: str = _text()
+    resource_id: str = _text()
+    details: dict[str, Any] = _json()
+    ip: str | None = _text()
+
+
+class MigrationRow(Base, table=True):
+    __tablename__ = "schema_migrations"
+
+    version: str = _text(key=True)
+    applied_at: datetime = _time()
+    duration_ms: int = _integer()
+
+
+def _table(row: type[Base]) -> Table:
+    return Base.metadata.tables[str(row.__tablename__)]
+
+
+MANIFESTS, RUNS, EVENTS = _table(ManifestRow), _table(RunRow), _table(EventRow)
+ASSETS, INPUTS, COUNTERS = _table(AssetRow), _table(InputRow), _table(CounterRow)
+ACTIVITY, MIGRATIONS = _table(ActivityRow), _table(MigrationRow)
+
+
+def _times(values: Values) -> Values:
+    return {name: utc_milliseconds(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def manifest_values(record: ManifestRecord) -> Values:
+    values = record.model_dump(mode="json") | {"ingested_at": record.ingested_at, "completed_at": record.completed_at}
+    # A rejected manifest may be wrong in any way: only what has the right type can be filtered by.
+    document = record.manifest
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    tags = metadata.get("tags")
+    found = {"intent": document.get("intent"), "uploader": document.get("uploader"), "project": metadata.get("project")}
+    values |= {name: value if isinstance(value, str) else None for name, value in found.items()}
+    return _times(values | {"testing": isinstance(tags, Mapping) and tags.get("testing") is True})
+
+
+def manifest_from(row: Row) -> ManifestRecord:
+    return ManifestRecord.model_validate({name: row[name] for name in ManifestRecord.model_fields})
+
+
+def run_values(run: Run) -> Values:
+    values = run.model_dump(mode="json", exclude={"lease"})
+    values |= {"created_at": run.created_at, "started_at": run.started_at, "completed_at": run.completed_at}
+    lease = run.lease
+    values |= {"lease_owner": lease and lease.owner, "lease_expires_at": lease and lease.expires_at}
+    return _times(values)
+
+
+def run_changes(changed: Run, fields: Mapping[str, Any]) -> Values:
+    """The columns that hold `fields` of the run."""
+    names = set(fields)
+    if "lease" in names:
+        names |= {"lease_owner", "lease_expires_at"}
+    return {name: value for name, value in run_values(changed).items() if name in names}
+
+
+def run_from(row: Row) -> Run:
+    lease = None
+    if row["lease_owner"] is not None:
+        lease = Lease(owner=row["lease_owner"], expires_at=row["lease_expires_at"])
+    fields = {name: row[name] for name in Run.model_fields if name != "lease"}
+    return Run.model_validate(fields | {"lease": lease})
+
+
+def event_values(event: RunEvent) -> Values:
+    return _times(event.model_dump(mode="json") | {"at": event.at})
+
+
+def event_from(row: Row) -> RunEvent:
+    return RunEvent.model_validate(dict(row))
+
+
+def asset_values(asset: Asset) -> Values:
+    return _times(asset.model_dump(mode="json") | {"created_at": asset.created_at})
+
+
+def asset_from(row: Row) -> Asset:
+    return Asset.model_validate(dict(row))
+
+
+def parent_values(asset: Asset) -> list[Values]:
+    """Rows of asset_inputs; source objects have none."""
+    own = {"dataset_id": asset.dataset_id, "version": asset.version}
+    parents = [entry for entry in asset.inputs if isinstance(entry, ParentInput)]
+    return [
+        own | {"position": position, "parent_dataset_id": p.dataset_id, "parent_version": p.version, "role": p.role}
+        for position, p in enumerate(parents)
+    ]
+
+
+def activity_values(entry: Activity) -> Values:
+    return _times(entry.model_dump(mode="json") | {"timestamp": entry.timestamp})
+
+
+def activity_from(row: Row) -> Activity:
+    return Activity.model_validate({name: row[name] for name in Activity.model_fields})

@@ -1,0 +1,75 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+MAX_INTEGER = 2**63 - 1
+
+
+def utc_milliseconds(value: datetime) -> datetime:
+    """The same moment in UTC, cut to the millisecond. Raises ValueError for a time without zone."""
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; ledger times are in UTC with zone.")
+    value = value.astimezone(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def to_json(value: Any) -> str:
+    """Escaped to ASCII, so that NUL and lone surrogates of a hostile manifest survive in every database."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+class PlainText(TypeDecorator[str]):
+    """Text in code point order. What no database stores (NUL, lone surrogates) becomes U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[str]:
+        return str
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        # PostgreSQL would order by the language of the database: pages would differ between ledgers.
+        return Text(collation="C") if dialect.name == "postgresql" else Text()
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 # SQLAlchemy's signature
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment to the millisecond; always in UTC, always with zone outside the database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = utc_milliseconds(value)
+        # SQLite keeps text without a zone; text of one zone sorts like time.
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 # as above
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document. Not JSONB: that forgets the order of keys, and columns of a schema have an order."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True

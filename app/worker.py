@@ -1,0 +1,154 @@
+"""The worker: one process that waits on one queue and forks a job's process for every run.
+
+The parent imports the heavy modules once and uses none of them (GDAL and Arrow hang in a child forked after use). It
+opens a ledger only for the moment of a heartbeat. The heartbeat is the parent's, not the job's: a long call into GDAL
+that holds the interpreter lock would silence a thread of the job's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import resource
+import signal
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Never, TypeVar
+
+from anyio.from_thread import start_blocking_portal
+from rq import Queue, Worker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+
+from app.clients import open_clients
+from app.errors import DomainError, QueueUnavailable, TimeLimitExceeded
+from app.ledger import Guard
+from app.lifecycle import attempt_died
+from app.models.base import utcnow
+from app.models.intents import INTENTS
+from app.models.run import Lease, RunStatus
+from app.processes import die_with_parent, process_name
+from app.queue import connect, redis_url
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
+
+# Set by `run_worker` in the parent, found by `execute` in the forked child: RQ hands a job its arguments only.
+_state: dict[str, Any] = {}
+
+
+class TimeLimit(UnixSignalDeathPenalty):
+    """RQ's alarm for the job's time limit, raised as an error of ours."""
+
+    def handle_death_penalty(self, _signum: int, _frame: Any) -> Never:
+        if self._exception is JobTimeoutException:
+            raise TimeLimitExceeded(
+                f"The attempt ran for more than {self._timeout} s.",
+                "Split the file, or raise SPATIAL_ETL_RUN__TIME_LIMIT_SECONDS.",
+            )
+        raise self._exception(f"more than {self._timeout} s")
+
+
+class RunWorker(Worker):
+    """RQ's forking worker, with the ledger's lease renewed while a job runs and its death told to the ledger."""
+
+    death_penalty_class = TimeLimit
+
+    def __init__(self, settings: Settings, owner: str) -> None:
+        connection = connect(redis_url(settings), patient=True)
+        queue = Queue(
+            settings.queue.name, connection=connection, serializer=JSONSerializer, death_penalty_class=TimeLimit
+        )
+        super().__init__(
+            [queue],
+            connection=connection,
+            serializer=JSONSerializer,
+            job_monitoring_interval=max(1, int(settings.run.heartbeat_seconds)),
+            worker_ttl=20,
+            maintenance_interval=5,
+            work_horse_killed_handler=self._job_died,
+        )
+        self._settings = settings
+        self._owner = owner
+        self._parent = os.getpid()
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        die_with_parent(self._parent)
+        memory = self._settings.run.memory_limit_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        super().main_work_horse(job, queue)
+
+    def maintain_heartbeats(self, job: Job, execution: Any) -> None:
+        try:
+            asyncio.run(self._renew(job.args[0]))
+        except DomainError as err:
+            logger.warning("run %s: the lease was not renewed: %s", job.args[0], err)
+        super().maintain_heartbeats(job, execution)
+
+    async def _renew(self, run_id: str) -> None:
+        lease = Lease(owner=self._owner, expires_at=utcnow() + timedelta(seconds=self._settings.run.lease_seconds))
+        async with open_clients(self._settings) as clients:
+            await clients.ledger.change_run(run_id, Guard(_CARRIED, lease_owner=self._owner), lease=lease)
+
+    def _job_died(self, job: Job, _pid: int, status: int, _usage: Any) -> None:
+        killed = (
+            f"signal {os.WTERMSIG(status)}"
+            if os.WIFSIGNALED(status)
+            else f"exit status {os.waitstatus_to_exitcode(status)}"
+        )
+        try:
+            asyncio.run(self._give_up(job.args[0], f"its process ended with {killed}"))
+        except DomainError as err:
+            logger.warning("run %s: the sweep will find it: %s", job.args[0], err)
+
+    async def _give_up(self, run_id: str, reason: str) -> None:
+        async with open_clients(self._settings) as clients:
+            run = await clients.ledger.get_run(run_id)
+            if run is None or run.status not in _CARRIED or run.lease is None or run.lease.owner != self._owner:
+                return
+            changed = await attempt_died(run, reason, clients, self._settings.run.max_attempts, utcnow())
+            if changed is not None and changed.status is RunStatus.QUEUED:
+                try:
+                    clients.queue.enqueue(changed)
+                except QueueUnavailable as err:
+                    logger.warning("run %s waits in the ledger: %s", run_id, err.detail)
+
+
+def execute(run_id: str) -> None:
+    """The RQ job, in the forked process: carry the run on this thread, its clients on an event loop beside it."""
+    from app.pipelines import runner
+
+    settings: Settings = _state["settings"]
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_clients(settings)) as clients:
+
+        def call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+            return portal.call(function, *args)
+
+        runner.execute(run_id, clients, call, _state["owner"], settings)
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until SIGTERM: the job at hand is finished first; a second signal kills it."""
+    for path in {intent.pipeline for intent in INTENTS if intent.pipeline}:
+        importlib.import_module(path.partition(":")[0])
+    importlib.import_module("app.pipelines.runner")
+    owner = process_name()
+    _state.update(settings=settings, owner=owner)
+    RunWorker(settings, owner).work(logging_level=logging.getLevelName(logging.getLogger().level))
+
+
+def main() -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(name)s: %(message)s"
+    )
+    # Several workers share a terminal with the API: only the supervisor decides about Ctrl+C.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run_worker(Settings())

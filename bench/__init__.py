@@ -1,0 +1,1 @@
+"""Benchmarks: this service's pipeline beside other tools on the same recipe. Run `python -m bench --help`."""

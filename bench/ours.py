@@ -1,0 +1,93 @@
+"""The recipe with this service's pipeline: python -m bench.ours SOURCE CRS TARGET.
+
+The pipeline runs as in a worker, through `app.pipelines.vector.run`; ledger and object store are left out, as they are
+for the peers: a fetched file is the source itself, publishing is a rename.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.models.asset import Asset, AssetInput, AssetMetadata
+from app.models.base import utcnow
+from app.models.manifest import Manifest, ManifestFile
+from app.pipelines import vector
+from app.pipelines.context import FetchedFile, Product
+from app.settings import Limits
+
+FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+
+
+@dataclass(frozen=True)
+class Context:
+    """`RunContext` and `Watch` over one local file."""
+
+    manifest: Manifest
+    limits: Limits
+    scratch: Path
+    threads: int
+    source: Path
+    target: Path
+
+    @property
+    def watch(self) -> Context:
+        return self
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:  # noqa: ARG002 # the protocol's
+        yield
+
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        return FetchedFile(file, self.source, ())
+
+    def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
+        product.path.rename(self.target)
+        return Asset(
+            dataset_id=self.manifest.dataset_id,
+            version=1,
+            s3_key=self.target.name,
+            content_hash="",
+            size=self.target.stat().st_size,
+            kind=product.kind,
+            format=product.format,
+            crs=product.crs,
+            bounds=product.bounds,
+            run_id="bench",
+            inputs=tuple(inputs),
+            metadata=AssetMetadata(manifest={}, column_schema=product.column_schema),
+            statistics=product.statistics,
+            created_at=utcnow(),
+        )
+
+    def advance(self, rows_done: int, rows_total: int | None) -> None:
+        pass
+
+    def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:  # noqa: ARG002 # as above
+        print(code, count, message, flush=True)  # noqa: T201 # into the log of the measurement
+
+
+def main(source: Path, target: Path) -> None:
+    manifest = Manifest.model_validate(
+        {
+            "batch_id": "bench",
+            "uploader": "bench",
+            "intent": "ingest_vector",
+            "files": [
+                {"path": f"s3://landing-zone/{source.name}", "type": "vector", "format": FORMATS[source.suffix]},
+            ],
+            "metadata": {"title": "bench", "description": "", "source": "", "license": "", "attribution": ""},
+        }
+    )
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        vector.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[3]))

@@ -1,0 +1,68 @@
+"""Fixtures of the contract suites: every test runs once for each backend."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from app.ledger import Ledger
+from tests.contract.ledgers import BACKENDS, in_process
+
+CROWD = 4
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def ledger_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def empty_ledger_url(ledger_backend: str, tmp_path: Path) -> AsyncIterator[str]:
+    """A ledger that nobody has migrated yet."""
+    async with BACKENDS[ledger_backend].fresh(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def ledger_url(ledger_backend: str, empty_ledger_url: str) -> str:
+    async with BACKENDS[ledger_backend].open(empty_ledger_url) as ledger:
+        await ledger.migrate()
+    return empty_ledger_url
+
+
+@pytest.fixture
+async def ledger(ledger_backend: str, ledger_url: str) -> AsyncIterator[Ledger]:
+    async with BACKENDS[ledger_backend].open(ledger_url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(CROWD, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+Crowd = Callable[..., Awaitable[list[list[Any]]]]
+
+
+@pytest.fixture
+def crowd(processes: ProcessPoolExecutor, ledger_backend: str, empty_ledger_url: str, tmp_path: Path) -> Crowd:
+    """Run a work of `ledgers.WORK` in several real processes at once; what each of them returned."""
+    gates = iter(range(100))
+
+    async def run(work: str, *names: str) -> list[list[Any]]:
+        gate = tmp_path / f"gate-{next(gates)}"
+        gate.mkdir()
+        jobs = [
+            processes.submit(in_process, ledger_backend, empty_ledger_url, gate, CROWD, work, names)
+            for _ in range(CROWD)
+        ]
+        return await anyio.to_thread.run_sync(lambda: [job.result(timeout=120) for job in jobs])
+
+    return run

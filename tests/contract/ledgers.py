@@ -1,0 +1,178 @@
+"""The ledgers that must keep the contract, what the tests put into them, and what crowds of processes do to them.
+
+A further ledger joins the whole suite with one row in BACKENDS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.ledger import Accepted, Guard, Ledger
+from app.models.asset import Asset, AssetInput, AssetMetadata
+from app.models.base import new_id
+from app.models.manifest import ManifestRecord
+from app.models.run import Lease, Run, RunStatus
+from app.storage.ledger_sql import open_sql_ledger
+
+MINUTE = timedelta(minutes=1)
+T0 = datetime.fromisoformat("2026-11-22T12:00:00.123+00:00")
+
+
+@asynccontextmanager
+async def _sqlite(folder: Path) -> AsyncIterator[str]:
+    yield f"sqlite+aiosqlite:///{folder / 'ledger.sqlite'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """fresh: gives the URL of an empty ledger and removes that ledger afterwards. open: the ledger behind a URL."""
+
+    fresh: Callable[[Path], AbstractAsyncContextManager[str]]
+    open: Callable[[str], AbstractAsyncContextManager[Ledger]]
+
+
+BACKENDS = {"sqlite": Backend(_sqlite, open_sql_ledger)}
+
+
+def a_manifest(batch_id: str = "batch", **fields: Any) -> ManifestRecord:
+    """`document`: changes of the document; every other field belongs to the record."""
+    document = {
+        "batch_id": batch_id,
+        "uploader": "ada",
+        "intent": "ingest_vector",
+        "files": [],
+        "metadata": {"tags": {}},
+    }
+    document |= fields.pop("document", {})
+    return ManifestRecord(
+        **{"batch_id": batch_id, "manifest": document, "content_hash": "sha256:1", "ingested_at": T0} | fields
+    )
+
+
+def a_run(batch_id: str = "batch", **fields: Any) -> Run:
+    common = {"job_name": "spatial_asset_job", "lane": "spatial", "partition_key": "parcels", "created_at": T0}
+    return Run(**{"run_id": new_id(), "batch_id": batch_id} | common | fields)
+
+
+def an_asset(run: Run, version: int = 1, **fields: Any) -> Asset:
+    common: dict[str, Any] = {
+        "dataset_id": run.partition_key,
+        "version": version,
+        "s3_key": f"{run.partition_key}/v{version}/data.parquet",
+        "content_hash": "sha256:2",
+        "size": 10,
+        "kind": "spatial",
+        "format": "geoparquet",
+        "crs": None,
+        "bounds": None,
+        "run_id": run.run_id,
+        "inputs": (),
+        "metadata": AssetMetadata(manifest={}, column_schema={}),
+        "statistics": {},
+        "created_at": T0,
+    }
+    return Asset(**common | fields)
+
+
+async def put_run(ledger: Ledger, **fields: Any) -> Run:
+    """A queued run with a manifest of its own."""
+    run = a_run(fields.pop("batch_id", None) or new_id(), **fields)
+    return (await ledger.accept(a_manifest(run.batch_id), run)).run
+
+
+async def claim(ledger: Ledger, run: Run, owner: str = "host:1:1", expires_at: datetime = T0 + MINUTE) -> Run | None:
+    guard = Guard(frozenset({RunStatus.QUEUED}), attempt=run.attempt)
+    lease = Lease(owner=owner, expires_at=expires_at)
+    return await ledger.change_run(run.run_id, guard, status=RunStatus.RUNNING, attempt=run.attempt + 1, lease=lease)
+
+
+async def put_running(ledger: Ledger, **fields: Any) -> Run:
+    run = await claim(ledger, await put_run(ledger, **fields))
+    assert run is not None
+    return run
+
+
+async def put_asset(ledger: Ledger, dataset_id: str, *inputs: AssetInput, **fields: Any) -> Asset:
+    """The next version of a dataset, the way a worker makes it."""
+    run = await put_running(ledger, partition_key=dataset_id)
+    version = await ledger.reserve_version(run.run_id, run.attempt)
+    assert version is not None
+    asset = await ledger.commit_asset(an_asset(run, version, inputs=inputs, **fields), run.attempt)
+    assert asset is not None
+    return asset
+
+
+def in_process(backend: str, url: str, gate: Path, crowd: int, work: str, names: tuple[str, ...]) -> list[Any]:
+    """One of `crowd` processes; all begin `work` at the same moment."""
+    return asyncio.run(_in_process(backend, url, gate, crowd, work, names))
+
+
+async def _in_process(backend: str, url: str, gate: Path, crowd: int, work: str, names: tuple[str, ...]) -> list[Any]:
+    me = new_id()
+    (gate / me).touch()
+    deadline = time.monotonic() + 60
+    while len(list(gate.iterdir())) < crowd:  # noqa: ASYNC240 # nothing else runs in this loop yet
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other processes did not come")
+        await asyncio.sleep(0.005)
+    async with BACKENDS[backend].open(url) as ledger:
+        return await WORK[work](ledger, me, names)
+
+
+async def _accept_all(ledger: Ledger, _me: str, batches: tuple[str, ...]) -> list[tuple[str, str, bool]]:
+    made: list[Accepted] = await asyncio.gather(*(ledger.accept(a_manifest(name), a_run(name)) for name in batches))
+    return [(each.manifest.batch_id, each.run.run_id, each.created) for each in made]
+
+
+async def _claim_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list[str]:
+    runs = [await ledger.get_run(run_id) for run_id in run_ids]
+    claimed = await asyncio.gather(*(claim(ledger, run, me) for run in runs if run is not None))
+    return [run.run_id for run in claimed if run is not None]
+
+
+async def _reserve_all(ledger: Ledger, _me: str, run_ids: tuple[str, ...]) -> list[tuple[str, int | None]]:
+    versions = await asyncio.gather(*(ledger.reserve_version(run_id, 1) for run_id in run_ids))
+    return list(zip(run_ids, versions, strict=True))
+
+
+async def _log_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list[int]:
+    events = await asyncio.gather(
+        *(ledger.add_event(name, code="beat", message=me) for name in run_ids for _ in range(10))
+    )
+    return [event.seq for event in events]
+
+
+async def _commit_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    """Every process made its own content for the same version; one of them is registered."""
+    made = []
+    for run_id in run_ids:
+        run = await ledger.get_run(run_id)
+        assert run is not None
+        assert run.reserved_version is not None
+        asset = await ledger.commit_asset(an_asset(run, run.reserved_version, content_hash=me), run.attempt)
+        made.append((run_id, asset.content_hash if asset else None))
+    return made
+
+
+async def _migrate(ledger: Ledger, _me: str, _names: tuple[str, ...]) -> list[str]:
+    applied = await ledger.migrate()
+    await ledger.ping()
+    await ledger.accept(a_manifest(), a_run())
+    return list(applied)
+
+
+WORK: dict[str, Callable[[Ledger, str, tuple[str, ...]], Coroutine[Any, Any, list[Any]]]] = {
+    "accept": _accept_all,
+    "claim": _claim_all,
+    "reserve": _reserve_all,
+    "log": _log_all,
+    "commit": _commit_all,
+    "migrate": _migrate,
+}

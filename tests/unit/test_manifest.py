@@ -1,0 +1,211 @@
+"""The manifest's rules: every fault at once, each with its pointer, its code and what to do."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.errors import Fault
+from app.models.faults import faults_from
+from app.models.intents import INTENTS, intent_names
+from app.models.manifest import Manifest
+from tests.service import manifest
+
+GOOD = manifest("b-1", ("a/x.gpkg", "GPKG"))
+
+
+def faults(document: Any) -> tuple[Fault, ...]:
+    with pytest.raises(ValidationError) as caught:
+        Manifest.model_validate(document)
+    return faults_from(caught.value.errors())
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """GOOD with the value at the slash-separated path replaced; `...` removes it."""
+    document: Any = copy.deepcopy(GOOD)
+    node, parts = document, path.split("/")
+    for part in parts[:-1]:
+        node = node[int(part)] if part.isdigit() else node[part]
+    if value is ...:
+        del node[parts[-1]]
+    else:
+        node[parts[-1]] = value
+    return document
+
+
+JOIN = {"spatial_dataset_id": "a", "tabular_dataset_id": "b", "left_key": "k"}
+
+ONE_FAULT = [
+    ("batch_id", ..., "/batch_id", "field_missing"),
+    ("batch_id", "", "/batch_id", "string_pattern_mismatch"),
+    ("batch_id", "a b", "/batch_id", "string_pattern_mismatch"),
+    ("batch_id", "x" * 129, "/batch_id", "string_pattern_mismatch"),
+    ("batch_id", "b\n", "/batch_id", "string_pattern_mismatch"),
+    ("batch_id", 5, "/batch_id", "string_type"),
+    ("uploader", "  ", "/uploader", "empty"),
+    ("intent", "make_map", "/intent", "intent_unknown"),
+    ("intent", "ingest_", "/intent", "intent_unknown"),
+    ("intent", "INGEST_VECTOR", "/intent", "intent_unknown"),
+    ("files", [], "/files", "files_missing"),
+    ("files", "x", "/files", "tuple_type"),
+    ("files/0/path", "s3://other/x.gpkg", "/files/0/path", "path_bucket"),
+    ("files/0/path", "https://landing-zone/x.gpkg", "/files/0/path", "path_scheme"),
+    ("files/0/path", "/etc/passwd", "/files/0/path", "path_bucket"),
+    ("files/0/path", "s3://landing-zone/", "/files/0/path", "path_key"),
+    ("files/0/path", "s3://landing-zone/a/../../x", "/files/0/path", "path_traversal"),
+    ("files/0/path", "s3://landing-zone/a//x", "/files/0/path", "path_traversal"),
+    ("files/0/path", "landing-zone/a\\..\\x", "/files/0/path", "path_traversal"),
+    ("files/0/path", "landing-zone/a\x00x", "/files/0/path", "path_traversal"),
+    ("files/0/type", "vectr", "/files/0/type", "literal_error"),
+    ("files/0/format", "GTiff", "/files/0/format", "format_type_mismatch"),
+    ("files/0/format", "GeoJSn", "/files/0/format", "format_unknown"),
+    ("files/0/format", "VRT", "/files/0/format", "format_unknown"),
+    ("files/0/layr", "x", "/files/0/layr", "field_unknown"),
+    ("files/0/layer", "", "/files/0/layer", "empty"),
+    ("files/0/options", {"encoding": "klingon"}, "/files/0/options/encoding", "encoding_unknown"),
+    ("files/0/options", {"enc": "utf-8"}, "/files/0/options/enc", "field_unknown"),
+    ("metadata", ..., "/metadata", "field_missing"),
+    ("metadata/title", " ", "/metadata/title", "empty"),
+    ("metadata/license", ..., "/metadata/license", "field_missing"),
+    ("metadata/dataset_id", "x", "/metadata/dataset_id", "field_unknown"),
+    ("metadata/tags", {"dataset_id": "../x"}, "/metadata/tags/dataset_id", "dataset_id_invalid"),
+    ("metadata/tags", {"dataset_id": 5}, "/metadata/tags/dataset_id", "dataset_id_invalid"),
+    ("metadata/tags", {"testing": "yes"}, "/metadata/tags/testing", "testing_invalid"),
+    ("metadata/tags", {"a": {"b": 1}}, "/metadata/tags/a", "tag_type"),
+    ("metadata/tags", {"a": None}, "/metadata/tags/a", "tag_type"),
+    ("metadata/tags", {"a": 2**70}, "/metadata/tags/a", "tag_type"),
+    ("metadata/tags", {"a": float("nan")}, "/metadata/tags/a", "tag_type"),
+    ("metadata/join_config", JOIN, "/metadata/join_config", "join_config_not_allowed"),
+    ("file", "x", "/file", "field_unknown"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "pointer", "code"), ONE_FAULT, ids=[f"{p}-{c}-{i}" for i, (p, _, _, c) in enumerate(ONE_FAULT)]
+)
+def test_each_rule_gives_one_fault_at_its_place(path: str, value: Any, pointer: str, code: str) -> None:
+    found = faults(changed(path, value))
+    assert (pointer, code) in [(fault.pointer, fault.code) for fault in found]
+    assert all(fault.detail and fault.fix for fault in found)
+    assert {fault.pointer for fault in found} == {pointer}
+
+
+@pytest.mark.parametrize("document", [None, 5, "x", [], [GOOD]])
+def test_what_is_no_object_is_one_fault(document: Any) -> None:
+    (fault,) = faults(document)
+    assert fault.pointer == ""
+
+
+def test_all_faults_come_at_once_cross_field_rules_included() -> None:
+    document = changed(
+        "files", [GOOD["files"][0], {**GOOD["files"][0], "path": "landing-zone/a/x.gpkg"}, {"path": "s3://b/x"}]
+    )
+    document["metadata"]["titel"] = document["metadata"].pop("title")
+    document["extra"] = 1
+    pointers = {(f.pointer, f.code) for f in faults(document)}
+    assert pointers == {
+        ("/files/1/path", "path_duplicate"),
+        ("/files/2/path", "path_bucket"),
+        ("/files/2/type", "field_missing"),
+        ("/files/2/format", "field_missing"),
+        ("/metadata/title", "field_missing"),
+        ("/metadata/titel", "field_unknown"),
+        ("/extra", "field_unknown"),
+    }
+
+
+def test_unknown_names_are_met_with_the_nearest_known_one() -> None:
+    assert "'layer'" in faults(changed("files/0/layr", "x"))[0].fix
+    assert "'GeoJSON'" in faults(changed("files/0/format", "GeoJSn"))[0].fix
+    assert "metadata.tags.dataset_id" in faults(changed("metadata/dataset_id", "x"))[0].fix
+    assert "'join_datasets'" in faults(changed("intent", "join_dataset"))[0].fix
+
+
+def test_an_unknown_intent_is_met_with_the_table() -> None:
+    (fault,) = faults(changed("intent", "make_map"))
+    assert all(name in fault.fix for name in intent_names())
+
+
+def test_pointers_escape_slashes_and_tildes() -> None:
+    (fault,) = faults(changed("metadata/tags", {"a/b~c": []}))
+    assert fault.pointer == "/metadata/tags/a~1b~0c"
+
+
+def test_join_config_is_needed_by_the_join_and_files_are_not() -> None:
+    document = changed("intent", "join_datasets")
+    assert {(f.pointer, f.code) for f in faults(document)} == {
+        ("/files", "files_not_allowed"),
+        ("/metadata/join_config", "join_config_missing"),
+    }
+    document["files"] = []
+    document["metadata"]["join_config"] = JOIN
+    assert Manifest.model_validate(document).metadata.join_config is not None
+
+
+def test_a_join_version_is_a_whole_number_from_one() -> None:
+    document = changed("intent", "join_datasets")
+    document["files"] = []
+    for bad in (0, "3", 1.5, True):
+        document["metadata"]["join_config"] = {**JOIN, "spatial_version": bad}
+        assert {fault.pointer for fault in faults(document)} == {"/metadata/join_config/spatial_version"}
+
+
+def test_tabular_takes_exactly_one_file() -> None:
+    document = changed("intent", "ingest_tabular")
+    document["files"] = [{"path": f"s3://landing-zone/{n}.csv", "type": "tabular", "format": "CSV"} for n in "ab"]
+    assert [(f.pointer, f.code) for f in faults(document)] == [("/files", "files_too_many")]
+
+
+def test_a_file_of_the_wrong_type_for_the_intent() -> None:
+    document = changed("files", [{"path": "s3://landing-zone/x.csv", "type": "tabular", "format": "CSV"}])
+    assert [(f.pointer, f.code) for f in faults(document)] == [("/files/0/type", "type_not_of_intent")]
+
+
+def test_two_spellings_of_a_manifest_are_the_same_content() -> None:
+    other = changed("files/0/path", GOOD["files"][0]["path"].removeprefix("s3://"))
+    other["files"][0]["format"] = "geopackage"
+    other["metadata"]["keywords"] = []
+    assert Manifest.model_validate(other).content_hash == Manifest.model_validate(GOOD).content_hash
+    other["metadata"]["keywords"] = ["x"]
+    assert Manifest.model_validate(other).content_hash != Manifest.model_validate(GOOD).content_hash
+
+
+def test_keywords_are_trimmed_and_deduplicated_in_order() -> None:
+    read = Manifest.model_validate(changed("metadata/keywords", [" b", "a", "b ", "", " "]))
+    assert read.metadata.keywords == ("b", "a")
+
+
+def test_a_manifest_survives_the_ledger_unchanged() -> None:
+    document = changed("metadata/tags", {"dataset_id": "d", "s": "ü", "i": 3, "f": 2.5, "b": False, "testing": True})
+    read = Manifest.model_validate(document)
+    assert Manifest.model_validate(read.model_dump(mode="json")) == read
+    assert (read.dataset_id, read.testing) == ("d", True)
+    assert type(read.metadata.tags["i"]) is int
+    assert read.metadata.tags["b"] is False
+
+
+def test_without_a_tag_the_dataset_is_named_after_the_batch() -> None:
+    document = changed("metadata/tags", {})
+    named = Manifest.model_validate(document).dataset_id
+    assert named == Manifest.model_validate(document).dataset_id
+    assert named.startswith("dataset_")
+    assert len(named) == len("dataset_") + 12
+    document["batch_id"] = "b-2"
+    assert Manifest.model_validate(document).dataset_id != named
+
+
+def test_any_other_ingest_intent_runs_the_default_recipe_on_its_own_lane() -> None:
+    row = Manifest.model_validate(changed("intent", "ingest_trees")).intent_row
+    assert (row.job_name, row.lane) == ("ingest_job", "ingest")
+    default = next(intent for intent in INTENTS if intent.name == "ingest_vector")
+    assert row.recipe is not None
+    assert default.recipe is not None
+    assert row.recipe.steps == default.recipe.steps
+
+
+@pytest.mark.parametrize("spelling", ["SHP", "shp", "ESRI Shapefile", "shapefile"])
+def test_formats_have_aliases(spelling: str) -> None:
+    assert Manifest.model_validate(changed("files/0/format", spelling)).files[0].format == "SHP"
