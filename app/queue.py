@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,16 @@ from app.settings import Settings
 JOB = "app.worker.execute"
 # Longest path of a unix socket, less the terminating zero.
 _MAX_SOCKET_PATH = 107
+_PLAIN_PATH = re.compile(r"[\w./+-]+", re.ASCII)
 
 
 def private_redis_socket(data_dir: Path) -> Path:
-    """Where the private Redis listens: in the data directory, or in the temporary folder if that path is too long."""
+    """Where the private Redis listens: in the data directory, or in the temporary folder if that path won't do.
+
+    It won't when it is too long for a socket, or has characters that a Redis URL or client listing would misread.
+    """
     inside = data_dir / "redis" / "redis.sock"
-    if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH:
+    if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(inside)):
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"spatial-etl-{os.getuid()}-{digest}" / "redis.sock"

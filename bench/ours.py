@@ -70,7 +70,7 @@ class Context:
         pass
 
     def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:  # noqa: ARG002 # as above
-        print(code, count, message, flush=True)  # noqa: T201 # into the log of the measurement
+        print(code, count, message, flush=True)  # into the log of the measurement
 
 
 def main(source: Path, target: Path) -> None:

@@ -15,21 +15,25 @@ from app.settings import Settings
 
 async def examine(settings: Settings) -> tuple[Check, ...]:
     """Every dependency. Opens what the settings choose, and starts nothing."""
+    existed = settings.data_dir.is_dir()
     try:
         async with open_clients(settings) as clients:
             found = (await readiness(clients)).checks
     except DomainError as err:
         found = (Check(name="clients", ok=False, latency_ms=0, problem=err.detail, fix=err.fix),)
     return (
-        *(_explained(check, settings) for check in found),
+        *(_explained(check, settings, existed) for check in found),
         _look("gdal", _gdal),
         _look("proj", _proj),
         _look("arrow", _arrow),
     )
 
 
-def _explained(check: Check, settings: Settings) -> Check:
-    """The private Redis is away while the service is stopped: that is no fault."""
+def _explained(check: Check, settings: Settings, existed: bool) -> Check:
+    """What a stopped or never started service explains: its own Redis is away, its data directory is not there."""
+    if check.name == "ledger" and not check.ok and settings.ledger.url is None and not existed:
+        problem = f"There is no data directory {settings.data_dir}."
+        return check.model_copy(update={"problem": problem, "fix": "`spatial-etl serve` or `spatial-etl migrate` makes it."})
     if check.name == "queue" and not check.ok and settings.queue.redis_url is None:
         return check.model_copy(
             update={"problem": "The private Redis is not running.", "fix": "`spatial-etl serve` starts it."}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -38,7 +39,7 @@ def runs_table(runs: Iterable[Json]) -> Table:
     table = _plain_table("run", "batch", "dataset", "status", "step", "rows", "created")
     for run in runs:
         rows, created = f"{run['progress']['rows_done']:,}", run["created_at"][:19]
-        names = (run["run_id"], run["batch_id"], run["partition_key"])
+        names = (run["run_id"], escape(run["batch_id"]), escape(run["partition_key"]))
         table.add_row(*names, _status(run["status"]), run["step"] or "", rows, created)
     return table
 
@@ -53,12 +54,12 @@ def run_table(run: Json) -> Table:
     for name, count in run["counts"].items():
         table.add_row(name, f"{count:,}")
     if run["engine"]:
-        table.add_row("engine", ", ".join(f"{name} {version}" for name, version in run["engine"].items()))
+        table.add_row("engine", ", ".join(escape(f"{name} {version}") for name, version in run["engine"].items()))
     for warning in run["warnings"]:
-        table.add_row("[yellow]warning[/]", f"{warning['message']} [dim]({warning['code']}, {warning['count']})[/]")
+        table.add_row("[yellow]warning[/]", f"{escape(warning['message'])} [dim]({warning['code']}, {warning['count']})[/]")
     if error := run["error"]:
         table.add_row(
-            "[red]error[/]", f"{error['detail']} {error['fix']} [dim]({error['code']}, step {error['step']})[/]"
+            "[red]error[/]", f"{escape(error['detail'])} {escape(error['fix'])} [dim]({error['code']}, step {error['step']})[/]"
         )
     return table
 
@@ -77,7 +78,7 @@ def assets_table(assets: Iterable[Json]) -> Table:
 def asset_table(asset: Json) -> Table:
     """One version: rows, bounds, CRS, schema, hash, key."""
     table = _plain_table("asset", f"{asset['dataset_id']} v{asset['version']}")
-    table.add_row("title", asset["metadata"]["manifest"]["title"])
+    table.add_row("title", escape(asset["metadata"]["manifest"]["title"]))
     rows = asset["statistics"].get("counts", {}).get("rows_out")
     table.add_row("rows", "" if rows is None else f"{rows:,}")
     if bounds := asset["bounds"]:
@@ -85,7 +86,7 @@ def asset_table(asset: Json) -> Table:
     table.add_row("crs", asset["crs"] or "unknown")
     table.add_row("geometry", asset["metadata"]["geometry_type"] or "")
     columns = asset["metadata"]["column_schema"].items()
-    table.add_row("schema", ", ".join(f"{name} [dim]{column['type_name']}[/]" for name, column in columns))
+    table.add_row("schema", ", ".join(f"{escape(name)} [dim]{escape(column['type_name'])}[/]" for name, column in columns))
     table.add_row("hash", asset["content_hash"])
     table.add_row("key", asset["s3_key"])
     table.add_row("size", f"{asset['size']:,} bytes")
@@ -94,7 +95,7 @@ def asset_table(asset: Json) -> Table:
 
 def lineage_tree(graph: Json) -> Tree:
     """The graph upwards from its root: what it was made from; then what was made from it."""
-    labels = {node["id"]: f"{node['label']} [dim]{node['type']}[/]" for node in graph["nodes"]}
+    labels = {node["id"]: f"{escape(node['label'])} [dim]{node['type']}[/]" for node in graph["nodes"]}
     edges = graph["edges"]
     tree = Tree(labels[graph["root"]])
     _grow(tree.add("[dim]made from[/]"), graph["root"], labels, [(e["target"], e["source"]) for e in edges], set())

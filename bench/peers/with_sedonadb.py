@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import sedonadb
+import sedonadb  # type: ignore[import-untyped] # ships no types
 
 
 def main(source: str, crs: str, target: str) -> None:

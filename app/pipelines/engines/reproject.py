@@ -14,8 +14,8 @@ from pyproj.transformer import TransformerGroup
 
 from app.errors import RunRefused
 from app.pipelines.engines.antimeridian import split_at_antimeridian
-from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.crs import crs_name, same_crs
+from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes
 
 # How far outside its CRS's area of use, in degrees, a feature must be to count as misplaced rather than as a neighbour:

@@ -19,7 +19,7 @@ from app.settings import MiB
 
 GEOMETRY = "geom"
 ROW_GROUP_ROWS = 65_536
-ROW_GROUP_BYTES = 64 * MiB
+ROW_GROUP_BYTES = 16 * MiB
 _BOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 
 

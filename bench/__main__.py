@@ -1,0 +1,186 @@
+"""`python -m bench`: this service beside its peers, in interleaved rounds of whole processes.
+
+Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), memory (ours at 200 thousand and 2
+million features), latency (POST to success through the real service). This process imports nothing heavy, because a
+child's peak memory is never reported as less than its parent's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.cases import FOLDER, Case, speed_cases
+from bench.measure import Cost, MiB, run
+
+PROGRAMS = {
+    "ours": "bench.ours",
+    "sedonadb": "bench.peers.with_sedonadb",
+    "duckdb": "bench.peers.with_duckdb",
+    "geopandas": "bench.peers.with_geopandas",
+}
+PACKAGES = ("pyogrio", "shapely", "pyproj", "pyarrow", "sedonadb", "duckdb", "duckdb-ext-spatial", "geopandas")
+PARTS = ("gpkg", "geojson", "big", "memory", "latency")
+# Peers carry other versions of GEOS and PROJ: their results may differ from ours by these shares, no more.
+AREA_TOLERANCE = 1e-3
+VERTEX_TOLERANCE = 5e-3
+
+
+def main() -> int:
+    args = arguments()
+    FOLDER.mkdir(exist_ok=True)
+    report: dict[str, Any] = {"machine": machine(), "cases": {}}
+    say(json.dumps(report["machine"]))
+    faults: list[str] = []
+    cases = speed_cases(args.rows, args.big_rows)
+    for name in args.parts:
+        if name in cases:
+            found = compare(cases[name], args.programs, args.rounds)
+            report["cases"][name] = found
+            faults += found["faults"]
+        elif name == "memory":
+            report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds)
+        elif name == "latency":
+            report["latency"] = latency(args.posts)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    for fault in faults:
+        say(f"WRONG: {fault}")
+    return 1 if faults else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all of them")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="buildings (default 1,000,000)")
+    parser.add_argument("--big-rows", type=int, default=5_000, help="polygons of 5,000 vertices (default 5,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default 3)")
+    parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
+    parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), help="default: all of them")
+    parser.add_argument(
+        "--quick", action="store_true", help="20,000 buildings, 50 big polygons, one round: does it work?"
+    )
+    parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
+    args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
+    args.parts = args.parts or list(PARTS)
+    if args.quick:
+        args.rows, args.big_rows, args.rounds, args.posts = 20_000, 50, 1, 3
+    return args
+
+
+def machine() -> dict[str, Any]:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    packages = {name: version(name) for name in PACKAGES}
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages / 2**30, 1),
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def compare(case: Case, programs: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Run every program `rounds` times, turn by turn, and compare what they have written."""
+    generate(case)
+    costs: dict[str, list[Cost]] = {name: [] for name in programs}
+    outputs: dict[str, dict[str, float]] = {}
+    busy_before = os.getloadavg()[0]
+    for number in range(rounds):
+        for name in programs:
+            target = FOLDER / "out" / f"{name}.parquet"
+            target.parent.mkdir(exist_ok=True)
+            target.unlink(missing_ok=True)
+            costs[name].append(
+                run(command(PROGRAMS[name], str(case.path), case.crs, str(target)), FOLDER / f"{name}.log")
+            )
+            if number == 0:
+                outputs[name] = json.loads(subprocess.check_output(command("bench.check", str(target))))
+            target.unlink()
+    say(f"\n{case.title}; rounds: {rounds}; other load before: {busy_before:.2f}")
+    table(costs, outputs)
+    return {
+        "case": {**asdict(case), "bytes": case.path.stat().st_size},
+        "costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()},
+        "outputs": outputs,
+        "faults": [f"{case.title}: {fault}" for fault in disagreements(case, outputs)],
+    }
+
+
+def memory(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
+    """Peak memory of ours at sizes far apart: it must not grow with the input."""
+    found = {size: compare(Case("buildings", "GPKG", "EPSG:25832", size), ["ours"], rounds) for size in sizes}
+    peaks = {size: median(cost["peak_bytes"] for cost in each["costs"]["ours"]) for size, each in found.items()}
+    say("peak memory: " + ", ".join(f"{size:,} rows {peak / MiB:.0f} MiB" for size, peak in peaks.items()))
+    return {"peak_bytes": peaks, "cases": list(found.values())}
+
+
+def latency(posts: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(subprocess.check_output(command("bench.latency", str(posts))))
+    say(
+        f"\nPOST to success of {found['features']} features, GeoJSON: median {found['median_seconds']:.3f} s of {posts}"
+    )
+    spread = f"{min(found['seconds']):.3f} to {max(found['seconds']):.3f}"
+    say(f"  from {spread} s; from start to end of the run itself {found['median_run']:.3f} s")
+    return found
+
+
+def generate(case: Case) -> None:
+    if not case.path.exists():
+        say(f"making {case.path} …")
+        run(command("bench.generate", case.kind, case.driver, case.crs, str(case.rows)), FOLDER / "generate.log")
+
+
+def command(module: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", module, *args]
+
+
+def disagreements(case: Case, outputs: dict[str, dict[str, float]]) -> list[str]:
+    """Other rows, invalid geometries or another area than the first program's: not the same work."""
+    first = next(iter(outputs.values()))
+    faults = []
+    for name, found in outputs.items():
+        if found["rows"] != case.rows or found["nulls"]:
+            faults.append(f"{name} wrote {found['rows']} rows, {found['nulls']} of them null, instead of {case.rows}")
+        if found["invalid"]:
+            faults.append(f"{name} wrote {found['invalid']} invalid geometries")
+        for quantity, tolerance in (("area", AREA_TOLERANCE), ("vertices", VERTEX_TOLERANCE)):
+            off = found[quantity] / first[quantity] - 1
+            if abs(off) > tolerance:
+                faults.append(f"{name}'s {quantity} differ by {off:+.2%}")
+    return faults
+
+
+def table(costs: dict[str, list[Cost]], outputs: dict[str, dict[str, float]]) -> None:
+    first = median(cost.seconds for cost in next(iter(costs.values())))
+    say(f"{'':10} median s  ratio fastest s  cpu s peak MiB    vertices  area")
+    for name, runs in costs.items():
+        seconds, cpu = median(cost.seconds for cost in runs), median(cost.cpu_seconds for cost in runs)
+        fastest, peak = min(cost.seconds for cost in runs), median(cost.peak_bytes for cost in runs) / MiB
+        found = outputs[name]
+        say(
+            f"{name:10} {seconds:8.2f} {seconds / first:5.2f}x {fastest:9.2f} {cpu:6.1f} {peak:8.0f}"
+            f" {found['vertices']:11,}  {found['area']:.9g}"
+        )
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Every format of the table, in and out: attributes exactly, geometries equal to an independent computation."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+
+from app.models.formats import FORMATS
+from tests.pipelines.conftest import Bench, assert_same_geometries, expected
+
+# format → (driver that writes it for the test, suffix, attributes keep their exact names and types)
+WRITERS = {
+    "GeoJSON": ("GeoJSON", ".geojson", {"COORDINATE_PRECISION": 15}),
+    "GeoJSONSeq": ("GeoJSONSeq", ".geojsonl", {"COORDINATE_PRECISION": 15}),
+    "GPKG": ("GPKG", ".gpkg", {}),
+    "SHP": ("ESRI Shapefile", ".shp", {}),
+    "FlatGeobuf": ("FlatGeobuf", ".fgb", {"SPATIAL_INDEX": "NO"}),
+    "KML": ("LIBKML", ".kml", {}),
+    "GML": ("GML", ".gml", {}),
+    "OpenFileGDB": ("OpenFileGDB", ".gdb", {}),
+    "GeoParquet": (None, ".parquet", {}),
+}
+LONLAT_ONLY = ("GeoJSON", "GeoJSONSeq", "KML")
+
+
+def put(bench: Bench, frame: geopandas.GeoDataFrame, fmt: str, stem: str = "data") -> str:
+    """Write the frame into the landing zone; directories go into a zip archive."""
+    driver, suffix, options = WRITERS[fmt]
+    target = bench.landing / f"{stem}{suffix}"
+    if fmt in LONLAT_ONLY:
+        frame = frame.to_crs(4326)
+    if driver is None:
+        frame.to_parquet(target)
+    else:
+        frame.to_file(target, driver=driver, **options)
+    if target.is_dir():
+        shutil.make_archive(str(target), "zip", bench.landing, target.name)
+        return f"{target.name}.zip"
+    return target.name
+
+
+def test_the_table_of_writers_covers_the_table_of_formats() -> None:
+    assert set(WRITERS) == {fmt.name for fmt in FORMATS if fmt.type == "vector" and fmt.available}
+
+
+@pytest.mark.parametrize("fmt", WRITERS)
+def test_round_trip(bench: Bench, parcels: geopandas.GeoDataFrame, fmt: str) -> None:
+    name = put(bench, parcels, fmt)
+    result = bench.one(name, fmt)
+    found = result.frame
+    assert found.crs == "EPSG:4326"
+    assert result.counts["rows_in"] == result.counts["rows_out"] == len(found) == len(parcels)
+    wanted = parcels.to_crs(4326) if fmt in LONLAT_ONLY else parcels
+    # text formats and the integer coordinates of OpenFileGDB do not keep the last bits; the topology of these shapes
+    # is far coarser than that
+    tolerance = {"OpenFileGDB": 1e-7, "GML": 1e-9, "KML": 1e-9, "GeoJSON": 1e-9, "GeoJSONSeq": 1e-9}.get(fmt, 0.0)
+    if fmt in ("OpenFileGDB", "SHP", "KML", "GML", "GeoJSONSeq"):  # these change ring order or nesting when written
+        independent = geopandas.read_file(bench.landing / name)
+        wanted = independent.assign(geometry=shapely.force_2d(independent.geometry.to_numpy()))
+        found = found.assign(geom=shapely.force_2d(found.geometry.to_numpy())).set_geometry("geom")
+    assert_same_geometries(found.geometry, expected(wanted), tolerance)
+    assert shapely.is_valid(found.geometry.to_numpy()).all()
+    for column in ("name", "count", "area"):
+        source = "Name" if fmt == "KML" and column == "name" else column
+        values = found[source].astype(object).where(found[source].notna(), None).tolist()
+        truth = parcels[column].astype(object).where(parcels[column].notna(), None).tolist()
+        if fmt == "KML" and column != "name":
+            values = [type(t)(v) for v, t in zip(values, truth, strict=True)]
+        assert values == truth, column
+    assert [(d, t) for d, t in result.watch.progress][-1] == (600, 600)
+    assert result.steps == ["load", "transform", "export"]
+
+
+@pytest.mark.parametrize("fmt", [fmt.name for fmt in FORMATS if fmt.type == "vector" and fmt.zipped])
+def test_zipped(bench: Bench, countries: geopandas.GeoDataFrame, fmt: str) -> None:
+    folder = bench.landing / "deep" / "er"
+    folder.mkdir(parents=True)
+    inner = Bench.__new__(Bench)
+    inner.landing = folder
+    name = put(inner, countries, fmt)
+    if not name.endswith(".zip"):
+        shutil.make_archive(str(bench.landing / "z"), "zip", bench.landing, "deep")
+        name = "z.zip"
+    else:
+        shutil.copy(folder / name, bench.landing / name)
+    result = bench.one(name, fmt)
+    assert len(result.frame) == 177
+
+
+def test_countries_equal_geopandas(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    source = Path(pyogrio.__file__).parent / "tests" / "fixtures" / "naturalearth_lowres"
+    shutil.make_archive(str(bench.landing / "ne"), "zip", source.parent, source.name)
+    result = bench.one("ne.zip", "ESRI Shapefile")
+    assert_same_geometries(result.frame.geometry, expected(countries))
+    assert result.frame.drop(columns=["geom", "bbox"]).equals(countries.drop(columns="geometry"))
+    assert result.product.geometry_type == "MultiPolygon"
+    assert result.product.crs == "EPSG:4326"
+
+
+def many_types() -> geopandas.GeoDataFrame:
+    return geopandas.GeoDataFrame(
+        {
+            "i16": pd.array([1, None, -3], "Int16"),
+            "i32": pd.array([2**31 - 1, None, -5], "Int32"),
+            "i64": pd.array([2**53 + 1, None, -(2**62)], "Int64"),
+            "f32": np.array([1.5, np.nan, 3.25], "float32"),
+            "f64": [0.1, None, 1e300],
+            "flag": pd.array([True, None, False], "boolean"),
+            "day": [dt.date(1969, 7, 20), None, dt.date(2026, 11, 22)],
+            "when": pd.to_datetime(["1999-12-31T23:59:59.123Z", None, "2026-01-01T00:00:00Z"]).astype(
+                "datetime64[ms, UTC]"
+            ),
+            "text": ["", None, "Zürich"],
+            "raw": [b"\x00\xff", None, b""],
+        },
+        geometry=shapely.points([[9.0, 48.0], [10.0, 49.0], [11.0, 50.0]]),
+        crs=4326,
+    )
+
+
+@pytest.mark.parametrize("fmt", ["GPKG", "FlatGeobuf", "OpenFileGDB", "GeoParquet"])
+def test_types_are_kept(bench: Bench, fmt: str) -> None:
+    frame = many_types()
+    if fmt in ("OpenFileGDB", "FlatGeobuf"):  # have no Boolean with null, no date, or no short integer with null
+        frame = frame.drop(columns=["flag", "day"])
+    name = put(bench, frame, fmt)
+    table = pq.read_table(bench.one(name, fmt).path)
+    wanted: dict[str, Any] = {
+        "i64": ("int64", [2**53 + 1, None, -(2**62)]),
+        "i32": ("int32", [2**31 - 1, None, -5]),
+        "f64": ("double", [0.1, None, 1e300]),
+        "text": ("string", ["", None, "Zürich"]),
+        "raw": ("binary", [b"\x00\xff", None, b""]),
+        "flag": ("bool", [True, None, False]),
+        "day": ("date32[day]", [dt.date(1969, 7, 20), None, dt.date(2026, 11, 22)]),
+    }
+    for column, (kind, values) in wanted.items():
+        if column not in frame:
+            continue
+        found = table.column(column)
+        assert str(found.type).removeprefix("large_") == kind, column
+        assert found.to_pylist() == values, column
+    when = table.column("when")
+    assert when.type.tz == "UTC"
+    assert when.to_pylist()[0] == dt.datetime(1999, 12, 31, 23, 59, 59, 123000, dt.UTC)
+    assert table.column("i16").to_pylist() == [1, None, -3]
+    assert table.column("f32").type == "float32" or str(table.column("f32").type) == "float"
+    assert table.column_names[: len(frame.columns) - 1] == [c for c in frame.columns if c != "geometry"]
+
+
+def test_a_named_primary_key_is_an_attribute(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    countries.head(3).to_file(bench.landing / "k.gpkg", driver="GPKG", FID="parcel_id")
+    assert bench.one("k.gpkg", "GPKG").frame["parcel_id"].tolist() == [1, 2, 3]
+    countries.head(3).to_file(bench.landing / "f.gpkg", driver="GPKG")
+    assert "fid" not in bench.one("f.gpkg", "GPKG").frame
+
+
+def test_lists_are_kept(bench: Bench) -> None:
+    source = Path(pyogrio.__file__).parent / "tests" / "fixtures" / "list_field_values_file.parquet"
+    truth = pq.read_table(source)
+    shutil.copy(source, bench.landing / "l.parquet")
+    if b"geo" not in (truth.schema.metadata or {}):
+        pytest.skip("the wheel's fixture is not GeoParquet")
+    found = pq.read_table(bench.one("l.parquet", "GeoParquet").path)
+    for name in truth.column_names:
+        if name not in ("geometry", "geom"):
+            assert found.column(name).to_pylist() == truth.column(name).to_pylist()

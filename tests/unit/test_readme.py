@@ -1,0 +1,75 @@
+"""What the README and the operations guide say is what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from app.models.formats import FORMATS
+from app.models.intents import INTENTS
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def variables(model: type[BaseModel], prefix: str = "SPATIAL_ETL_") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from variables(field.annotation, f"{prefix}{name.upper()}__")
+        elif name == "enabled_lanes":
+            yield "MANIFEST_ROUTER_ENABLED_LANES", field
+        else:
+            yield prefix + name.upper(), field
+
+
+def default_text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, frozenset):
+        return "all"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_configuration_table_is_the_settings() -> None:
+    expected = [f"| `{name}` | {default_text(field.default)} | {field.description} |" for name, field in variables(Settings)]
+    documented = [line for line in README.splitlines() if line.startswith(("| `SPATIAL_ETL_", "| `MANIFEST_"))]
+    assert documented == expected, "\n".join(expected)
+
+
+def test_the_table_of_intents_is_the_table_of_intents() -> None:
+    rows = [line.split("|")[1].strip(" `") for line in README.splitlines() if line.startswith(("| `ingest_", "| `join_"))]
+    assert rows == [intent.name for intent in INTENTS] + ["ingest_*"]
+    for intent in INTENTS:
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| `{intent.name}` ")]
+        assert intent.lane in row
+        assert ("not yet" in row) is (intent.pipeline is None), row
+
+
+def test_every_format_that_can_be_read_is_named() -> None:
+    for fmt in FORMATS:
+        if fmt.available:
+            assert f"`{fmt.name}`" in README, fmt.name
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)", README)) <= targets
+
+
+@pytest.mark.parametrize("path", sorted(re.findall(r"\]\((?!http)([^)#]+)\)", README)))
+def test_every_link_of_the_readme_leads_somewhere(path: str) -> None:
+    assert (ROOT / path).exists(), path
+
+
+def test_nothing_committed_names_a_machine_or_a_registry() -> None:
+    hosts = ["pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "deb." + "debian"]
+    pattern = "|".join(re.escape(host) for host in hosts)
+    found = subprocess.run(["git", "grep", "-nIE", pattern], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout == ""
