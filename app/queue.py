@@ -61,6 +61,17 @@ def connect(url: str, *, patient: bool) -> Redis:
     return client
 
 
+def check_connection(url: str) -> None:
+    """Raises QueueUnavailable when no Redis answers."""
+    client = connect(url, patient=False)
+    try:
+        client.ping()
+    except RedisError as err:
+        raise _unavailable(err) from err
+    finally:
+        client.close()
+
+
 class RunQueue:
     """Hands run ids to the workers. Blocking: call it from a thread when on an event loop."""
 

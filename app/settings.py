@@ -118,3 +118,7 @@ class Settings(BaseSettings):
     @property
     def scratch_dir(self) -> Path:
         return self.data_dir / "scratch"
+
+    def attempt_dir(self, run_id: str, attempt: int) -> Path:
+        """Scratch of one attempt."""
+        return self.scratch_dir / f"{run_id}.{attempt}"

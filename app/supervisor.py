@@ -57,7 +57,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             if settings.queue.redis_url is None:
                 await stack.enter_async_context(_kept_alive([_redis_command(settings)], settings, "redis"))
                 await _answering(settings)
-            # Not `-m app.worker`: that would be a second copy of the module, unknown to the jobs that RQ imports it for.
+            # Not `-m app.worker`: jobs would import a second copy of the module, which nobody has set up.
             worker = [sys.executable, "-c", "from app.worker import main; main()"]
             await stack.enter_async_context(_kept_alive([worker] * settings.worker.processes, settings, "worker"))
             await stack.enter_async_context(_sweeping(settings))
@@ -115,7 +115,8 @@ def _redis_command(settings: Settings) -> list[str]:
     where = private_redis_socket(settings.data_dir)
     where.parent.mkdir(mode=0o700, exist_ok=True)
     if where.parent.stat().st_uid != os.getuid():
-        raise QueueUnavailable(f"{where.parent} belongs to another user.", "Remove it, or choose a shorter --data-dir.")
+        detail = f"{where.parent} belongs to another user."
+        raise QueueUnavailable(detail, "Remove it, or choose a shorter --data-dir.")
     return [
         redis_executable(), "--port", "0", "--unixsocket", str(where), "--unixsocketperm", "700", "--dir", str(directory),
         "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no",

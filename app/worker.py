@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -31,7 +32,7 @@ from app.models.base import utcnow
 from app.models.intents import INTENTS
 from app.models.run import Lease, RunStatus
 from app.processes import die_with_parent, process_name
-from app.queue import connect, redis_url
+from app.queue import check_connection, connect, redis_url
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class RunWorker(Worker):
             run = await clients.ledger.get_run(run_id)
             if run is None or run.status not in _CARRIED or run.lease is None or run.lease.owner != self._owner:
                 return
+            shutil.rmtree(self._settings.attempt_dir(run_id, run.attempt), ignore_errors=True)
             changed = await attempt_died(run, reason, clients, self._settings.run.max_attempts, utcnow())
             if changed is not None and changed.status is RunStatus.QUEUED:
                 try:
@@ -136,10 +138,14 @@ def execute(run_id: str) -> None:
 
 
 def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM: the job at hand is finished first; a second signal kills it."""
+    """Work until SIGTERM: the job at hand is finished first; a second signal kills it.
+
+    Raises QueueUnavailable when there is no Redis to begin with; later on, its restarts are waited out.
+    """
     for path in {intent.pipeline for intent in INTENTS if intent.pipeline}:
         importlib.import_module(path.partition(":")[0])
     importlib.import_module("app.pipelines.runner")
+    check_connection(redis_url(settings))
     owner = process_name()
     _state.update(settings=settings, owner=owner)
     RunWorker(settings, owner).work(logging_level=logging.getLevelName(logging.getLogger().level))
@@ -151,4 +157,7 @@ def main() -> None:
     )
     # Several workers share a terminal with the API: only the supervisor decides about Ctrl+C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_worker(Settings())
+    try:
+        run_worker(Settings())
+    except DomainError as err:
+        raise SystemExit(str(err)) from None

@@ -82,9 +82,7 @@ class Client:
         """Poll the run until it is over; `seen` gets each change."""
         etag = ""
         while True:
-            response = self._http.get(f"/runs/{run_id}", headers={"If-None-Match": etag} if etag else {})
-            if response.is_error:
-                raise _error(response)
+            response = self.request("GET", f"/runs/{run_id}", headers={"If-None-Match": etag} if etag else {})
             if response.status_code == httpx.codes.OK:
                 run: Json = response.json()
                 etag = response.headers["ETag"]

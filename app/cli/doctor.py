@@ -33,7 +33,9 @@ def _explained(check: Check, settings: Settings, existed: bool) -> Check:
     """What a stopped or never started service explains: its own Redis is away, its data directory is not there."""
     if check.name == "ledger" and not check.ok and settings.ledger.url is None and not existed:
         problem = f"There is no data directory {settings.data_dir}."
-        return check.model_copy(update={"problem": problem, "fix": "`spatial-etl serve` or `spatial-etl migrate` makes it."})
+        return check.model_copy(
+            update={"problem": problem, "fix": "`spatial-etl serve` or `spatial-etl migrate` makes it."}
+        )
     if check.name == "queue" and not check.ok and settings.queue.redis_url is None:
         return check.model_copy(
             update={"problem": "The private Redis is not running.", "fix": "`spatial-etl serve` starts it."}

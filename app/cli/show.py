@@ -56,10 +56,13 @@ def run_table(run: Json) -> Table:
     if run["engine"]:
         table.add_row("engine", ", ".join(escape(f"{name} {version}") for name, version in run["engine"].items()))
     for warning in run["warnings"]:
-        table.add_row("[yellow]warning[/]", f"{escape(warning['message'])} [dim]({warning['code']}, {warning['count']})[/]")
+        table.add_row(
+            "[yellow]warning[/]", f"{escape(warning['message'])} [dim]({warning['code']}, {warning['count']})[/]"
+        )
     if error := run["error"]:
         table.add_row(
-            "[red]error[/]", f"{escape(error['detail'])} {escape(error['fix'])} [dim]({error['code']}, step {error['step']})[/]"
+            "[red]error[/]",
+            f"{escape(error['detail'])} {escape(error['fix'])} [dim]({error['code']}, step {error['step']})[/]",
         )
     return table
 
@@ -86,7 +89,9 @@ def asset_table(asset: Json) -> Table:
     table.add_row("crs", asset["crs"] or "unknown")
     table.add_row("geometry", asset["metadata"]["geometry_type"] or "")
     columns = asset["metadata"]["column_schema"].items()
-    table.add_row("schema", ", ".join(f"{escape(name)} [dim]{escape(column['type_name'])}[/]" for name, column in columns))
+    table.add_row(
+        "schema", ", ".join(f"{escape(name)} [dim]{escape(column['type_name'])}[/]" for name, column in columns)
+    )
     table.add_row("hash", asset["content_hash"])
     table.add_row("key", asset["s3_key"])
     table.add_row("size", f"{asset['size']:,} bytes")

@@ -40,7 +40,7 @@ def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Set
     record = call(clients.ledger.get_manifest, run.batch_id)
     if record is None:
         raise LookupError(f"run {run_id}: its manifest {run.batch_id!r} is not in the ledger")
-    scratch = settings.scratch_dir / f"{run.run_id}.{run.attempt}"
+    scratch = settings.attempt_dir(run.run_id, run.attempt)
     attempt = Attempt(run, record.parsed(), clients, call, scratch, settings.limits, settings.worker.threads)
     try:
         scratch.mkdir(parents=True)

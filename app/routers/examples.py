@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import Path
@@ -30,15 +29,13 @@ _PLACES = {
     ],
 }
 
+# Described as an object, so that the documentation page sends the example; as a binary string it would ask for a file.
 LANDING_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The bytes of the object, of any media type.",
         "content": {
-            "application/geo+json": {
-                "schema": {"type": "string", "format": "binary"},
-                "example": json.dumps(_PLACES, ensure_ascii=False),
-            },
+            "application/geo+json": {"schema": {"type": "object"}, "example": _PLACES},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }

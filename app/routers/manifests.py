@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
+from pydantic import AwareDatetime
 
 from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
 from app.errors import NotFound
@@ -71,7 +71,9 @@ async def list_manifests(
     uploader: str | None = None,
     project: str | None = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
-    since: Annotated[datetime | None, Query(description="Ingested at or after this time.")] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Ingested at or after this time, with its zone: 2026-11-22T10:00:00Z.")
+    ] = None,
 ) -> PageOf[ManifestView]:
     """Newest first."""
     where = ManifestFilter(status, intent, uploader, project, testing, since)

@@ -66,7 +66,10 @@ def test_health_and_readiness(service: Service) -> None:
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 def test_the_documentation_takes_everything_from_this_service(service: Service, page: str) -> None:
-    html = service.http.get(page).text
+    response = service.http.get(page)
+    html, policy = response.text, response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'")
+    assert "http" not in policy
     links = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""", html)
     assert len(links) >= 2
     for link in links:
@@ -92,9 +95,7 @@ def test_the_examples_of_the_docs_run_as_they_stand(service: Service) -> None:
 
     upload = paths["/landing/{key}"]["put"]
     body = upload["requestBody"]["content"]["application/geo+json"]["example"]
-    put = service.http.put(
-        filled("/landing/{key}", "put"), content=body.encode(), headers={"Content-Type": "application/geo+json"}
-    )
+    put = service.http.put(filled("/landing/{key}", "put"), json=body, headers={"Content-Type": "application/geo+json"})
     assert put.status_code in (200, 201)
     post = paths["/manifests"]["post"]["requestBody"]["content"]["application/json"]
     submitted = service.http.post("/manifests", json=next(iter(post["examples"].values()))["value"])

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def cli(*arguments: str, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "app", *arguments], capture_output=True, text=True, cwd=ROOT, **options)
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments], check=False, capture_output=True, text=True, cwd=ROOT, **options
+    )
     assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
@@ -44,7 +46,9 @@ def test_submit_uploads_follows_and_tells_the_outcome(service: Service, tmp_path
     assert service.versions("cli-one") == [1]
 
 
-def test_the_exit_code_tells_failed_from_refused_from_unreachable(service: Service, tmp_path: Path, points: Path) -> None:
+def test_the_exit_code_tells_failed_from_refused_from_unreachable(
+    service: Service, tmp_path: Path, points: Path
+) -> None:
     missing = written(tmp_path, manifest("cli-missing", ("cli/none.geojson", "GeoJSON")))
     failed = cli("submit", missing, "--watch", "--url", service.url, code=1)
     assert "file_missing" in failed.stdout
@@ -61,7 +65,9 @@ def test_the_exit_code_tells_failed_from_refused_from_unreachable(service: Servi
 
 def test_every_command_that_reads_has_json(service: Service, tmp_path: Path, points: Path) -> None:
     path = written(tmp_path, manifest("cli-json", ("cli/points.geojson", "GeoJSON")))
-    run = json.loads(cli("submit", path, "--file", f"{points}=cli/points.geojson", "--watch", "--json", "--url", service.url).stdout)
+    run = json.loads(
+        cli("submit", path, "--file", f"{points}=cli/points.geojson", "--watch", "--json", "--url", service.url).stdout
+    )
     assert run["status"] == "success"
     url = ("--url", service.url)
     assert json.loads(cli("runs", "--dataset", "cli-json", "--json", *url).stdout)[0] == run

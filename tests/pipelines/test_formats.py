@@ -27,7 +27,7 @@ WRITERS = {
     "FlatGeobuf": ("FlatGeobuf", ".fgb", {"SPATIAL_INDEX": "NO"}),
     "KML": ("LIBKML", ".kml", {}),
     "GML": ("GML", ".gml", {}),
-    "OpenFileGDB": ("OpenFileGDB", ".gdb", {}),
+    "OpenFileGDB": ("OpenFileGDB", ".gdb", {"TARGET_ARCGIS_VERSION": "ARCGIS_PRO_3_2_OR_LATER"}),
     "GeoParquet": (None, ".parquet", {}),
 }
 LONLAT_ONLY = ("GeoJSON", "GeoJSONSeq", "KML")
@@ -42,7 +42,9 @@ def put(bench: Bench, frame: geopandas.GeoDataFrame, fmt: str, stem: str = "data
     if driver is None:
         frame.to_parquet(target)
     else:
-        frame.to_file(target, driver=driver, **options)
+        if fmt == "OpenFileGDB" and frame.geom_type.str.contains("Polygon").all():
+            options = {**options, "promote_to_multi": True, "geometry_type": "MultiPolygon"}
+        frame.to_file(target, driver=driver, use_arrow="raw" in frame, **options)
     if target.is_dir():
         shutil.make_archive(str(target), "zip", bench.landing, target.name)
         return f"{target.name}.zip"
@@ -102,7 +104,7 @@ def test_countries_equal_geopandas(bench: Bench, countries: geopandas.GeoDataFra
     shutil.make_archive(str(bench.landing / "ne"), "zip", source.parent, source.name)
     result = bench.one("ne.zip", "ESRI Shapefile")
     assert_same_geometries(result.frame.geometry, expected(countries))
-    assert result.frame.drop(columns=["geom", "bbox"]).equals(countries.drop(columns="geometry"))
+    assert result.frame.drop(columns="geom").equals(countries.drop(columns="geometry"))
     assert result.product.geometry_type == "MultiPolygon"
     assert result.product.crs == "EPSG:4326"
 
@@ -117,7 +119,7 @@ def many_types() -> geopandas.GeoDataFrame:
             "f64": [0.1, None, 1e300],
             "flag": pd.array([True, None, False], "boolean"),
             "day": [dt.date(1969, 7, 20), None, dt.date(2026, 11, 22)],
-            "when": pd.to_datetime(["1999-12-31T23:59:59.123Z", None, "2026-01-01T00:00:00Z"]).astype(
+            "when": pd.to_datetime(["1999-12-31T23:59:59.123Z", None, "2026-01-01T00:00:00.000Z"]).astype(
                 "datetime64[ms, UTC]"
             ),
             "text": ["", None, "Zürich"],
@@ -175,3 +177,42 @@ def test_lists_are_kept(bench: Bench) -> None:
     for name in truth.column_names:
         if name not in ("geometry", "geom"):
             assert found.column(name).to_pylist() == truth.column(name).to_pylist()
+
+
+@pytest.mark.parametrize("fmt", ["GPKG", "FlatGeobuf", "GML", "OpenFileGDB", "GeoParquet"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "+05:30"])
+def test_instants_are_kept(bench: Bench, fmt: str, zone: str) -> None:
+    """GDAL's Arrow route drops the zone and keeps the wall clock; the instant must survive."""
+    moments = pd.to_datetime(["1999-07-31T23:59:59.000Z", None, "2026-01-01T00:00:00.000Z"])
+    frame = geopandas.GeoDataFrame(
+        {"when": moments.astype("datetime64[ms, UTC]").tz_convert(zone)},
+        geometry=shapely.points([[9.0, 48.0], [10.0, 49.0], [11.0, 50.0]]),
+        crs=4326,
+    )
+    found = pq.read_table(bench.one(put(bench, frame, fmt), fmt).path).column("when")
+    assert found.type.tz is not None
+    assert [v and v.astimezone(dt.UTC) for v in found.to_pylist()] == [
+        dt.datetime(1999, 7, 31, 23, 59, 59, tzinfo=dt.UTC),
+        None,
+        dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    ]
+
+
+@pytest.mark.parametrize("fmt", ["FlatGeobuf", "GML", "GeoParquet"])
+def test_times_without_zone_get_none(bench: Bench, fmt: str) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"when": pd.to_datetime(["1999-07-31T23:59:59.123"]).astype("datetime64[ms]")},
+        geometry=shapely.points([[9.0, 48.0]]),
+        crs=4326,
+    )
+    found = pq.read_table(bench.one(put(bench, frame, fmt), fmt).path).column("when")
+    assert found.type.tz is None
+    assert found.to_pylist() == [dt.datetime(1999, 7, 31, 23, 59, 59, 123000)]
+
+
+def test_times_of_which_some_have_a_zone_stay_text(bench: Bench) -> None:
+    moments = pd.Series([pd.Timestamp("1999-07-31T12:00:00+02:00"), pd.Timestamp("1999-07-31T12:00:00")], dtype=object)
+    frame = geopandas.GeoDataFrame({"when": moments}, geometry=shapely.points([[9.0, 48.0], [9.0, 49.0]]), crs=4326)
+    frame.to_file(bench.landing / "x.fgb", driver="FlatGeobuf", SPATIAL_INDEX="NO")
+    found = pq.read_table(bench.one("x.fgb", "FlatGeobuf").path).column("when")
+    assert found.to_pylist() == ["1999-07-31T12:00:00+02:00", "1999-07-31T12:00:00"]

@@ -137,7 +137,13 @@ def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Sh
             bulks.append((rows, made))
             done[rows] = True
     rest = np.flatnonzero(~done)
-    others = single_shapes([text.geometry_of(row) for row in rest.tolist()], rest, file, first_row, findings)
+    geometries = []
+    for row in rest.tolist():
+        try:
+            geometries.append(text.geometry_of(row))
+        except ValueError as err:
+            _refuse(file, "json_invalid", f"has coordinates in row {first_row + row} that are no JSON ({err})", "Correct it.")
+    others = single_shapes(geometries, rest, file, first_row, findings)
     return combine(len(kinds), bulks, rest, others)
 
 

@@ -42,7 +42,7 @@ class Features:
         return [self.data[start:end] for start, end in spans]
 
     def geometry_of(self, row: int) -> dict[str, Any] | None:
-        """The geometry with its coordinates, all parsed."""
+        """The geometry with its coordinates, all parsed. Raises ValueError where they are no JSON."""
         geometry = self.geometries[row]
         if geometry is None or self.coordinates[0][row] < 0:
             return geometry

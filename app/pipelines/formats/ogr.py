@@ -22,6 +22,7 @@ from app.errors import RunRefused
 from app.models.nearest import nearest
 from app.pipelines.formats import gdal
 from app.pipelines.formats.source import Batch
+from app.pipelines.formats.times import time_types, to_times
 from app.settings import MiB
 
 _BATCH_ROWS = 16_384
@@ -49,6 +50,7 @@ class Layer:
     rows: int | None
     fields: pa.Schema
     fid: str | None
+    times: dict[str, pa.DataType]
     notes: list[str]
     counted: Counter[str] = field(default_factory=Counter)
 
@@ -69,11 +71,11 @@ def open_layer(
                 _check_gpkg(path, name, file)
             info = pyogrio.read_info(path, layer=name, force_feature_count=True, **options)
             fid = _fid_attribute(info)
-            with pyogrio.open_arrow(path, layer=name, use_pyarrow=True, return_fids=fid is not None, **options) as (
-                _,
-                reader,
-            ):
+            with pyogrio.open_arrow(
+                path, layer=name, use_pyarrow=True, return_fids=fid is not None, **options
+            ) as (_, reader):
                 schema = reader.schema
+            times = _time_types(path, name, info["driver"], schema, options)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
         raise RunRefused(
             f"{file} cannot be read as {fmt}: {_plain(err, path)}",
@@ -97,7 +99,8 @@ def open_layer(
         crs=_known_crs(info["crs"]),
         geometry_type=info["geometry_type"] or "Unknown",
         rows=info["features"] if info["features"] >= 0 else None,
-        fields=pa.schema([_plain_field(f) for f in schema if not _is_geometry(f)]),
+        fields=pa.schema([_plain_field(f, times) for f in schema if not _is_geometry(f)]),
+        times=times,
         fid=fid,
         notes=[note for note in dict.fromkeys(notes) if "Measured (M)" not in note],
     )
@@ -121,7 +124,9 @@ def read_layer(layer: Layer, file: str) -> Iterator[Batch]:
                     reason="geometry_columns",
                     file=file,
                 )
-            attributes = tuple(_plain_array(batch.column(i)) for i in range(len(names)) if i not in geometry)
+            attributes = tuple(
+                _plain_array(batch.column(i), layer.times.get(names[i])) for i in range(len(names)) if i not in geometry
+            )
             _check_text(attributes, layer.fields, done, file)
             wkb = _linear(layer, batch.column(geometry[0]), done)
             done += batch.num_rows
@@ -182,6 +187,7 @@ def _open_batches(layer: Layer, skip: int, alone: bool) -> Iterator[pa.RecordBat
                     skip_features=skip,
                     max_features=1 if alone else None,
                     return_fids=layer.fid is not None,
+                    datetime_as_string=bool(layer.times),
                     **layer.options,
                 )
             )
@@ -252,6 +258,19 @@ def _check_gpkg(path: Path, layer: str, file: str) -> None:
             )
 
 
+def _time_types(
+    path: Path, layer: str, driver: str, schema: pa.Schema, options: dict[str, str]
+) -> dict[str, pa.DataType]:
+    """Types of the timestamp columns, by their values. GeoPackage has UTC by definition: none of its are in here."""
+    names = [column.name for column in schema if pa.types.is_timestamp(column.type)]
+    if driver == "GPKG" or not names:
+        return {}
+    with pyogrio.open_arrow(
+        path, layer=layer, columns=names, read_geometry=False, use_pyarrow=True, datetime_as_string=True, **options
+    ) as (_, reader):
+        return time_types(names, reader)
+
+
 def _fid_attribute(info: dict[str, Any]) -> str | None:
     """The primary key's name where somebody chose one: such a column is data. GDAL's own row numbers are not."""
     name = str(info["fid_column"] or "")
@@ -269,13 +288,13 @@ def _is_geometry(column: pa.Field) -> bool:
     return (column.metadata or {}).get(b"ARROW:extension:name") == b"geoarrow.wkb"
 
 
-def _plain_field(column: pa.Field) -> pa.Field:
+def _plain_field(column: pa.Field, times: dict[str, pa.DataType]) -> pa.Field:
     """The field without GDAL's annotations; a JSON text keeps the mark that it is one."""
     metadata = column.metadata or {}
     is_json = metadata.get(b"ARROW:extension:name") in (b"ogc.json", b"arrow.json") or isinstance(
         column.type, pa.JsonType
     )
-    return pa.field(column.name, _plain_type(column.type), True, {"logical_type": "json"} if is_json else None)
+    return pa.field(column.name, times.get(column.name) or _plain_type(column.type), True, {"logical_type": "json"} if is_json else None)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -285,7 +304,9 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.index_type if pa.types.is_dictionary(kind) else kind
 
 
-def _plain_array(array: pa.Array) -> pa.Array:
+def _plain_array(array: pa.Array, time: pa.DataType | None) -> pa.Array:
+    if time is not None:
+        return to_times(array, time)
     if isinstance(array, pa.ExtensionArray):
         return array.storage
     return array.indices if isinstance(array, pa.DictionaryArray) else array

@@ -59,7 +59,7 @@ def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
 
 def _open_ogr(path: Path, fmt: Format, declared: ManifestFile, limits: Limits, crs_fix: str = "") -> VectorSource:
     file = declared.key
-    layer = ogr.open_layer(path, fmt.name, fmt.drivers, declared.layer, file, limits.layers)
+    layer = ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding)
     found = _crs_of(layer.crs, file)
     return VectorSource(
         file=file,
@@ -79,7 +79,7 @@ def _open_ogr(path: Path, fmt: Format, declared: ManifestFile, limits: Limits, c
 
 
 def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> VectorSource:
-    """A .shp with its sidecars, linked under our own name together with a .cpg that names the settled encoding."""
+    """A .shp with its sidecars, linked under our own name; GDAL is told the encoding, so the .cpg stays behind."""
     file = declared.key
     parts: dict[str, Path] = {}
     for suffix in (*fmt.required_sidecars, *fmt.optional_sidecars):
@@ -101,9 +101,8 @@ def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Lim
     for suffix in (".shx", ".dbf", ".prj"):
         if suffix in parts:
             _link(parts[suffix], own.with_suffix(suffix))
-    own.with_suffix(".cpg").write_text(encoding.replace("iso8859", "ISO-8859").upper())
     fix = f"Upload {Path(file).stem}.prj beside it, or declare the CRS in files[].crs."
-    source = _open_ogr(own, fmt, declared.model_copy(update={"layer": None}), limits, fix)
+    source = _open_ogr(own, fmt, declared.model_copy(update={"layer": None}), limits, fix, encoding)
     return replace(source, layer=path.stem, encoding=encoding)
 
 
