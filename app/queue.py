@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -48,15 +48,13 @@ def redis_url(settings: Settings) -> str:
 
 def connect(url: str, *, patient: bool) -> Redis:
     """A Redis client. patient: a worker's, which waits out a restart; otherwise an API's, which answers soon."""
-    retry = (
-        Retry(ExponentialBackoff(cap=5, base=0.5), 30) if patient else Retry(ExponentialBackoff(cap=0.1, base=0.05), 2)
-    )
+    retry = Retry(ExponentialBackoff(cap=5, base=0.5), 30) if patient else Retry(NoBackoff(), 1)
     client: Redis = Redis.from_url(
         url,
         retry=retry,
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        socket_connect_timeout=2,
-        socket_timeout=None if patient else 5,
+        socket_connect_timeout=2 if patient else 1,
+        socket_timeout=None if patient else 1,
     )
     return client
 

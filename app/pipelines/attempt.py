@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 from app.clients import Clients
 from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
@@ -21,22 +21,14 @@ from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
 from app.models.run import Progress, Run, RunStatus, Warning_
-from app.pipelines.context import FetchedFile, Product
+from app.pipelines.context import Call, FetchedFile, Product
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
-
-T = TypeVar("T")
 
 # Seconds between two looks at the ledger from the middle of a step: progress is written, cancel and lease are checked.
 _LOOK_EVERY = 0.5
 _MAX_SAMPLES = 5
 _SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
-
-
-class Call(Protocol):
-    """Runs a coroutine function on the event loop beside the job's thread, and waits for its result."""
-
-    def __call__(self, function: Callable[..., Awaitable[T]], *args: Any) -> T: ...
 
 
 @dataclass

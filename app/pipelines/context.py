@@ -5,15 +5,23 @@ Pipelines are synchronous and run on the main thread of the job's process. They 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema
 from app.models.manifest import Manifest, ManifestFile
 from app.settings import Limits
+
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """Runs a coroutine function on the event loop beside the job's thread, and waits for its result."""
+
+    def __call__(self, function: Callable[..., Awaitable[T]], *args: Any) -> T: ...
 
 
 class Watch(Protocol):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.errors import BodyTooLarge, NotFound, RunRefused
 from app.models.asset import SourceInput
 from app.models.formats import Format, find_format
 from app.models.manifest import LANDING_BUCKET, ManifestFile
 from app.objects import ObjectInfo, ObjectStore
-from app.pipelines.context import FetchedFile
+from app.pipelines.context import Call, FetchedFile
 from app.settings import Limits
-
-if TYPE_CHECKING:
-    from app.pipelines.attempt import Call
 
 
 def fetch_with_sidecars(

@@ -21,8 +21,8 @@ from app.models.asset import Asset
 from app.models.base import new_id, utcnow
 from app.models.page import Page
 from app.models.run import Lease, Progress, Run, RunError, RunStatus
-from app.pipelines.attempt import Attempt, Call
-from app.pipelines.context import RunContext
+from app.pipelines.attempt import Attempt
+from app.pipelines.context import Call, RunContext
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)

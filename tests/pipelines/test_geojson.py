@@ -30,7 +30,9 @@ def collection(*features: Any, **more: Any) -> dict[str, Any]:
 
 
 def load(bench: Bench, document: Any, fmt: str = "GeoJSON", **more: Any) -> Result:
-    return bench.one(bench.write("x.json", document if isinstance(document, (str, bytes)) else json.dumps(document)), fmt, **more)
+    return bench.one(
+        bench.write("x.json", document if isinstance(document, (str, bytes)) else json.dumps(document)), fmt, **more
+    )
 
 
 def table(bench: Bench, *records: dict[str, Any]) -> pa.Table:
@@ -55,7 +57,7 @@ def table(bench: Bench, *records: dict[str, Any]) -> pa.Table:
         ([["a", None], ["ü"]], "list<element: string>", None),
         ([[1, "a"], [[1]]], "string", ['[1,"a"]', "[[1]]"]),
         ([None, None], "string", None),
-        (["", "ü\n\"\\ \U0001f600"], "string", None),
+        (["", 'ü\n"\\ \U0001f600'], "string", None),
     ],
 )
 def test_types(bench: Bench, values: list[Any], kind: str, wanted: list[Any] | None) -> None:
@@ -111,10 +113,18 @@ def test_crs_member(bench: Bench) -> None:
 
     utm = load(bench, collection(feature(point(500000, 5500000), {}), crs=crs("urn:ogc:def:crs:EPSG::25832")))
     assert utm.frame.geometry.iloc[0].x == pytest.approx(9.0)
-    behind = json.dumps(collection(feature(point(500000, 5500000), {})))[:-1] + ',"crs":' + json.dumps(crs("EPSG:25832")) + "}"
+    behind = (
+        json.dumps(collection(feature(point(500000, 5500000), {})))[:-1]
+        + ',"crs":'
+        + json.dumps(crs("EPSG:25832"))
+        + "}"
+    )
     assert load(bench, behind).frame.geometry.iloc[0].x == pytest.approx(9.0)
     for name in ("urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:4326"):
-        assert load(bench, collection(feature(point(9, 48), {}), crs=crs(name))).frame.geometry.iloc[0].coords[0] == (9, 48)
+        assert load(bench, collection(feature(point(9, 48), {}), crs=crs(name))).frame.geometry.iloc[0].coords[0] == (
+            9,
+            48,
+        )
     old = collection(feature(point(500000, 5500000), {}), crs={"type": "EPSG", "properties": {"code": 25832}})
     assert load(bench, old).frame.geometry.iloc[0].x == pytest.approx(9.0)
     bench.write("n.json", json.dumps(collection(feature(point(), {}), crs=None)))
@@ -156,8 +166,12 @@ GEOMETRIES = [
 @pytest.mark.parametrize("indent", [None, 0, 2], ids=["compact", "lines", "pretty"])
 def test_geometries_of_all_types_in_one_file(bench: Bench, indent: int | None) -> None:
     wanted = np.array([None if wkt is None else shapely.from_wkt(wkt) for wkt in GEOMETRIES * 3], object)
-    features = [feature(None if g is None else json.loads(shapely.to_geojson(g)), {"i": i}) for i, g in enumerate(wanted)]
-    result = load(bench, json.dumps(collection(*features), indent=indent, separators=(",", ":") if indent is None else None))
+    features = [
+        feature(None if g is None else json.loads(shapely.to_geojson(g)), {"i": i}) for i, g in enumerate(wanted)
+    ]
+    result = load(
+        bench, json.dumps(collection(*features), indent=indent, separators=(",", ":") if indent is None else None)
+    )
     assert_same_geometries(result.frame.geometry, wanted)
     assert result.frame["i"].tolist() == list(range(len(wanted)))
     assert result.counts["null_geometries"] == 3
@@ -198,7 +212,9 @@ def test_single_objects(bench: Bench) -> None:
 @pytest.mark.parametrize("record", ["", "\x1e"])
 def test_sequences(bench: Bench, joint: str, record: str) -> None:
     lines = [json.dumps(feature(point(i, i), {"i": i})) for i in range(30)]
-    assert load(bench, "".join(record + line + joint for line in lines), "GeoJSONSeq").frame["i"].tolist() == list(range(30))
+    assert load(bench, "".join(record + line + joint for line in lines), "GeoJSONSeq").frame["i"].tolist() == list(
+        range(30)
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,20 +223,56 @@ def test_sequences(bench: Bench, joint: str, record: str) -> None:
         ('{"type":"FeatureCollection","features":[]}', "no_features"),
         ('{"type":"FeatureCollection"}', "content_mismatch"),
         ('{"type":"Topology","objects":{}}', "content_mismatch"),
-        ('{"geometryType":"esriGeometryPoint","features":[{"attributes":{},"geometry":{"x":1,"y":2}}]}', "json_invalid"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"a":1,},"geometry":null}]}', "json_invalid"),
+        (
+            '{"geometryType":"esriGeometryPoint","features":[{"attributes":{},"geometry":{"x":1,"y":2}}]}',
+            "json_invalid",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"a":1,},"geometry":null}]}',
+            "json_invalid",
+        ),
         ('{"type":"FeatureCollection","features":[1,2]}', "json_invalid"),
         ('{"type":"FeatureCollection","features":[[1,2]]}', "json_invalid"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","properties":[],"geometry":null}]}', "json_invalid"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Blob","coordinates":[]}}]}', "geometry_damaged"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1]}}]}', "geometry_damaged"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":["1","2"]}}]}', "geometry_damaged"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1,,2]}}]}', "json_invalid"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[NaN,2]}}]}', "json_invalid"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1e999,2]}}]}', "coordinates_not_finite"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"LineString","coordinates":[[1,2]]}}]}', "geometry_damaged"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Polygon","coordinates":[[1,2],[3,4]]}}]}', "geometry_damaged"),
-        ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null} {"type":"Feature","geometry":null}]}', "json_invalid"),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","properties":[],"geometry":null}]}',
+            "json_invalid",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Blob","coordinates":[]}}]}',
+            "geometry_damaged",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1]}}]}',
+            "geometry_damaged",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":["1","2"]}}]}',
+            "geometry_damaged",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1,,2]}}]}',
+            "json_invalid",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[NaN,2]}}]}',
+            "json_invalid",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":[1e999,2]}}]}',
+            "coordinates_not_finite",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"LineString","coordinates":[[1,2]]}}]}',
+            "geometry_damaged",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Polygon","coordinates":[[1,2],[3,4]]}}]}',
+            "geometry_damaged",
+        ),
+        (
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null} {"type":"Feature","geometry":null}]}',
+            "json_invalid",
+        ),
         ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null},]}', "json_invalid"),
         ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null}]', "file_truncated"),
         ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null}', "file_truncated"),
@@ -235,7 +287,9 @@ def test_refused(bench: Bench, document: str, reason: str) -> None:
 
 
 def test_encodings(bench: Bench) -> None:
-    document = json.dumps(collection(feature(point(), {"name": "Köln"}), feature(point(), {"name": "Århus"})), ensure_ascii=False)
+    document = json.dumps(
+        collection(feature(point(), {"name": "Köln"}), feature(point(), {"name": "Århus"})), ensure_ascii=False
+    )
     bench.write("x.json", document.encode("cp1252"))
     error = bench.refused("x.json", "GeoJSON")
     assert error.reason == "encoding_wrong"
@@ -249,7 +303,10 @@ def test_encodings(bench: Bench) -> None:
 def test_open_rings_are_closed_and_counted(bench: Bench) -> None:
     ring = [[0, 0], [4, 0], [4, 4]]
     closed = {"type": "Polygon", "coordinates": [[*ring, [0, 0]]]}
-    result = load(bench, collection(feature(closed, {}), feature({"type": "Polygon", "coordinates": [ring]}, {}), feature(closed, {})))
+    result = load(
+        bench,
+        collection(feature(closed, {}), feature({"type": "Polygon", "coordinates": [ring]}, {}), feature(closed, {})),
+    )
     assert_same_geometries(result.frame.geometry, np.array([shapely.Polygon(ring)] * 3))
     assert result.counts["rings_closed"] == 1
     assert result.watch.warnings["rings_closed"][2] == ({"file": "x.json", "row": 1},)
@@ -264,7 +321,10 @@ def test_a_fourth_number_is_dropped_and_counted(bench: Bench) -> None:
 def test_blocks_end_anywhere(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the block size, the product is the same file: features may be larger than a block."""
     rng = np.random.default_rng(1)
-    rows = [feature(point(float(x), float(y)), {"s": "x" * int(n), "i": i}) for i, (x, y, n) in enumerate(rng.uniform(1, 40, (200, 3)))]
+    rows = [
+        feature(point(float(x), float(y)), {"s": "x" * int(n), "i": i})
+        for i, (x, y, n) in enumerate(rng.uniform(1, 40, (200, 3)))
+    ]
     text = json.dumps(collection(*rows, name="n"), indent=1)
     hashes = set()
     for size in (64, 100, 1000, 1 << 22):
@@ -284,7 +344,9 @@ geometries = st.one_of(
         lambda p: {"type": "MultiLineString", "coordinates": p}
     ),
 )
-values = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=8), st.integers(-(2**40), 2**40), st.booleans())
+values = st.one_of(
+    st.none(), st.text(st.characters(codec="utf-8"), max_size=8), st.integers(-(2**40), 2**40), st.booleans()
+)
 properties = st.dictionaries(st.sampled_from(["a", "b", "coordinates", "geometry", 'q"{[']), values, max_size=4)
 
 

@@ -57,7 +57,15 @@ def web() -> Iterator[Visits]:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x.geojson", "/etc/x.geojson", "a/../../x.geojson", "..\\x.geojson", "C:/x.geojson", "a//x.geojson", "a\nb.geojson"],
+    [
+        "../x.geojson",
+        "/etc/x.geojson",
+        "a/../../x.geojson",
+        "..\\x.geojson",
+        "C:/x.geojson",
+        "a//x.geojson",
+        "a\nb.geojson",
+    ],
 )
 def test_paths_that_leave_the_archive(bench: Bench, name: str) -> None:
     bench.zip("a.zip", {name: POINT})
@@ -153,7 +161,9 @@ def test_names_that_are_not_utf8(bench: Bench) -> None:
 VRT = "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
 
 
-@pytest.mark.parametrize("fmt", ["GeoJSON", "GeoJSONSeq", "GPKG", "SHP", "FlatGeobuf", "KML", "GML", "OpenFileGDB", "GeoParquet"])
+@pytest.mark.parametrize(
+    "fmt", ["GeoJSON", "GeoJSONSeq", "GPKG", "SHP", "FlatGeobuf", "KML", "GML", "OpenFileGDB", "GeoParquet"]
+)
 @pytest.mark.parametrize(
     "content",
     [VRT.encode(), b"/vsicurl/http://127.0.0.1/x.geojson", b"SQLite format 3\x00" + bytes(10), b"\x00" * 64, b"hello"],
@@ -213,10 +223,16 @@ def test_limits(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
 
 def test_a_crs_link_is_not_followed(bench: Bench, web: Visits) -> None:
     for kind, properties in (("link", {"href": f"{web.url}/a", "type": "ogcwkt"}), ("url", {"url": f"{web.url}/b"})):
-        text = POINT.replace('"features"', f'"crs":{{"type":"{kind}","properties":{str(properties).replace(chr(39), chr(34))}}},"features"')
+        text = POINT.replace(
+            '"features"',
+            f'"crs":{{"type":"{kind}","properties":{str(properties).replace(chr(39), chr(34))}}},"features"',
+        )
         bench.write("x.geojson", text)
         assert bench.refused("x.geojson", "GeoJSON").reason == "crs_unknown"
-    bench.write("x.geojson", POINT.replace('"features"', f'"crs":{{"type":"name","properties":{{"name":"{web.url}/c"}}}},"features"'))
+    bench.write(
+        "x.geojson",
+        POINT.replace('"features"', f'"crs":{{"type":"name","properties":{{"name":"{web.url}/c"}}}},"features"'),
+    )
     assert bench.refused("x.geojson", "GeoJSON").reason == "crs_unknown"
     assert web == []
 

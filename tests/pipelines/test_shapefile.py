@@ -42,7 +42,14 @@ def test_cpg_is_obeyed(bench: Bench, put, encoding: str) -> None:  # type: ignor
 
 @pytest.mark.parametrize(
     ("encoding", "text"),
-    [("CP1252", TEXT), ("ISO-8859-15", "Œuvre €"), ("CP1251", "Москва"), ("CP932", "東京都"), ("GBK", "北京"), ("CP866", "Минск")],
+    [
+        ("CP1252", TEXT),
+        ("ISO-8859-15", "Œuvre €"),
+        ("CP1251", "Москва"),
+        ("CP932", "東京都"),
+        ("GBK", "北京"),
+        ("CP866", "Минск"),
+    ],
 )
 def test_option_decides_where_nothing_says(bench: Bench, put, encoding: str, text: str) -> None:  # type: ignore[no-untyped-def]
     name = put("UTF-8", cpg=False, language=0, text="#" * len(text.encode(encoding)))
@@ -78,7 +85,9 @@ def test_wrong_declarations(bench: Bench, put) -> None:  # type: ignore[no-untyp
         assert bench.one(name, "SHP").frame["name"].tolist() == ["plain", TEXT]
 
 
-@pytest.mark.parametrize(("suffix", "reason"), [(".shx", "sidecar_missing"), (".dbf", "sidecar_missing"), (".prj", "crs_missing")])
+@pytest.mark.parametrize(
+    ("suffix", "reason"), [(".shx", "sidecar_missing"), (".dbf", "sidecar_missing"), (".prj", "crs_missing")]
+)
 @pytest.mark.parametrize("zipped", [False, True])
 def test_missing_sidecars(bench: Bench, put, suffix: str, reason: str, zipped: bool) -> None:  # type: ignore[no-untyped-def]
     name = put()

@@ -142,7 +142,12 @@ def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Sh
         try:
             geometries.append(text.geometry_of(row))
         except ValueError as err:
-            _refuse(file, "json_invalid", f"has coordinates in row {first_row + row} that are no JSON ({err})", "Correct it.")
+            _refuse(
+                file,
+                "json_invalid",
+                f"has coordinates in row {first_row + row} that are no JSON ({err})",
+                "Correct it.",
+            )
     others = single_shapes(geometries, rest, file, first_row, findings)
     return combine(len(kinds), bulks, rest, others)
 

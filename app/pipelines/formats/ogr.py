@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +17,10 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from app.errors import RunRefused
+from app.models.formats import Format
 from app.models.nearest import nearest
 from app.pipelines.formats import gdal
+from app.pipelines.formats.gpkg import check_gpkg
 from app.pipelines.formats.source import Batch
 from app.pipelines.formats.times import time_types, to_times
 from app.settings import MiB
@@ -32,8 +32,6 @@ _OPEN_OPTIONS: dict[str, dict[str, str]] = {
     "GML": {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO"},
     "GPKG": {"LIST_ALL_TABLES": "NO"},
 }
-# Virtual tables that belong to GeoPackage or to SQLite's full-text search; any other module could reach outside.
-_HARMLESS_MODULES = ("rtree", "fts3", "fts4", "fts5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +54,46 @@ class Layer:
 
 
 def open_layer(
-    path: Path, fmt: str, drivers: tuple[str, ...], wanted: str | None, file: str, most_layers: int
+    path: Path, fmt: Format, wanted: str | None, file: str, most_layers: int, encoding: str | None = None
 ) -> Layer:
-    """Find the layer that the manifest means and describe it.
+    """Find the layer that the manifest means and describe it. encoding: of the attributes, where GDAL must be told.
 
     Raises RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing, gpkg_view,
     gpkg_virtual_table.
     """
-    options = _OPEN_OPTIONS.get(fmt, {})
+    options = dict(_OPEN_OPTIONS.get(fmt.name, {}))
+    if encoding is not None:
+        options["ENCODING"] = encoding.replace("iso8859", "ISO-8859").upper()
     try:
-        with gdal.only(drivers) as notes:
+        with gdal.only(fmt.drivers) as notes:
             name = _choose(pyogrio.list_layers(path), wanted, file, most_layers)
-            if fmt == "GPKG":
-                _check_gpkg(path, name, file)
+            if fmt.name == "GPKG":
+                check_gpkg(path, name, file)
             info = pyogrio.read_info(path, layer=name, force_feature_count=True, **options)
             fid = _fid_attribute(info)
-            with pyogrio.open_arrow(
-                path, layer=name, use_pyarrow=True, return_fids=fid is not None, **options
-            ) as (_, reader):
+            with pyogrio.open_arrow(path, layer=name, use_pyarrow=True, return_fids=fid is not None, **options) as (
+                _,
+                reader,
+            ):
                 schema = reader.schema
             times = _time_types(path, name, info["driver"], schema, options)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
         raise RunRefused(
-            f"{file} cannot be read as {fmt}: {_plain(err, path)}",
+            f"{file} cannot be read as {fmt.name}: {_plain(err, path)}",
             "Correct files[].format, or send an undamaged file.",
             reason="content_mismatch",
             file=file,
         ) from None
-    if info["driver"] not in drivers:
+    if info["driver"] not in fmt.drivers:
         raise RunRefused(
-            f"{file} is declared as {fmt}, GDAL reads it as {info['driver']}.",
+            f"{file} is declared as {fmt.name}, GDAL reads it as {info['driver']}.",
             "Correct files[].format.",
             reason="content_mismatch",
             file=file,
         )
     return Layer(
         path=path,
-        drivers=drivers,
+        drivers=fmt.drivers,
         driver=info["driver"],
         name=name,
         options=options,
@@ -229,35 +230,6 @@ def _choose(layers: Any, wanted: str | None, file: str, most: int) -> str:
     return wanted or spatial[0]
 
 
-def _check_gpkg(path: Path, layer: str, file: str) -> None:
-    """Refuse what would run SQL of the file's author. Triggers are left alone: they never fire on reading."""
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as db:
-            rows = db.execute("SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
-    except sqlite3.Error as err:
-        raise RunRefused(
-            f"{file} is a damaged GeoPackage: {err}.", "Send an undamaged file.", reason="file_damaged", file=file
-        ) from None
-    for kind, name, sql in rows:
-        words = (sql or "").lower().split()
-        if words[:3] == ["create", "virtual", "table"]:
-            module = (sql or "").lower().partition(" using ")[2].strip().partition("(")[0].strip()
-            if module not in _HARMLESS_MODULES:
-                raise RunRefused(
-                    f"{file} has a virtual table {name!r} of the module {module!r}.",
-                    "Send the GeoPackage without it.",
-                    reason="gpkg_virtual_table",
-                    file=file,
-                )
-        if kind == "view" and name == layer:
-            raise RunRefused(
-                f"{file}: layer {layer!r} is a view, that is SQL to be run, not data.",
-                "Save the view as a table and send that.",
-                reason="gpkg_view",
-                file=file,
-            )
-
-
 def _time_types(
     path: Path, layer: str, driver: str, schema: pa.Schema, options: dict[str, str]
 ) -> dict[str, pa.DataType]:
@@ -294,7 +266,12 @@ def _plain_field(column: pa.Field, times: dict[str, pa.DataType]) -> pa.Field:
     is_json = metadata.get(b"ARROW:extension:name") in (b"ogc.json", b"arrow.json") or isinstance(
         column.type, pa.JsonType
     )
-    return pa.field(column.name, times.get(column.name) or _plain_type(column.type), True, {"logical_type": "json"} if is_json else None)
+    return pa.field(
+        column.name,
+        times.get(column.name) or _plain_type(column.type),
+        True,
+        {"logical_type": "json"} if is_json else None,
+    )
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:

@@ -57,7 +57,14 @@ def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
     return source
 
 
-def _open_ogr(path: Path, fmt: Format, declared: ManifestFile, limits: Limits, crs_fix: str = "") -> VectorSource:
+def _open_ogr(
+    path: Path,
+    fmt: Format,
+    declared: ManifestFile,
+    limits: Limits,
+    crs_fix: str = "",
+    encoding: str | None = None,
+) -> VectorSource:
     file = declared.key
     layer = ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding)
     found = _crs_of(layer.crs, file)

@@ -1,0 +1,389 @@
+"""What happens to geometries between load and export, and what is said about it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+
+from app.errors import RunCanceled, RunRefused, StaleAttempt
+from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
+from app.pipelines.context import FetchedFile
+from app.pipelines.engines.clean import simplify
+from app.pipelines.engines.local import LocalEngine
+from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.vector import inspect
+from app.settings import Limits
+from tests.pipelines.conftest import Bench, Result, Watch, assert_same_geometries, expected
+from tests.pipelines.test_formats import put
+
+FIXTURES = Path(pyogrio.__file__).parent / "tests" / "fixtures"
+
+
+def frame_of(*wkt: str | None, crs: int | str | None = 4326) -> geopandas.GeoDataFrame:
+    made = np.array([None if text is None else shapely.from_wkt(text) for text in wkt], object)
+    return geopandas.GeoDataFrame({"i": range(len(wkt))}, geometry=made, crs=crs)
+
+
+def through(bench: Bench, *wkt: str | None, crs: int | str | None = 4326, **more: str) -> Result:
+    return bench.one(put(bench, frame_of(*wkt, crs=crs), "GeoParquet"), "GeoParquet", **more)
+
+
+def test_nulls_empties_and_mixtures_stay(bench: Bench) -> None:
+    wkt = (None, "POINT (1 2)", "POLYGON EMPTY", "LINESTRING (0 0, 1 1)", "GEOMETRYCOLLECTION (POINT (1 1))", None)
+    result = through(bench, *wkt)
+    assert_same_geometries(result.frame.geometry, frame_of(*wkt).geometry)
+    assert result.counts["rows_in"] == result.counts["rows_out"] == 6
+    assert (result.counts["null_geometries"], result.counts["empty_geometries"]) == (2, 1)
+    assert result.watch.warnings["null_geometries"][2][1] == {"file": "data.parquet", "row": 5}
+    assert result.product.geometry_type == "Geometry"
+    assert pq.read_table(result.path).column("bbox").null_count == 3
+    assert result.asset.bounds is not None
+    assert result.asset.bounds.maxx == 1
+
+
+def test_only_nulls(bench: Bench) -> None:
+    result = through(bench, None, None)
+    assert result.asset.bounds is None
+    assert result.product.geometry_type is None
+    assert len(pq.read_table(result.path)) == 2
+
+
+@pytest.mark.parametrize("crs", [25832, 4326])
+def test_z_is_kept(bench: Bench, crs: int) -> None:
+    base = (500000, 5500000) if crs == 25832 else (9, 50)
+    frame = frame_of(
+        f"POINT Z ({base[0]} {base[1]} 7.5)",
+        f"LINESTRING Z ({base[0]} {base[1]} 1, {base[0] + 1} {base[1]} 2)",
+        crs=crs,
+    )
+    found = bench.one(put(bench, frame, "GPKG"), "GPKG").frame.geometry
+    assert_same_geometries(found, expected(frame))
+    assert shapely.get_coordinates(found.to_numpy(), include_z=True)[:, 2].tolist() == [7.5, 1, 2]
+
+
+def test_z_beside_no_z(bench: Bench) -> None:
+    frame = frame_of(
+        "POINT Z (500000 5500000 7.5)", "POINT (500001 5500000)", "POINT Z (500002 5500000 NaN)", crs=25832
+    )
+    found = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet").frame.geometry.to_numpy()
+    assert shapely.has_z(found).tolist()[:2] == [True, False]
+    assert shapely.get_z(found[0]) == 7.5
+    flat = frame_of("POINT (500000 5500000)", "POINT (500001 5500000)", "POINT (500002 5500000)", crs=25832).to_crs(
+        4326
+    )
+    assert shapely.get_coordinates(found).tolist() == shapely.get_coordinates(flat.geometry.to_numpy()).tolist()
+
+
+def test_m_is_dropped_and_counted(bench: Bench) -> None:
+    shutil.copy(FIXTURES / "line_zm.gpkg", bench.landing / "m.gpkg")
+    result = bench.one("m.gpkg", "GPKG")
+    assert result.counts["m_dropped"] == 1
+    found = result.frame.geometry.iloc[0]
+    assert found.has_z
+    assert not found.has_m
+    assert found.equals(geopandas.read_file(FIXTURES / "line_zm.gpkg").geometry.iloc[0].simplify(1e-4))
+
+
+@pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface"])
+def test_curves_are_linearised_and_counted(bench: Bench, name: str) -> None:
+    shutil.copy(FIXTURES / f"{name}.gpkg", bench.landing / "c.gpkg")
+    result = bench.one("c.gpkg", "GPKG")
+    assert result.counts["curved_linearized"] == 1
+    assert_same_geometries(result.frame.geometry, expected(geopandas.read_file(FIXTURES / f"{name}.gpkg")))
+
+
+def test_broken_polygons_are_repaired_and_only_they(bench: Bench) -> None:
+    bow, fine = "POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))", "POLYGON ((0 0, 5 0, 5 5, 0 0))"
+    result = through(bench, bow, fine)
+    assert result.counts["repaired"] == 1
+    sample = result.watch.warnings["repaired"][2][0]
+    assert sample["row"] == 0
+    assert "Self-intersection" in sample["reason"]
+    assert result.frame.geometry.iloc[0].geom_type == "MultiPolygon"
+    assert result.frame.geometry.iloc[0].area == 2
+    assert result.frame.geometry.iloc[1].equals_exact(shapely.from_wkt(fine))
+
+
+def test_what_is_simplified_stays_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GEOS keeps the topology of a polygon, but not always; provoked here by a simplification that breaks everything."""
+    rings = np.array([shapely.Point(0, 0).buffer(1), shapely.Point(9, 9).buffer(1)], object)
+    bow = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
+    monkeypatch.setattr(shapely, "simplify", lambda g, *_, **__: np.array([bow, g[1]], object))
+    findings = Findings()
+    found = simplify(rings, 0.1, 100, findings)
+    assert found[0] is rings[0]
+    assert findings.counts["simplify_kept"] == 1
+    assert findings.samples["simplify_kept"] == [{"row": 100}]
+
+
+def test_steps_run_in_their_order_and_only_those(bench: Bench, parcels: geopandas.GeoDataFrame, tmp_path: Path) -> None:
+    name = put(bench, parcels, "GPKG")
+    ctx = bench.context({"path": name, "format": "GPKG"})
+    source = inspect(ctx.fetch(ctx.manifest.files[0]), Limits())
+    recipe = Recipe("r", (Simplify(5.0), Reproject("EPSG:3857"), MakeValid()))
+    report = LocalEngine().run([source], recipe, tmp_path / "x.parquet", Watch(), 2)
+    wanted = (
+        parcels.assign(geometry=shapely.simplify(parcels.geometry.to_numpy(), 5.0)).to_crs(3857).geometry.to_numpy()
+    )
+    broken = ~shapely.is_valid(wanted)
+    wanted[broken] = shapely.make_valid(wanted[broken])
+    assert report.crs == "EPSG:3857"
+    assert_same_geometries(geopandas.read_parquet(tmp_path / "x.parquet").geometry, wanted)
+    nothing = LocalEngine().run([source], Recipe("n", ()), tmp_path / "y.parquet", Watch(), 1)
+    assert nothing.crs == "EPSG:25832"
+    assert_same_geometries(geopandas.read_parquet(tmp_path / "y.parquet").geometry, parcels.geometry)
+
+
+@pytest.mark.parametrize(
+    "crs", ["EPSG:4326", "OGC:CRS84", "EPSG:25832", "EPSG:31468", "EPSG:2056", "EPSG:3857", "EPSG:4258", "EPSG:3035"]
+)
+def test_reprojection_equals_geopandas(bench: Bench, countries: geopandas.GeoDataFrame, crs: str) -> None:
+    points = shapely.points(np.random.default_rng(2).uniform((8, 46.5), (10, 47.5), (500, 2)))
+    frame = geopandas.GeoDataFrame({"i": range(500)}, geometry=points, crs=4326).to_crs(crs)
+    found = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet").frame.geometry
+    assert_same_geometries(found, frame.to_crs(4326).geometry)
+    assert np.allclose(shapely.get_coordinates(found.to_numpy()), shapely.get_coordinates(points), atol=2e-5)
+
+
+def test_datum_grids_that_are_missing_are_told(bench: Bench) -> None:
+    result = through(bench, "POINT (3500000 5500000)", crs=31467)
+    message = result.watch.warnings["datum_grid_missing"][0]
+    assert "BETA2007" in message
+    assert " m)" in message
+
+
+def test_not_finite(bench: Bench) -> None:
+    frame = frame_of("POINT (1 1)", "POINT (2 2)", "LINESTRING (1 1, 2 2)")
+    frame.loc[2, "geometry"] = shapely.LineString([(1, 1), (np.inf, 2)])
+    error = bench.refused(put(bench, frame, "GeoParquet"), "GeoParquet")
+    assert error.reason == "coordinates_not_finite"
+    assert "row 2" in error.detail
+
+
+def test_not_transformable(bench: Bench) -> None:
+    frame = frame_of("POINT (500000 5500000)", "POINT (1e300 1e300)", crs=25832)
+    error = bench.refused(put(bench, frame, "GeoParquet"), "GeoParquet")
+    assert error.reason == "coordinates_not_transformable"
+    assert "row 1" in error.detail
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    frame = geopandas.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(1, 1)], crs=local)
+    assert bench.refused(put(bench, frame, "GeoParquet"), "GeoParquet").reason == "crs_not_transformable"
+
+
+def test_area_of_use(bench: Bench) -> None:
+    neighbour = through(bench, "POINT (500000 5500000)", "POINT (800000 5800000)", crs=25832)
+    message, count, samples = neighbour.watch.warnings["outside_area_of_use"]
+    assert count == 1
+    assert samples[0]["row"] == 1
+    assert neighbour.counts["outside_area_of_use"] == 1
+    (bench.lake / "v1.parquet").unlink()
+    degrees = frame_of("POINT (9 48)", "POINT (10 49)", "POINT (500000 5500000)", crs=25832)
+    error = bench.refused(put(bench, degrees, "GeoParquet"), "GeoParquet")
+    assert error.reason == "outside_area_of_use"
+    metres = frame_of("POINT (500000 5500000)", "POINT (500000 5500000)", "POINT (9 48)", crs=4326)
+    assert bench.refused(put(bench, metres, "GeoParquet"), "GeoParquet").reason == "outside_area_of_use"
+
+
+PACIFIC = 3832  # WGS 84 / PDC Mercator, centred at 150° E: the antimeridian is in its middle
+
+
+def test_antimeridian(bench: Bench) -> None:
+    west, east = (
+        float(v)
+        for v in shapely.get_coordinates(
+            frame_of("POINT (178 0)", "POINT (182 0)").to_crs(PACIFIC).geometry.to_numpy()
+        )[:, 0]
+    )
+    box = shapely.box(west, 0, east, 200_000)
+    line = shapely.LineString([(west, 0), (east, 100_000)])
+    high = shapely.force_3d(box, 5)
+    frame = geopandas.GeoDataFrame(
+        {"i": range(4)}, geometry=[box, line, shapely.box(west - 9e5, 0, west, 2e5), high], crs=PACIFIC
+    )
+    result = bench.one(put(bench, frame, "GPKG"), "GPKG")
+    found = result.frame.geometry.to_numpy()
+    assert result.counts["antimeridian_split"] == 3
+    assert [g.geom_type for g in found] == ["MultiPolygon", "MultiLineString", "Polygon", "MultiPolygon"]
+    for part in [*found[0].geoms, *found[1].geoms]:
+        assert part.bounds[2] - part.bounds[0] < 3
+    assert found[0].area == pytest.approx(4 * shapely.bounds(found[0])[3], rel=1e-9)
+    assert shapely.is_valid(found).all()
+    assert result.asset.bounds is not None
+    assert (result.asset.bounds.minx, result.asset.bounds.maxx) == (-180, 180)
+
+
+def test_what_is_really_as_wide_as_the_world_stays_whole(bench: Bench) -> None:
+    half = 20037508.0
+    frame = geopandas.GeoDataFrame({"i": [0]}, geometry=[shapely.box(-half, -1e6, half, 1e6)], crs=3857)
+    result = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet")
+    assert "antimeridian_split" not in result.counts
+    assert_same_geometries(result.frame.geometry, expected(frame))
+
+
+def test_countries_through_a_polar_projection(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    """Antarctica encloses a pole; in longitude and latitude it must still cover it."""
+    antarctica = countries[countries["name"] == "Antarctica"]
+    pole = geopandas.GeoDataFrame({"i": [0]}, geometry=[shapely.Point(0, 0).buffer(1_500_000)], crs=3031)
+    result = bench.one(put(bench, pole, "GPKG"), "GPKG")
+    found = result.frame.geometry.iloc[0]
+    assert result.counts["antimeridian_split"] == 1
+    assert found.is_valid
+    assert found.bounds[0] == -180
+    assert found.bounds[1] == -90
+    assert found.bounds[2] == 180
+    assert found.contains(shapely.Point(77, -89))
+    assert len(antarctica) == 1
+
+
+def test_several_files_become_one(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    a = put(bench, parcels.iloc[:200], "GPKG", "a")
+    b = put(bench, parcels.iloc[200:].to_crs(3857), "FlatGeobuf", "b")
+    result = bench.run({"path": a, "format": "GPKG"}, {"path": b, "format": "FlatGeobuf"})
+    assert result.frame["name"].where(result.frame["name"].notna(), None).tolist() == parcels["name"].tolist()
+    assert result.product.statistics["rows_by_file"] == {a: 200, b: 400}
+    assert [i.s3_key for i in result.asset.inputs] == [a, b]  # type: ignore[union-attr] # sources
+    assert_same_geometries(result.frame.geometry, expected(parcels), 1e-9)
+
+
+def test_schemas_that_differ(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    a = put(bench, parcels, "GPKG", "a")
+    other = parcels.rename(columns={"area": "surface"}).assign(count=lambda f: f["count"].astype("float64"))
+    b = put(bench, other, "GPKG", "b")
+    with pytest.raises(RunRefused) as caught:
+        bench.run({"path": a, "format": "GPKG"}, {"path": b, "format": "GPKG"})
+    error = caught.value
+    assert error.reason == "schema_mismatch"
+    assert error.file == b
+    text = " ".join(fault.detail for fault in error.faults)
+    assert "'area'" in text
+    assert "'surface'" in text
+    assert "'count' is int64" in text
+    order = put(bench, parcels[["area", "name", "count", "geometry"]], "GPKG", "c")
+    with pytest.raises(RunRefused, match="another order"):
+        bench.run({"path": a, "format": "GPKG"}, {"path": order, "format": "GPKG"})
+    points = parcels.assign(geometry=parcels.geometry.centroid)
+    d = put(bench, points, "GPKG", "d")
+    with pytest.raises(RunRefused, match="geometries"):
+        bench.run({"path": a, "format": "GPKG"}, {"path": d, "format": "GPKG"})
+
+
+def test_layers(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    target = bench.landing / "x.gpkg"
+    countries.head(2).to_file(target, driver="GPKG", layer="lakes")
+    countries.head(3).to_file(target, driver="GPKG", layer="rivers")
+    pyogrio.write_dataframe(countries.head(3).drop(columns="geometry"), target, driver="GPKG", layer="table")
+    error = bench.refused("x.gpkg", "GPKG")
+    assert error.reason == "layer_ambiguous"
+    assert "'lakes'" in error.detail
+    assert "'rivers'" in error.detail
+    error = bench.refused("x.gpkg", "GPKG", layer="Rivers")
+    assert error.reason == "layer_unknown"
+    assert "Did you mean 'rivers'?" in error.fix
+    assert bench.refused("x.gpkg", "GPKG", layer="table").reason == "geometry_missing"
+    assert bench.refused("x.gpkg", "GPKG", layer="lakes", limits=Limits(layers=1)).reason == "layers_too_many"
+    assert len(bench.one("x.gpkg", "GPKG", layer="rivers").frame) == 3
+
+
+def test_crs_declarations(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    bare = put(bench, parcels.set_crs(None, allow_override=True), "GPKG")
+    assert bench.refused(bare, "GPKG").reason == "crs_missing"
+    assert bench.refused(bare, "GPKG", crs="EPSG:0").reason == "crs_unknown"
+    assert_same_geometries(bench.one(bare, "GPKG", crs="EPSG:25832").frame.geometry, expected(parcels))
+    (bench.lake / "v1.parquet").unlink()
+    known = put(bench, parcels, "GPKG", "known")
+    error = bench.refused(known, "GPKG", crs="EPSG:25833")
+    assert error.reason == "crs_conflict"
+    assert "EPSG:25832" in error.detail
+    assert len(bench.one(known, "GPKG", crs="EPSG:25832").frame) == 600
+
+
+def test_no_features(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    for fmt in ("GPKG", "GeoParquet", "FlatGeobuf"):
+        assert bench.refused(put(bench, parcels.head(0), fmt), fmt).reason == "no_features"
+
+
+def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    name = put(bench, parcels, "GPKG")
+    other = bench.run({"path": name, "format": "GPKG"}, intent="ingest_parcels")
+    assert "ingest_vector" in other.watch.warnings["intent_unknown"][0]
+    coarse = bench.run({"path": name, "format": "GPKG"}, intent="ingest_building_footprints")
+    assert_same_geometries(coarse.frame.geometry, expected(parcels, 1e-3))
+    with pytest.raises(RunRefused) as caught:
+        bench.run({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_parcels")
+    assert caught.value.reason == "format_not_vector"
+
+
+@pytest.mark.parametrize("error", [RunCanceled("stop"), StaleAttempt("gone")])
+def test_a_watch_that_raises_stops_everything(bench: Bench, parcels: geopandas.GeoDataFrame, error: Exception) -> None:
+    name = put(bench, parcels, "GPKG")
+    ctx = bench.context({"path": name, "format": "GPKG"}, watch=Watch(error=error))
+    from app.pipelines import vector
+
+    with pytest.raises(type(error)):
+        vector.run(ctx)
+    assert not [t for t in threading.enumerate() if t.name.startswith("transform")]
+    assert ctx.product is None
+
+
+def test_importing_opens_nothing() -> None:
+    """The worker forks after importing: no threads, no files, no libgdal call may be left by an import."""
+    code = (
+        "import threading, os\n"
+        "import app.pipelines.vector\n"
+        "assert threading.active_count() == 1\n"
+        "files = [os.readlink(f'/proc/self/fd/{f}') for f in os.listdir('/proc/self/fd') if int(f) > 2 and os.path.exists(f'/proc/self/fd/{f}')]\n"
+        "assert not [f for f in files if not f.startswith('/proc')], files\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_forked_child_runs_after_its_parent_imported(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    name = put(bench, parcels, "GPKG")
+    code = (
+        "import os, sys, pathlib\n"
+        "import app.pipelines.vector\n"
+        "from app.models.recipe import clean_vector\n"
+        "from app.models.manifest import ManifestFile\n"
+        "from app.pipelines.context import FetchedFile\n"
+        "from app.pipelines.formats.vector import inspect\n"
+        "from app.pipelines.engines.local import LocalEngine\n"
+        "from app.settings import Limits\n"
+        "from tests.pipelines.conftest import Watch\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    path = pathlib.Path(sys.argv[1])\n"
+        "    f = FetchedFile(ManifestFile(path='s3://landing-zone/data.gpkg', type='vector', format='GPKG'), path, ())\n"
+        "    r = LocalEngine().run([inspect(f, Limits())], clean_vector('r', 1e-4), path.with_name('o.parquet'), Watch(), 2)\n"
+        "    os._exit(0 if r.counts['rows_out'] == 600 else 1)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(bench.landing / name)], check=True, cwd=Path(__file__).parents[2], timeout=60
+    )
+
+
+def test_chunks_are_bounded_in_bytes(bench: Bench) -> None:
+    """Large polygons come in small chunks, whatever the format; no row is lost on the way."""
+    circle = shapely.Point(0, 0).buffer(1, quad_segs=2000)
+    frame = geopandas.GeoDataFrame(
+        {"i": range(300)}, geometry=[shapely.affinity.translate(circle, i % 90, i % 45) for i in range(300)], crs=4326
+    )
+    for fmt in ("GPKG", "FlatGeobuf", "SHP", "GeoParquet", "GML", "GeoJSONSeq"):
+        name = put(bench, frame, fmt)
+        declared = bench.context({"path": name, "format": fmt})
+        source = inspect(declared.fetch(declared.manifest.files[0]), Limits())
+        vertices = [len(chunk.decode(Findings())[1].coordinates) for chunk in source.open_chunks()]
+        assert sum(vertices) == shapely.get_num_coordinates(frame.geometry.to_numpy()).sum(), fmt
+        assert max(vertices) * 16 <= 6 * 1024 * 1024, fmt
+        assert isinstance(declared.fetch, type(declared.fetch))
+        assert FetchedFile is not None
