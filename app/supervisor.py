@@ -118,7 +118,8 @@ def _redis_command(settings: Settings) -> list[str]:
         detail = f"{where.parent} belongs to another user."
         raise QueueUnavailable(detail, "Remove it, or choose a shorter --data-dir.")
     return [
-        redis_executable(), "--port", "0", "--dir", str(directory), "--unixsocket", str(where), "--unixsocketperm", "700",
+        redis_executable(), "--port", "0", "--dir", str(directory),
+        "--unixsocket", str(where), "--unixsocketperm", "700",
         "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no",
         "--logfile", str(directory / "redis.log"),
     ]  # fmt: skip

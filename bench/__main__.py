@@ -31,6 +31,8 @@ PROGRAMS = {
 }
 PACKAGES = ("pyogrio", "shapely", "pyproj", "pyarrow", "sedonadb", "duckdb", "duckdb-ext-spatial", "geopandas")
 PARTS = ("gpkg", "geojson", "big", "memory", "latency")
+# A run in which other processes had more of the processors than this says little; all programs get the same retries.
+DISTURBED = 0.08
 # Peers carry other versions of GEOS and PROJ: their results may differ from ours by these shares, no more.
 AREA_TOLERANCE = 1e-3
 VERTEX_TOLERANCE = 5e-3
@@ -45,11 +47,11 @@ def main() -> int:
     cases = speed_cases(args.rows, args.big_rows)
     for name in args.parts:
         if name in cases:
-            found = compare(cases[name], args.programs, args.rounds)
+            found = compare(cases[name], args.programs, args.rounds, args.retries)
             report["cases"][name] = found
             faults += found["faults"]
         elif name == "memory":
-            report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds)
+            report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds, args.retries)
         elif name == "latency":
             report["latency"] = latency(args.posts)
     if args.json:
@@ -67,6 +69,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000, help="buildings (default 1,000,000)")
     parser.add_argument("--big-rows", type=int, default=5_000, help="polygons of 5,000 vertices (default 5,000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default 3)")
+    parser.add_argument(
+        "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED:.0%} (default 3)"
+    )
     parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), help="default: all of them")
     parser.add_argument(
@@ -93,24 +98,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def compare(case: Case, programs: Sequence[str], rounds: int) -> dict[str, Any]:
+def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> dict[str, Any]:
     """Run every program `rounds` times, turn by turn, and compare what they have written."""
     generate(case)
     costs: dict[str, list[Cost]] = {name: [] for name in programs}
     outputs: dict[str, dict[str, float]] = {}
-    busy_before = os.getloadavg()[0]
     for number in range(rounds):
         for name in programs:
             target = FOLDER / "out" / f"{name}.parquet"
-            target.parent.mkdir(exist_ok=True)
-            target.unlink(missing_ok=True)
-            costs[name].append(
-                run(command(PROGRAMS[name], str(case.path), case.crs, str(target)), FOLDER / f"{name}.log")
-            )
+            costs[name].append(undisturbed(name, case, target, retries))
             if number == 0:
                 outputs[name] = json.loads(subprocess.check_output(command("bench.check", str(target))))
             target.unlink()
-    say(f"\n{case.title}; rounds: {rounds}; other load before: {busy_before:.2f}")
+    say(f"\n{case.title}; rounds: {rounds}")
     table(costs, outputs)
     return {
         "case": {**asdict(case), "bytes": case.path.stat().st_size},
@@ -120,9 +120,19 @@ def compare(case: Case, programs: Sequence[str], rounds: int) -> dict[str, Any]:
     }
 
 
-def memory(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
+def undisturbed(name: str, case: Case, target: Path, retries: int) -> Cost:
+    """One run; another one while others disturb it, and then the least disturbed of them all."""
+    target.parent.mkdir(exist_ok=True)
+    tries: list[Cost] = []
+    while len(tries) <= retries and (not tries or tries[-1].others > DISTURBED):
+        target.unlink(missing_ok=True)
+        tries.append(run(command(PROGRAMS[name], str(case.path), case.crs, str(target)), FOLDER / f"{name}.log"))
+    return min(tries, key=lambda cost: cost.others)
+
+
+def memory(sizes: Sequence[int], rounds: int, retries: int) -> dict[str, Any]:
     """Peak memory of ours at sizes far apart: it must not grow with the input."""
-    found = {size: compare(Case("buildings", "GPKG", "EPSG:25832", size), ["ours"], rounds) for size in sizes}
+    found = {size: compare(Case("buildings", "GPKG", "EPSG:25832", size), ["ours"], rounds, retries) for size in sizes}
     peaks = {size: median(cost["peak_bytes"] for cost in each["costs"]["ours"]) for size, each in found.items()}
     say("peak memory: " + ", ".join(f"{size:,} rows {peak / MiB:.0f} MiB" for size, peak in peaks.items()))
     return {"peak_bytes": peaks, "cases": list(found.values())}
@@ -166,13 +176,13 @@ def disagreements(case: Case, outputs: dict[str, dict[str, float]]) -> list[str]
 
 def table(costs: dict[str, list[Cost]], outputs: dict[str, dict[str, float]]) -> None:
     first = median(cost.seconds for cost in next(iter(costs.values())))
-    say(f"{'':10} median s  ratio fastest s  cpu s peak MiB    vertices  area")
+    say(f"{'':10} median s  ratio fastest s  cpu s peak MiB others    vertices  area")
     for name, runs in costs.items():
         seconds, cpu = median(cost.seconds for cost in runs), median(cost.cpu_seconds for cost in runs)
         fastest, peak = min(cost.seconds for cost in runs), median(cost.peak_bytes for cost in runs) / MiB
-        found = outputs[name]
+        others, found = max(cost.others for cost in runs), outputs[name]
         say(
-            f"{name:10} {seconds:8.2f} {seconds / first:5.2f}x {fastest:9.2f} {cpu:6.1f} {peak:8.0f}"
+            f"{name:10} {seconds:8.2f} {seconds / first:5.2f}x {fastest:9.2f} {cpu:6.1f} {peak:8.0f} {others:6.1%}"
             f" {found['vertices']:11,}  {found['area']:.9g}"
         )
 

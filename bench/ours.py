@@ -1,7 +1,7 @@
 """The recipe with this service's pipeline: python -m bench.ours SOURCE CRS TARGET.
 
 The pipeline runs as in a worker, through `app.pipelines.vector.run`; ledger and object store are left out, as they are
-for the peers: a fetched file is the source itself, publishing is a rename.
+for the peers: fetching is a hard link, publishing is a rename.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class Context:
         yield
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
-        return FetchedFile(file, self.source, ())
+        folder = self.scratch / "in"
+        folder.mkdir()
+        copy = folder / self.source.name
+        copy.hardlink_to(self.source)
+        return FetchedFile(file, copy, ())
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         product.path.rename(self.target)

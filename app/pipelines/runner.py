@@ -14,12 +14,11 @@ from typing import Any
 
 from app.clients import Clients
 from app.errors import DomainError, RunCanceled, RunRefused, StaleAttempt, StoreUnavailable
-from app.ledger import AssetFilter, Guard
-from app.lifecycle import attempt_died
+from app.ledger import Guard
+from app.lifecycle import attempt_died, registered_asset, remove_unregistered, success_changes
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import new_id, utcnow
-from app.models.page import Page
 from app.models.run import Lease, Progress, Run, RunError, RunStatus
 from app.pipelines.attempt import Attempt
 from app.pipelines.context import Call, RunContext
@@ -111,16 +110,11 @@ def _pipeline(attempt: Attempt) -> Callable[[RunContext], Asset]:
 
 
 def _registered(attempt: Attempt) -> Asset | None:
-    """What this run committed already, in this attempt or an earlier one: past that point its version stands."""
-    found = attempt.call(attempt.clients.ledger.list_assets, AssetFilter(run_id=attempt.run.run_id), Page(limit=1))
-    return found.items[0] if found.items else None
+    return attempt.call(registered_asset, attempt.run, attempt.clients)
 
 
 def _succeed(attempt: Attempt, asset: Asset) -> None:
-    counts = asset.statistics["counts"]
-    rows = counts.get("rows_in", 0)
-    progress = Progress(rows_done=rows, rows_total=rows)
-    _write_end(attempt, RunStatus.SUCCESS, counts=counts, progress=progress, engine=asset.statistics["engine"])
+    _write_end(attempt, **success_changes(asset))
 
 
 def _fail(attempt: Attempt, code: str, detail: str, fix: str, *, file: str | None = None) -> None:
@@ -135,7 +129,7 @@ def _end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
         return
     if error := changes.get("error"):
         attempt.event(error.code, f"{error.detail} {error.fix}".strip(), level="error")
-    _write_end(attempt, status, **changes)
+    _write_end(attempt, status=status, lease=None, **changes)
 
 
 def _try_again(attempt: Attempt, err: StoreUnavailable, max_attempts: int) -> None:
@@ -147,7 +141,7 @@ def _try_again(attempt: Attempt, err: StoreUnavailable, max_attempts: int) -> No
     attempt.call(give_up)
 
 
-def _write_end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
+def _write_end(attempt: Attempt, *, status: RunStatus, **changes: Any) -> None:
     run, ledger, now = attempt.run, attempt.clients.ledger, utcnow()
     guard = Guard(frozenset({RunStatus.RUNNING, RunStatus.CANCELING}), attempt=run.attempt)
     entry = Activity(
@@ -161,10 +155,12 @@ def _write_end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
 
     async def write() -> None:
         ended = await ledger.change_run(
-            run.run_id, guard, status=status, lease=None, completed_at=now, warnings=tuple(attempt.warnings), **changes
+            run.run_id, guard, status=status, completed_at=now, warnings=tuple(attempt.warnings), **changes
         )
         if ended is None:
             return
+        if ended.attempt > 1 or status is not RunStatus.SUCCESS:
+            await remove_unregistered(ended, attempt.clients)
         message = f"The run ended in {status}."
         await ledger.add_event(run.run_id, code=f"run.{status}", message=message, step=attempt.current_step)
         await ledger.add_activity(entry)

@@ -47,7 +47,8 @@ def _recipe(ctx: RunContext) -> Recipe:
     if not is_known(intent.name):
         ctx.watch.warn(
             "intent_unknown",
-            f"The intent {intent.name!r} is not in the table; the default recipe runs. Known: {', '.join(intent_names())}.",
+            f"The intent {intent.name!r} is not in the table; the default recipe runs. "
+            f"Known intents: {', '.join(intent_names())}.",
         )
     return intent.recipe
 

@@ -17,7 +17,6 @@ from app.clients import Clients
 from app.errors import QueueUnavailable
 from app.lifecycle import attempt_died
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET
 from app.models.run import Run, RunStatus
 from app.processes import is_gone
 
@@ -73,8 +72,6 @@ class Sweep:
             return None
         if changed.status is RunStatus.QUEUED:
             await self._enqueue(changed, again=False)
-        elif changed.reserved_version is not None:
-            await self._remove_unregistered(changed)
         return Repair(run.run_id, changed.status.value, reason)
 
     async def _refill(self, queued: list[Run]) -> list[Repair]:
@@ -95,14 +92,6 @@ class Sweep:
             await to_thread.run_sync(lambda: self._clients.queue.enqueue(run, again=again))
         except QueueUnavailable as err:
             logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
-
-    async def _remove_unregistered(self, run: Run) -> None:
-        """Objects that a dead attempt uploaded under the version it had reserved, and that the ledger does not know."""
-        prefix = f"{run.partition_key}/v{run.reserved_version}/"
-        listing = await self._clients.objects.list_objects(LAKE_BUCKET, prefix)
-        for info in listing.objects:
-            if await self._clients.ledger.get_asset_by_key(info.key) is None:
-                await self._clients.objects.delete(LAKE_BUCKET, info.key)
 
     def _remove_scratch(self, keep: set[str]) -> None:
         """Scratch directories of attempts that no worker of this host carries on."""

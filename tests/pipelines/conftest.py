@@ -228,6 +228,9 @@ def expected(frame: geopandas.GeoDataFrame, tolerance: float = 1e-4) -> np.ndarr
     simple = shapely.simplify(moved, tolerance, preserve_topology=True)
     bad = ~shapely.is_valid(simple) & ~shapely.is_missing(simple)
     simple[bad] = moved[bad]
+    for row, geometry in enumerate(simple):  # GEOS makes a single geometry of a multi geometry with one part
+        if geometry is not None and moved[row].geom_type == f"Multi{geometry.geom_type}":
+            simple[row] = type(moved[row])([geometry])
     return simple
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import duckdb_ext
 import geopandas
 import jsonschema
 import numpy as np
@@ -54,11 +55,8 @@ def test_boxes_cover_their_rows(bench: Bench, parcels: geopandas.GeoDataFrame) -
 
 def test_duckdb_reads_it(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
     result = bench.one(put(bench, parcels, "GPKG"), "GPKG")
-    with duckdb.connect() as db:
-        import duckdb_extensions
-
-        duckdb_extensions.import_extension("spatial", con=db)
-        db.load_extension("spatial")
+    with duckdb_ext.init(duckdb.connect()) as db:
+        db.execute("LOAD spatial")
         rows = db.execute(
             "SELECT ST_AsWKB(geom), name, count FROM read_parquet(?) WHERE bbox.xmin IS NOT NULL", [str(result.path)]
         ).fetchall()
@@ -151,8 +149,8 @@ def test_crs_of_a_source(bench: Bench, countries: geopandas.GeoDataFrame) -> Non
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda geo: "none", "geoparquet_metadata"),
-        (lambda geo: "{", "geoparquet_metadata"),
+        (lambda _: "none", "geoparquet_metadata"),
+        (lambda _: "{", "geoparquet_metadata"),
         (lambda geo: geo.update(primary_column="nope"), "geoparquet_metadata"),
         (
             lambda geo: geo.update(primary_column="name", columns={"name": {"encoding": "WKB", "geometry_types": []}}),

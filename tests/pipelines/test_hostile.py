@@ -8,8 +8,8 @@ import stat
 import struct
 import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import geopandas
 import pytest
@@ -18,7 +18,10 @@ import shapely
 from app.settings import Limits, MiB
 from tests.pipelines.conftest import Bench
 
-POINT = '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"a":1},"geometry":{"type":"Point","coordinates":[9,48]}}]}'
+POINT = (
+    '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"a":1},'
+    '"geometry":{"type":"Point","coordinates":[9,48]}}]}'
+)
 
 
 class Visits(list[str]):

@@ -134,8 +134,9 @@ def test_short_dbf(bench: Bench, put) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_environment_cannot_change_the_encoding(bench: Bench, put, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    name = put("CP1252")
     monkeypatch.setenv("SHAPE_ENCODING", "CP1251")
-    assert bench.one(put("CP1252"), "SHP").frame["name"].tolist() == ["plain", TEXT]
+    assert bench.one(name, "SHP").frame["name"].tolist() == ["plain", TEXT]
 
 
 def test_the_sources_of_a_run_stay_as_they_were(bench: Bench, put) -> None:  # type: ignore[no-untyped-def]

@@ -15,9 +15,10 @@ from app.pipelines.formats.findings import Findings
 Coordinates = npt.NDArray[np.float64]
 
 # great_circle=False: edges stay straight in longitude and latitude, as they are between all other vertices.
+# fix_winding=False: rings come counterclockwise on the ground, which tells the pole that they enclose from the other.
 _SPLIT: dict[str, Callable[[shapely.Geometry], shapely.Geometry]] = {
-    "Polygon": lambda g: antimeridian.fix_polygon(g, fix_winding=True, great_circle=False),
-    "MultiPolygon": lambda g: antimeridian.fix_multi_polygon(g, fix_winding=True, great_circle=False),
+    "Polygon": lambda g: antimeridian.fix_polygon(g, fix_winding=False, great_circle=False),
+    "MultiPolygon": lambda g: antimeridian.fix_multi_polygon(g, fix_winding=False, great_circle=False),
     "LineString": lambda g: antimeridian.fix_line_string(g, great_circle=False),
     "MultiLineString": lambda g: antimeridian.fix_multi_line_string(g, great_circle=False),
 }
@@ -43,16 +44,19 @@ def split_at_antimeridian(
     crossing = [row for row in wide if _crosses(before[row], after[row], transform)]
     result = after.copy()
     for row in crossing:
-        geometry = after[row]
+        turned = shapely.orient_polygons(before[row], exterior_cw=False)
+        moved = shapely.set_coordinates(shapely.force_2d(turned), transform(shapely.get_coordinates(turned)))
         try:
-            result[row] = _SPLIT[geometry.geom_type](geometry)
+            flat = _SPLIT[moved.geom_type](moved)
         except (KeyError, ValueError) as err:
             raise RunRefused(
-                f"{file}: the {geometry.geom_type} of row {first_row + row} crosses the antimeridian and cannot be split ({err!r}).",
+                f"{file}: the {moved.geom_type} of row {first_row + row} crosses the antimeridian and cannot be split "
+                f"({err!r}; rows count from 0).",
                 "Split it at 180° in the source.",
                 reason="antimeridian_unsplittable",
                 file=file,
             ) from None
+        result[row] = _with_heights(flat, after[row]) if shapely.has_z(after[row]) else flat
     findings.add("antimeridian_split", np.array(crossing, np.intp), first_row)
     return result
 
@@ -81,3 +85,14 @@ def _lines(geometry: shapely.Geometry) -> list[shapely.Geometry]:
     for part in parts:
         lines += shapely.get_rings(part).tolist() if part.geom_type == "Polygon" else [part]
     return [line for line in lines if line.geom_type in ("LineString", "LinearRing")]
+
+
+def _with_heights(flat: shapely.Geometry, high: shapely.Geometry) -> shapely.Geometry:
+    """`flat` with the z of the vertices that it shares with `high`; between them, at the cut, z runs evenly."""
+    known = {(x % 360, y): z for x, y, z in shapely.get_coordinates(high, include_z=True).tolist()}
+    xy = shapely.get_coordinates(flat)
+    z = np.array([known.get((x % 360, y), np.nan) for x, y in xy.tolist()])
+    found = np.isfinite(z)
+    if found.any():
+        z[~found] = np.interp(np.flatnonzero(~found), np.flatnonzero(found), z[found])
+    return shapely.set_coordinates(shapely.force_3d(flat), np.column_stack([xy, z]))

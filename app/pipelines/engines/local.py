@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ from app.models.recipe import MakeValid, Recipe, Reproject, Simplify, Step
 from app.pipelines.context import Watch
 from app.pipelines.engines import Report
 from app.pipelines.engines.clean import make_valid, simplify
-from app.pipelines.engines.reproject import Reprojector
+from app.pipelines.engines.reproject import FAR, FAR_DEGREES, Reprojector
 from app.pipelines.engines.schemas import common_schema
+from app.pipelines.formats.collector import paused_collector
 from app.pipelines.formats.crs import crs_name, parse_crs
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.geoparquet import GEOMETRY, GeoParquetWriter, column_names
@@ -96,12 +97,15 @@ class LocalEngine:
         _warn_before(sources, plans, watch)
         total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
         findings, types, by_file = Findings(), Counter[str](), Counter[str]()
-        with GeoParquetWriter(target, attributes, box, crs) as writer:
+        far, placed = Counter[str](), Counter[str]()
+        with paused_collector(), GeoParquetWriter(target, attributes, box, crs) as writer:
             done = 0
             with closing(_transformed(sources, plans, threads)) as stream:
                 for item in stream:
                     writer.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
                     findings.merge(item.findings, item.source.file)
+                    far[item.source.file] += item.findings.counts[FAR]
+                    placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
                     types.update(item.types)
                     by_file[item.source.file] += len(item.wkb)
                     done += len(item.wkb)
@@ -109,7 +113,8 @@ class LocalEngine:
         _check_rows(sources, writer.rows, done)
         for source in sources:
             findings.counts.update(source.counted)
-        _warn_after(findings, done, watch)
+        _check_places(far, placed, findings)
+        _warn_after(findings, watch)
         counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
         return Report(
             crs=crs_name(crs),
@@ -179,7 +184,8 @@ class _Plan:
         findings.add("null_geometries", shapely.is_missing(geometries), first)
         findings.add("empty_geometries", shapely.is_empty(geometries), first)
         findings.counts["vertices_out"] += int(shapely.get_num_coordinates(geometries).sum())
-        high = shapely.has_z(geometries)
+        is_flat = shapes.coordinates.shape[1] == 2
+        high = np.zeros(len(geometries), np.bool_) if is_flat else shapely.has_z(geometries)
         return _Done(
             source=self.source,
             attributes=attributes,
@@ -191,7 +197,9 @@ class _Plan:
         )
 
 
-def _transformed(sources: Sequence[VectorSource], plans: dict[int, _Plan], threads: int) -> Iterator[_Done]:
+def _transformed(
+    sources: Sequence[VectorSource], plans: dict[int, _Plan], threads: int
+) -> Generator[_Done, None, None]:
     """Chunks in source order, transformed by `threads` threads; never more than a few in memory."""
     waiting: deque[Future[_Done]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="transform") as pool:
@@ -264,19 +272,26 @@ _WARNINGS = {
 }
 
 
-def _warn_after(findings: Findings, rows: int, watch: Watch) -> None:
-    far = findings.counts.pop("far_outside_area_of_use", 0)
-    samples = findings.samples.get("far_outside_area_of_use", [])
-    if far * 2 > rows - findings.counts["null_geometries"] - findings.counts["empty_geometries"]:
-        raise RunRefused(
-            f"{far} of {rows} geometries lie far outside the area of use of their CRS, for example {samples[0]}.",
-            "Check the CRS and the axis order of the source.",
-            reason="outside_area_of_use",
-            file=samples[0].get("file"),
-        )
+def _warn_after(findings: Findings, watch: Watch) -> None:
     for code, text in _WARNINGS.items():
         if number := findings.counts.get(code, 0):
             watch.warn(code, text.format(n=number), number, findings.samples.get(code, []))
+
+
+def _check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
+    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
+    findings.counts.pop(FAR, None)
+    samples = findings.samples.pop(FAR, [])
+    for file, number in far.items():
+        if number * 2 > placed[file]:
+            example = next((sample for sample in samples if sample["file"] == file), "none kept")
+            raise RunRefused(
+                f"{file}: {number} of {placed[file]} geometries lie more than {FAR_DEGREES:g} degrees outside the area "
+                f"of use of their CRS, for example {example}.",
+                "Check the CRS and the axis order of the source.",
+                reason="outside_area_of_use",
+                file=file,
+            )
 
 
 def _column_schema(schema: pa.Schema, box: str, old_names: dict[str, str]) -> dict[str, ColumnSchema]:

@@ -1,4 +1,4 @@
-"""Reprojection of whole chunks: one PROJ call for all coordinates, with everything checked that can go wrong quietly."""
+"""Reprojection of whole chunks: one PROJ call for all coordinates, and checks of what can go wrong quietly."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from pyproj import CRS, Transformer
+from pyproj import CRS, Transformer, network
 from pyproj.exceptions import ProjError
-from pyproj.network import set_network_enabled
 from pyproj.transformer import TransformerGroup
 
 from app.errors import RunRefused
@@ -21,6 +20,7 @@ from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes
 # How far outside its CRS's area of use, in degrees, a feature must be to count as misplaced rather than as a neighbour:
 # one UTM zone. Whole countries are commonly kept in the zone of their middle.
 FAR_DEGREES = 6.0
+FAR = "far_outside_area_of_use"
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Reprojector:
     _may_wrap: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        set_network_enabled(False)
+        network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
         self.is_identity = same_crs(self.source, self.target)
         self._may_wrap = self.source.is_projected and self.target.is_geographic
         area = self.source.area_of_use
@@ -62,7 +62,8 @@ class Reprojector:
             (
                 "datum_grid_missing",
                 f"{self.file}: the best transformation from {crs_name(self.source)} to {crs_name(self.target)} needs "
-                f"{', '.join(grids) or 'a grid'}, which is not installed; used instead: {used.description} ({accuracy}).",
+                f"{', '.join(grids) or 'a grid'}, which is not installed; "
+                f"used instead: {used.description} ({accuracy}).",
             )
         ]
 
@@ -84,14 +85,17 @@ class Reprojector:
         return result
 
     def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
-        """Count features outside the area of use: `outside_area_of_use`, and `far_outside_area_of_use` beyond 6°.
+        """Count features outside the area of use: `outside_area_of_use`, and those beyond 6° again as FAR.
 
         boxes: (n, 4) in the target CRS, NaN for features without coordinates.
         """
-        if self._area is None:
+        if self._area is None or np.isnan(boxes[:, 0]).all():
             return
         west, south, east, north = self._area
-        for name, margin in (("outside_area_of_use", 1e-6), ("far_outside_area_of_use", FAR_DEGREES)):
+        low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
+        if west <= low[0] and high[0] <= east and south <= low[1] and high[1] <= north:
+            return
+        for name, margin in (("outside_area_of_use", 1e-6), (FAR, FAR_DEGREES)):
             with np.errstate(invalid="ignore"):
                 outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
                 if west <= east:
@@ -110,7 +114,8 @@ class Reprojector:
                     found = Transformer.from_crs(self.source, self.target, always_xy=True)
             except ProjError as err:
                 raise RunRefused(
-                    f"{self.file}: PROJ knows no transformation from {crs_name(self.source)} to {crs_name(self.target)} ({err}).",
+                    f"{self.file}: PROJ knows no transformation from {crs_name(self.source)} to "
+                    f"{crs_name(self.target)} ({err}).",
                     "Send the data in a georeferenced CRS.",
                     reason="crs_not_transformable",
                     file=self.file,
@@ -128,7 +133,8 @@ class Reprojector:
         high = np.isfinite(coords[:, 2])
         out[:, 2] = coords[:, 2]
         if high.any():
-            out[high, 0], out[high, 1], out[high, 2] = transform(*coords[high].T)
+            x, y, z = coords[high].T
+            out[high] = np.column_stack(transform(x, y, z))
         if not high.all():
             out[~high, 0], out[~high, 1] = transform(coords[~high, 0], coords[~high, 1])
         return out
@@ -154,8 +160,8 @@ class Reprojector:
         x, y = shapes.coordinates[bad][0, :2]
         raise RunRefused(
             f"{self.file}: {len(rows)} of the rows read so far have coordinates that cannot be transformed from "
-            f"{crs_name(self.source)} to {crs_name(self.target)}, the first of them row {rows[0]} with x={x:g}, y={y:g} "
-            "(rows count from 0).",
+            f"{crs_name(self.source)} to {crs_name(self.target)}, the first of them row {rows[0]} with x={x:g}, "
+            f"y={y:g} (rows count from 0).",
             "Check the CRS and the axis order of the source.",
             reason="coordinates_not_transformable",
             file=self.file,

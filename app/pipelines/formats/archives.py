@@ -8,7 +8,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from app.errors import RunRefused
@@ -89,38 +90,35 @@ def _targets(
     seen: set[str] = set()
     for entry in entries:
         name = _name(entry, file)
-        if entry.flag_bits & _ENCRYPTED:
-            _refuse(
-                file, "archive_encrypted", f"has an encrypted entry {name!r}", "Send the archive without a password."
-            )
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            _refuse(
-                file,
-                "archive_link",
-                f"has an entry {name!r} that is a link or a device",
-                "Archive the files themselves.",
-            )
+        _check_kind(entry, name, file)
         if name.endswith("/"):
             continue
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            found = f"has an entry {name!r} packed by method {entry.compress_type}"
-            _refuse(file, "archive_method", found, "Pack it with the usual method, deflate.")
         if name.casefold() in seen:
             _refuse(file, "archive_duplicate", f"has two entries named {name!r} (case aside)", "Leave one of them out.")
         seen.add(name.casefold())
         targets.append((entry, into.joinpath(*name.split("/"))))
     for name in seen:
-        parts = name.split("/")
-        for depth in range(1, len(parts)):
-            if (parent := "/".join(parts[:depth])) in seen:
-                _refuse(
-                    file,
-                    "archive_duplicate",
-                    f"has {parent!r} both as a file and as a directory",
-                    "Leave one of them out.",
-                )
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in seen:
+                found = f"has {str(parent)!r} both as a file and as a directory"
+                _refuse(file, "archive_duplicate", found, "Leave one of them out.")
     return targets
+
+
+def _check_kind(entry: zipfile.ZipInfo, name: str, file: str) -> None:
+    if entry.flag_bits & _ENCRYPTED:
+        _refuse(file, "archive_encrypted", f"has an encrypted entry {name!r}", "Send the archive without a password.")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        _refuse(
+            file,
+            "archive_link",
+            f"has an entry {name!r} that is a link or a device",
+            "Archive the files themselves.",
+        )
+    if not name.endswith("/") and entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        found = f"has an entry {name!r} packed by method {entry.compress_type}"
+        _refuse(file, "archive_method", found, "Pack it with the usual method, deflate.")
 
 
 def _name(entry: zipfile.ZipInfo, file: str) -> str:
@@ -128,10 +126,8 @@ def _name(entry: zipfile.ZipInfo, file: str) -> str:
     # orig_filename: zipfile cuts `filename` at a NUL, and two readers of one archive must not see two names.
     name = entry.orig_filename
     if not entry.flag_bits & _UTF8:
-        try:
+        with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            pass
     parts = name.removesuffix("/").split("/")
     if name.startswith("/") or "\\" in name or any(ord(c) < 32 for c in name) or name[1:2] == ":":
         _refuse(

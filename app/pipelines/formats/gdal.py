@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -35,7 +35,7 @@ _registry_lock = threading.RLock()
 
 @cache
 def _library() -> Any:
-    """The C API of the libgdal that pyogrio itself uses: its symbols are reachable through pyogrio's extension module."""
+    """The C API of the libgdal that pyogrio uses: its symbols are reachable through pyogrio's extension module."""
     from pyogrio import _io
 
     lib = ctypes.CDLL(_io.__file__)
@@ -55,20 +55,21 @@ _FETCH = ctypes.CFUNCTYPE(
 )
 
 
-@_FETCH
 def _no_fetch(*_args: Any) -> None:
-    """Answers every HTTP fetch of libgdal with nothing (a `crs` link in GeoJSON, an imported XML schema)."""
-    return
+    """Answers every HTTP fetch of libgdal with nothing (an imported XML schema, a CRS behind an address)."""
 
 
-def _secure() -> None:
-    pyogrio.set_gdal_config_options(_CONFIG)
-    _library().CPLHTTPSetFetchCallback(ctypes.cast(_no_fetch, ctypes.c_void_p), None)
+_NO_FETCH = _FETCH(_no_fetch)
+
+
+def _secure(config: Mapping[str, str]) -> None:
+    pyogrio.set_gdal_config_options({**_CONFIG, **config})
+    _library().CPLHTTPSetFetchCallback(ctypes.cast(_NO_FETCH, ctypes.c_void_p), None)
 
 
 @contextmanager
-def only(drivers: Sequence[str]) -> Iterator[list[str]]:
-    """Inside, libgdal knows `drivers` and no other, and reaches no network.
+def only(drivers: Sequence[str], config: Mapping[str, str] | None = None) -> Iterator[list[str]]:
+    """Inside, libgdal knows `drivers` and no other, and reaches no network. config: GDAL's options besides ours.
 
     Yields a list that fills with the warnings libgdal gives meanwhile. Open files inside, read them outside: an open
     data set keeps its driver. Process-wide, so one at a time.
@@ -76,7 +77,7 @@ def only(drivers: Sequence[str]) -> Iterator[list[str]]:
     said: list[str] = []
     with _registry_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _secure()
+        _secure(config or {})
         lib = _library()
         handles = [lib.GDALGetDriver(i) for i in range(lib.GDALGetDriverCount())]
         allowed = [h for h in handles if lib.GDALGetDriverShortName(h).decode() in drivers]
@@ -91,4 +92,5 @@ def only(drivers: Sequence[str]) -> Iterator[list[str]]:
                 lib.GDALDeregisterDriver(handle)
             for handle in handles:
                 lib.GDALRegisterDriver(handle)
+            pyogrio.set_gdal_config_options({"SHAPE_ENCODING": None})
             said += [str(w.message) for w in caught]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,14 @@ import pyarrow as pa
 from app.errors import RunRefused
 from app.models.manifest import ManifestFile
 from app.models.nearest import nearest
+from app.pipelines.formats.collector import paused_collector
 from app.pipelines.formats.crs import resolve_crs
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.geojson_frame import Frame, open_frame
-from app.pipelines.formats.geojson_shapes import BULK_TYPES, bulk, combine, single_shapes
+from app.pipelines.formats.geojson_shapes import BULK_TYPES, bulk_shapes, single_shapes
 from app.pipelines.formats.geojson_text import Features, parse
 from app.pipelines.formats.geojson_values import Column, observe, to_array
-from app.pipelines.formats.shapes import Shapes
+from app.pipelines.formats.shapes import Shapes, combine
 from app.pipelines.formats.source import Chunk, VectorSource
 from app.settings import Limits, MiB
 
@@ -37,7 +38,7 @@ _TRANSCODE_BLOCK = 1 * MiB
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """properties: names in the file, in column order; id: the column that holds the features' `id`, when they have one."""
+    """properties: names in the file, in column order; id: the column that holds the features' `id`, if any has one."""
 
     properties: tuple[str, ...]
     id: str | None
@@ -62,13 +63,14 @@ def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits) ->
     ids, other = Column(), Counter[str]()
     blocks = []
     rows = 0
-    for run in frame.runs():
-        text = parse(run.data, file, rows, run.brackets)
-        _observe(text, columns, ids, other)
-        blocks.append(_Block(run.offset, len(run.data), rows))
-        rows += len(text.features)
-        if rows > limits.rows or len(columns) > limits.columns:
-            break
+    with paused_collector():
+        for run in frame.runs():
+            text = parse(run.data, file, rows, run.brackets)
+            _observe(text, columns, ids, other)
+            blocks.append(_Block(run.offset, len(run.data), rows))
+            rows += len(text.features)
+            if rows > limits.rows or len(columns) > limits.columns:
+                break
     crs = resolve_crs(frame.crs(), declared.crs, file)
     if declared.layer is not None and declared.layer != frame.name:
         near = nearest(declared.layer, [frame.name])
@@ -119,7 +121,9 @@ class _TextChunk:
         return _attributes(text, self.names, self.schema), _shapes(text, self.file, self.first_row, findings)
 
 
-def _chunks(frame: Frame, blocks: Sequence[_Block], names: _Names, schema: pa.Schema, file: str) -> Iterator[Chunk]:
+def _chunks(
+    frame: Frame, blocks: Sequence[_Block], names: _Names, schema: pa.Schema, file: str
+) -> Generator[Chunk, None, None]:
     for block in blocks:
         yield _TextChunk(frame, block, names, schema, file)
 
@@ -128,28 +132,19 @@ def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Sh
     """All geometries: in bulk by type, and one by one where there is no plain `coordinates` array."""
     kinds = np.array([geometry["type"] if geometry else "" for geometry in text.geometries])
     done = np.zeros(len(kinds), np.bool_)
-    bulks = []
+    parts = []
     for kind in sorted(BULK_TYPES.intersection(kinds.tolist())):
         at = np.flatnonzero((kinds == kind) & (text.coordinates[0] >= 0))
-        made = bulk(kind, text.coordinate_texts(at)) if len(at) else None
+        made = bulk_shapes(kind, text.coordinate_texts(at)) if len(at) else None
         if made is not None:
-            rows = at[made.members]
-            bulks.append((rows, made))
+            rows = at[made[0]]
+            parts.append((rows, made[1]))
             done[rows] = True
     rest = np.flatnonzero(~done)
-    geometries = []
-    for row in rest.tolist():
-        try:
-            geometries.append(text.geometry_of(row))
-        except ValueError as err:
-            _refuse(
-                file,
-                "json_invalid",
-                f"has coordinates in row {first_row + row} that are no JSON ({err})",
-                "Correct it.",
-            )
-    others = single_shapes(geometries, rest, file, first_row, findings)
-    return combine(len(kinds), bulks, rest, others)
+    if len(rest):
+        geometries = [text.geometry_of(row, file, first_row) for row in rest.tolist()]
+        parts.append((rest, single_shapes(geometries, rest, file, first_row, findings)))
+    return combine(len(kinds), parts)
 
 
 def _observe(text: Features, columns: dict[str, Column], ids: Column, other: Counter[str]) -> None:

@@ -132,7 +132,7 @@ class Frame:
         if tail.strip(blank):
             wrong.append(tail)
         if wrong:
-            self._refuse(
+            self.refuse(
                 "json_invalid", f"has {wrong[0][:40]!r} between its features, after byte {offset}", "Correct it."
             )
 
@@ -141,8 +141,8 @@ class Frame:
         if self.sequence and not text:
             return
         if not self.sequence or text.startswith(b"{"):
-            self._refuse("file_truncated", f"is truncated: it ends inside row {rows}", "Upload the file again.")
-        self._refuse("json_invalid", f"has {text[:40]!r} after its features, at byte {offset}", "Correct it.")
+            self.refuse("file_truncated", f"is truncated: it ends inside row {rows}", "Upload the file again.")
+        self.refuse("json_invalid", f"has {text[:40]!r} after its features, at byte {offset}", "Correct it.")
 
     def _finish(self, closing: int) -> None:
         """Read the members behind the features."""
@@ -150,59 +150,39 @@ class Frame:
         try:
             _, at = _members(text, 0, self.members, opened=True)
         except _Incomplete:
-            self._refuse("file_truncated", "is truncated: its last bracket is missing", "Upload the file again.")
+            self.refuse("file_truncated", "is truncated: its last bracket is missing", "Upload the file again.")
         except ValueError as err:
-            self._refuse("json_invalid", f"is no valid JSON behind its features ({err})", "Correct it.")
+            self.refuse("json_invalid", f"is no valid JSON behind its features ({err})", "Correct it.")
         if text[at:].strip(_SPACE + "\x00"):
-            self._refuse("json_invalid", f"goes on behind its end with {text[at : at + 40]!r}", "Correct it.")
+            self.refuse("json_invalid", f"goes on behind its end with {text[at : at + 40]!r}", "Correct it.")
         self.check_type()
 
     def check_type(self) -> None:
         found = self.members.get("type")
         if found != "FeatureCollection":
-            self._refuse(
+            self.refuse(
                 "content_mismatch",
                 f"is declared as GeoJSON; its `features` belong to a {found!r}, not to a FeatureCollection",
                 "Convert it to GeoJSON.",
             )
 
-    def _refuse(self, reason: str, found: str, fix: str) -> NoReturn:
+    def refuse(self, reason: str, found: str, fix: str) -> NoReturn:
         raise RunRefused(f"{self.file} {found}.", fix, reason=reason, file=self.file)
 
 
 def open_frame(path: Path, fmt: str, file: str) -> Frame:
     """Read up to the first feature. Raises RunRefused content_mismatch, file_truncated, json_invalid."""
-    size = path.stat().st_size
     with path.open("rb") as stream:
         bom = 3 if stream.read(3) == b"\xef\xbb\xbf" else 0
     frame = Frame(path, file, bom, fmt == "GeoJSONSeq")
     if frame.sequence:
         return frame
-    want = 64 * 1024
-    while True:
-        # latin-1: one character for each byte, so positions in the text are positions in the file
-        text = frame.read(bom, want).decode("latin-1")
-        try:
-            frame.members.clear()
-            is_collection, at = _members(text, 0, frame.members)
-            break
-        except _Incomplete:
-            if bom + len(text) >= size:
-                frame._refuse(
-                    "file_truncated", f"is truncated: it ends after {size} bytes inside a value", "Upload it again."
-                )
-            if want >= _MOST_AROUND:
-                frame._refuse(
-                    "json_invalid", f"has more than {_MOST_AROUND} bytes before its features", "Split the file."
-                )
-            want *= 4
-        except ValueError as err:
-            frame._refuse("json_invalid", f"is no valid JSON ({err})", "Correct it.")
+    text, is_collection, at = _head(frame, path.stat().st_size)
     if is_collection:
         frame.begin = bom + at
         return frame
     if text[at:].strip(_SPACE + "\x00"):
-        frame._refuse("json_invalid", f"goes on behind its end with {text[at : at + 40]!r}", "Correct it.")
+        frame.refuse("json_invalid", f"goes on behind its end with {text[at : at + 40]!r}", "Correct it.")
     kind = frame.members.get("type")
     raw = text[:at].encode("latin-1")
     if kind == "Feature":
@@ -210,13 +190,31 @@ def open_frame(path: Path, fmt: str, file: str) -> Frame:
     elif kind in _GEOMETRIES:
         frame.single = b'{"type":"Feature","properties":{},"geometry":' + raw + b"}"
     else:
-        frame._refuse(
-            "content_mismatch",
-            f"is declared as GeoJSON, it is a JSON object of type {kind!r}",
-            "Convert it to GeoJSON.",
-        )
+        found = f"is declared as GeoJSON, it is a JSON object of type {kind!r}"
+        frame.refuse("content_mismatch", found, "Convert it to GeoJSON.")
     frame.members.pop("name", None)
     return frame
+
+
+def _head(frame: Frame, size: int) -> tuple[str, bool, int]:
+    """(the beginning of the file, whether features follow, where they do): members that come first go to the frame."""
+    want = 64 * 1024
+    while True:
+        # latin-1: one character for each byte, so positions in the text are positions in the file
+        text = frame.read(frame.begin, want).decode("latin-1")
+        frame.members.clear()
+        try:
+            return text, *_members(text, 0, frame.members)
+        except _Incomplete:
+            if frame.begin + len(text) >= size:
+                frame.refuse(
+                    "file_truncated", f"is truncated: it ends after {size} bytes inside a value", "Upload it again."
+                )
+            if want >= _MOST_AROUND:
+                frame.refuse("json_invalid", f"has over {_MOST_AROUND} bytes before its features", "Split the file.")
+            want *= 4
+        except ValueError as err:
+            frame.refuse("json_invalid", f"is no valid JSON ({err})", "Correct it.")
 
 
 def _members(text: str, at: int, members: dict[str, Any], opened: bool = False) -> tuple[bool, int]:

@@ -101,7 +101,8 @@ def _follows(data: Bytes, at: Ints, key: bytes) -> Bools:
     before = np.maximum(at - 1, 0)
     before = np.where(data[before] == ord(" "), before - 1, before)
     first = before - len(key) + 1
-    result: Bools = first >= 0
+    # A quote behind a backslash does not begin a key.
+    result: Bools = (first > 0) & (data[np.maximum(first - 1, 0)] != ord("\\"))
     for offset, byte in enumerate(key):
         result &= data[np.maximum(first + offset, 0)] == byte
     return result

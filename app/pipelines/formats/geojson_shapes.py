@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,39 +29,32 @@ _NESTING = {
 BULK_TYPES = frozenset(_NESTING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bulk:
-    """Geometries of one type. members: which arrays of the text they are; offsets: as shapely wants them."""
-
-    type: shapely.GeometryType
-    members: Ints
-    values: Coordinates
-    offsets: tuple[npt.NDArray[np.int64], ...]
-    per_member: Ints
-
-    def build(self, values: Coordinates | None) -> Geometries:
-        chosen = self.values if values is None else values[:, : self.values.shape[1]]
-        made = shapely.from_ragged_array(self.type, np.ascontiguousarray(chosen), self.offsets or None)
-        return np.asarray(made, dtype=object)
-
-
-def bulk(kind: str, texts: Sequence[bytes]) -> _Bulk | None:
-    """The geometries of one GeoJSON type from their `coordinates`; those with open or too short rings, or wrongly
-    nested, are not among the members. None where the text is not plain."""
+def bulk_shapes(kind: str, texts: Sequence[bytes]) -> tuple[Ints, Shapes] | None:
+    """(which of the texts, their geometries) of one GeoJSON type from their `coordinates`; those with open or too short
+    rings, or wrongly nested, are not among them. None where the text is not plain."""
     positions = read_positions(b"".join(texts), len(texts))
     if positions is None:
         return None
     good = _good(kind, positions, len(texts))
-    if not good.all():
-        members = np.flatnonzero(good)
-        positions = read_positions(b"".join([texts[i] for i in members]), len(members)) if len(members) else None
+    members = np.flatnonzero(good)
+    if len(members) < len(texts):
+        positions = (
+            read_positions(b"".join([texts[i] for i in members.tolist()]), len(members)) if len(members) else None
+        )
         if positions is None or not _good(kind, positions, len(members)).all():
             return None
-    else:
-        members = np.arange(len(texts))
     geometry_type, nesting, _ = _NESTING[kind]
-    per_member = np.diff(np.append(0, (positions.before + positions.leaf)[_closings(positions, 0)]))
-    return _Bulk(geometry_type, members, positions.values, tuple(_offsets(positions, nesting)), per_member)
+    values, offsets = positions.values, tuple(_offsets(positions, nesting))
+    ends = (positions.before + positions.leaf)[_closings(positions, 0)]
+
+    def build(moved: Coordinates | None) -> Geometries:
+        chosen = values if moved is None else np.ascontiguousarray(moved)
+        return np.asarray(shapely.from_ragged_array(geometry_type, chosen, offsets or None), dtype=object)
+
+    def rows() -> Ints:
+        return np.repeat(np.arange(len(members)), np.diff(np.append(0, ends)))
+
+    return members, Shapes(len(members), values, rows, build)
 
 
 def _closings(positions: Positions, depth: int) -> Ints:
@@ -89,7 +81,7 @@ def _good(kind: str, positions: Positions, arrays: int) -> npt.NDArray[np.bool_]
 
 
 def _offsets(positions: Positions, nesting: int) -> list[npt.NDArray[np.int64]]:
-    """shapely's offsets, innermost first: positions of each ring, rings of each polygon, …; one per level of nesting."""
+    """shapely's offsets, innermost first: positions of each ring, rings of each polygon, …; one for each level."""
     levels = []
     counts = positions.before
     for depth in range(nesting - 1, -1, -1):
@@ -99,39 +91,6 @@ def _offsets(positions: Positions, nesting: int) -> list[npt.NDArray[np.int64]]:
         closed[ends] = 1
         counts = np.cumsum(closed) - closed
     return levels
-
-
-def combine(size: int, bulks: Sequence[tuple[Ints, _Bulk]], rest: Ints, others: Shapes) -> Shapes:
-    """One Shapes of several: each bulk with the rows of its members, and the other rows."""
-    width = max([bulk.values.shape[1] for _, bulk in bulks] + [others.coordinates.shape[1]])
-    parts = [bulk.values for _, bulk in bulks] + [others.coordinates]
-    if len(bulks) == 1 and not len(others.coordinates):
-        coordinates = parts[0]
-    else:
-        coordinates = np.concatenate([_widened(part, width) for part in parts])
-    ends = np.cumsum([len(part) for part in parts])
-
-    def rows() -> Ints:
-        repeated = [np.repeat(rows, bulk.per_member) for rows, bulk in bulks]
-        return np.concatenate([*repeated, rest[others.rows()]])
-
-    def build(moved: Coordinates | None) -> Geometries:
-        made: Geometries = np.empty(size, object)
-        start = 0
-        for (at, bulk), end in zip(bulks, ends, strict=False):
-            made[at] = bulk.build(None if moved is None else moved[start:end])
-            start = int(end)
-        if len(rest):
-            made[rest] = others.build(None if moved is None else moved[start:, : others.coordinates.shape[1]])
-        return made
-
-    return Shapes(size, coordinates, rows, build)
-
-
-def _widened(part: Coordinates, width: int) -> Coordinates:
-    if part.shape[1] == width:
-        return part
-    return np.concatenate([part, np.full((len(part), 1), np.nan)], axis=1)
 
 
 def single_shapes(

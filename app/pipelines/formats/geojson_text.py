@@ -41,16 +41,22 @@ class Features:
         spans = zip(self.coordinates[0][rows].tolist(), self.coordinates[1][rows].tolist(), strict=True)
         return [self.data[start:end] for start, end in spans]
 
-    def geometry_of(self, row: int) -> dict[str, Any] | None:
-        """The geometry with its coordinates, all parsed. Raises ValueError where they are no JSON."""
+    def geometry_of(self, row: int, file: str, first_row: int) -> dict[str, Any] | None:
+        """The geometry with its coordinates, all parsed. Raises RunRefused json_invalid."""
         geometry = self.geometries[row]
         if geometry is None or self.coordinates[0][row] < 0:
             return geometry
-        return {**geometry, "coordinates": from_json(self.data[self.coordinates[0][row] : self.coordinates[1][row]])}
+        try:
+            found = from_json(self.data[self.coordinates[0][row] : self.coordinates[1][row]])
+        except ValueError as err:
+            _refuse(
+                file, "json_invalid", f"row {first_row + row} has coordinates that are no JSON ({err})", "Correct it."
+            )
+        return {**geometry, "coordinates": found}
 
 
 def parse(data: bytes, file: str, first_row: int, brackets: Brackets | None = None) -> Features:
-    """Parse text that begins and ends with a feature. Raises RunRefused json_invalid, encoding_wrong, naming the row."""
+    """Parse text that begins and ends with a feature. Raises RunRefused json_invalid, encoding_wrong with the row."""
     array = np.frombuffer(data, np.uint8)
     brackets = brackets or find_brackets(array)
     starts, ends, _ = brackets.features()

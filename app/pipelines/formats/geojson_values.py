@@ -50,7 +50,7 @@ class Column:
         if len(self.kinds) == 1 and (kind := next(iter(self.kinds))) in _ARROW:
             return _ARROW[kind]
         inner = {kind[5:-1] for kind in self.kinds if kind.startswith("list<")}
-        if len(inner) and all(kind.startswith("list<") for kind in self.kinds):
+        if inner and all(kind.startswith("list<") for kind in self.kinds):
             inner.discard("")
             if inner and inner <= {"int", "float"}:
                 item = _number_type("float" in inner, self.largest)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,9 @@ _BOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "yma
 def column_names(names: Sequence[str]) -> tuple[list[str], str, dict[str, str]]:
     """(attribute names, name of the covering column, {name in the source: name here} for those that changed).
 
-    The geometry column is always `geom`: an attribute of that name (case aside) gets `_1`, `_2`, … at its end, whichever
-    is free. The covering column is `bbox`, or `geom_bbox`, `geom_bbox_1`, … where the source has an attribute `bbox`.
+    The geometry column is always `geom`: an attribute of that name (case aside) gets `_1`, `_2`, … at its end,
+    whichever is free. The covering column is `bbox`; where the source has an attribute of that name `geom_bbox`,
+    `geom_bbox_1`, ….
     """
     taken = {name.casefold() for name in names} | {GEOMETRY}
     renamed: dict[str, str] = {}
@@ -48,7 +49,7 @@ def _free(pattern: str, taken: set[str]) -> str:
 
 
 class GeoParquetWriter:
-    """Writes rows in order into row groups of 65,536 rows, fewer where they would pass 64 MiB.
+    """Writes rows in order into row groups of 65,536 rows, fewer where they would pass 16 MiB.
 
     Coordinates are x before y in `crs`, whatever its axis order, as GeoParquet has it. A row without geometry, or with
     an empty one, has no box. The footer says which geometry types and which bounds the rows really have.
@@ -73,7 +74,7 @@ class GeoParquetWriter:
         )
         self.rows = 0
 
-    def __enter__(self) -> GeoParquetWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -125,9 +126,9 @@ class GeoParquetWriter:
             self._low[2], self._high[2] = min(self._low[2], heights[0]), max(self._high[2], heights[1])
 
     def _is_full(self, batch: pa.RecordBatch) -> bool:
-        return (
-            self._pending_rows + batch.num_rows > ROW_GROUP_ROWS or self._pending_bytes + batch.nbytes > ROW_GROUP_BYTES
-        )
+        if self._pending_rows + batch.num_rows > ROW_GROUP_ROWS:
+            return True
+        return bool(self._pending_bytes + batch.nbytes > ROW_GROUP_BYTES)
 
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._pending, self._schema)

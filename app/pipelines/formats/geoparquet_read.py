@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,7 +62,7 @@ def open_source(path: Path, declared: ManifestFile) -> VectorSource:
     )
 
 
-def _read(path: Path, names: list[str], geometry: str, fields: pa.Schema, file: str) -> Iterator[Batch]:
+def _read(path: Path, names: list[str], geometry: str, fields: pa.Schema, file: str) -> Generator[Batch, None, None]:
     try:
         # A read buffer instead of whole column chunks in memory: row groups may be of any size.
         with pq.ParquetFile(path, buffer_size=MiB, pre_buffer=False) as parquet:
@@ -93,7 +93,7 @@ def _geometry_column(
         _refuse(
             file, "geoparquet_metadata", f"has `geo` metadata that cannot be read ({err!r})", "Write the file anew."
         )
-    if version.split(".")[0] != "1":
+    if version.partition(".")[0] != "1":
         _refuse(file, "geoparquet_version", f"is GeoParquet {version}", "Send GeoParquet 1.0 or 1.1.")
     if encoding != "WKB":
         fix = "Write it with geometry encoding WKB."
@@ -112,7 +112,8 @@ def _geometry_column(
     others = [other for other in geo["columns"] if other != name and other in schema.names]
     if others:
         notes.append(
-            f"{file}: geometry columns besides {name!r} stay as binary attributes, not reprojected: {', '.join(others)}."
+            f"{file}: geometry columns besides {name!r} stay as binary attributes, not reprojected: "
+            f"{', '.join(others)}."
         )
     return name, column, _covering(column, schema), notes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class Layer:
     driver: str
     name: str
     options: dict[str, str]
+    config: dict[str, str]
     crs: str | None
     geometry_type: str
     rows: int | None
@@ -61,11 +62,10 @@ def open_layer(
     Raises RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing, gpkg_view,
     gpkg_virtual_table.
     """
-    options = dict(_OPEN_OPTIONS.get(fmt.name, {}))
-    if encoding is not None:
-        options["ENCODING"] = encoding.replace("iso8859", "ISO-8859").upper()
+    options = _OPEN_OPTIONS.get(fmt.name, {})
+    config = {} if encoding is None else {"SHAPE_ENCODING": encoding.replace("iso8859", "ISO-8859").upper()}
     try:
-        with gdal.only(fmt.drivers) as notes:
+        with gdal.only(fmt.drivers, config) as notes:
             name = _choose(pyogrio.list_layers(path), wanted, file, most_layers)
             if fmt.name == "GPKG":
                 check_gpkg(path, name, file)
@@ -97,6 +97,7 @@ def open_layer(
         driver=info["driver"],
         name=name,
         options=options,
+        config=config,
         crs=_known_crs(info["crs"]),
         geometry_type=info["geometry_type"] or "Unknown",
         rows=info["features"] if info["features"] >= 0 else None,
@@ -107,7 +108,7 @@ def open_layer(
     )
 
 
-def read_layer(layer: Layer, file: str) -> Iterator[Batch]:
+def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
     """Batches of (attributes, WKB) in source order, of at most 16k rows and about 16 MiB (one row at least).
 
     Curves come out linearised (GDAL's default step), counted as `curved_linearized`. The row count is proven equal to
@@ -177,8 +178,7 @@ def _open_batches(layer: Layer, skip: int, alone: bool) -> Iterator[pa.RecordBat
         mean = layer.path.stat().st_size // max(layer.rows or 1, 1)
         rows, most = max(1, min(rows, _BATCH_BYTES // max(mean, 1))), _MOST_BYTES
     with ExitStack() as stack:
-        with gdal.only(layer.drivers):
-            pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(most)})
+        with gdal.only(layer.drivers, {**layer.config, "OGR_ARROW_MEM_LIMIT": str(most)}):
             _, reader = stack.enter_context(
                 pyogrio.open_arrow(
                     layer.path,
@@ -303,7 +303,8 @@ def _check_text(attributes: Sequence[pa.Array], fields: pa.Schema, first_row: in
                     (value or b"").decode()
                 except UnicodeDecodeError:
                     raise RunRefused(
-                        f"{file}: field {column.name!r} of row {first_row + row} holds {value[:40]!r}, which is not UTF-8.",
+                        f"{file}: field {column.name!r} of row {first_row + row} holds {value[:40]!r}, "
+                        "which is not UTF-8 (rows count from 0).",
                         "Give the real encoding in options.encoding, or correct the file.",
                         reason="encoding_wrong",
                         file=file,
@@ -323,7 +324,7 @@ def _linear(layer: Layer, wkb: pa.Array, first_row: int) -> pa.Array:
     if not curved.any():
         return wkb
     layer.counted["curved_linearized"] += int(curved.sum())
-    with gdal.only(layer.drivers):
+    with gdal.only(layer.drivers, layer.config):
         linear = pyogrio.raw.read(
             layer.path, layer=layer.name, columns=[], skip_features=first_row, max_features=len(wkb), **layer.options
         )[2]

@@ -5,7 +5,7 @@ Reprojection changes every coordinate: done on the coordinates themselves it sav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,18 @@ from app.pipelines.formats.findings import Findings
 Geometries = npt.NDArray[np.object_]
 Coordinates = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+Bytes = npt.NDArray[np.uint8]
 
-_HEADER = {1: 5, 2: 9, 3: 13}
+# WKB up to the number of positions, by geometry type: the types with all coordinates in one run, multi types with one
+# part and polygons with one ring, as footprints mostly are. (bytes before that number, whether there is a number)
+_HEADS = {
+    1: (b"\x01\x01\0\0\0", False),
+    2: (b"\x01\x02\0\0\0", True),
+    3: (b"\x01\x03\0\0\0\x01\0\0\0", True),
+    4: (b"\x01\x04\0\0\0\x01\0\0\0\x01\x01\0\0\0", False),
+    5: (b"\x01\x05\0\0\0\x01\0\0\0\x01\x02\0\0\0", True),
+    6: (b"\x01\x06\0\0\0\x01\0\0\0\x01\x03\0\0\0\x01\0\0\0", True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,50 +63,100 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
 
     Raises RunRefused geometry_damaged, naming the row.
     """
-    return _flat(wkb, file, first_row, findings) or from_geometries(_decode(wkb, file, first_row, findings))
-
-
-def _flat(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Shapes | None:
-    """Shapes over the WKB bytes, where all rows are 2D points, lines, or polygons of one ring; else None."""
-    if wkb.null_count or not len(wkb):
-        return None
     offsets = np.frombuffer(wkb.buffers()[1], np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
-    data = np.frombuffer(wkb.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-    starts = offsets[:-1] - offsets[0]
-    lengths = np.diff(offsets)
-    kind = int(data[1]) if len(data) > 5 else 0
-    header = _HEADER.get(kind)
-    if header is None or lengths.min() < header:
-        return None
-    heads = data[starts[:, None] + np.arange(header)]
-    counts = (lengths - header) // 16
-    expected = np.empty((len(wkb), header), np.uint8)
-    expected[:, :5] = (1, kind, 0, 0, 0)
-    if kind == 3:
-        expected[:, 5:9] = (1, 0, 0, 0)
-    if kind > 1:
-        expected[:, -4:] = counts.astype("<u4").view(np.uint8).reshape(-1, 4)
-    if not (heads == expected).all() or ((lengths - header) % 16).any() or (kind == 1 and (counts != 1).any()):
-        return None
+    data = np.frombuffer(wkb.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
+    kind = int(np.bincount(data[starts[lengths > 5] + 1], minlength=8).argmax()) if (lengths > 5).any() else 0
+    plain = _plain_rows(data, starts, lengths, kind)
+    rows = np.flatnonzero(plain)
+    if len(rows) == len(wkb):
+        return _flat(data, starts, lengths, kind, file, first_row, findings)
+    rest = np.flatnonzero(~plain)
+    others = from_geometries(_decode(wkb.take(pa.array(rest)), file, first_row + rest, findings))
+    if not len(rows):
+        return others
+    body = np.repeat(plain, lengths)
+    packed = np.cumsum(lengths[rows]) - lengths[rows]
+    flat = _flat(data[body], packed, lengths[rows], kind, file, first_row + rows, findings)
+    return combine(len(wkb), [(rows, flat), (rest, others)])
+
+
+def _plain_rows(data: Bytes, starts: Rows, lengths: Rows, kind: int) -> npt.NDArray[np.bool_]:
+    """Which rows are little-endian 2D geometries of this type with all their positions in one run."""
+    if kind not in _HEADS:
+        return np.zeros(len(starts), np.bool_)
+    head, counted = _HEADS[kind]
+    size = len(head) + 4 * counted
+    plain = lengths >= size + 16 * (not counted)
+    if not counted:
+        plain &= lengths == size + 16
+    at = np.where(plain, starts, 0)
+    for offset, byte in enumerate(head):
+        plain &= data[at + offset if offset < len(data) else at] == byte
+        at = np.where(plain, starts, 0)
+    if counted:
+        number = sum(data[np.minimum(at + len(head) + i, len(data) - 1)].astype(np.int64) << 8 * i for i in range(4))
+        plain &= (number * 16 + size == lengths) & (number > 0)
+    return plain
+
+
+def _flat(
+    data: Bytes, starts: Rows, lengths: Rows, kind: int, file: str, first_row: int | Rows, findings: Findings
+) -> Shapes:
+    """Shapes over the bytes of plain rows: coordinates are taken out of the WKB, and written back into it."""
+    head, counted = _HEADS[kind]
+    size = len(head) + 4 * counted
     body = np.ones(len(data), np.bool_)
-    body[(starts[:, None] + np.arange(header)).ravel()] = False
+    body[(starts[:, None] + np.arange(size)).ravel()] = False
     coordinates = data[body].view("<f8").reshape(-1, 2)
+    edges = np.append(starts, len(data)).astype(np.int32)
 
     def build(moved: Coordinates | None) -> Geometries:
-        array = wkb
+        patched = data
         if moved is not None:
             patched = data.copy()
             patched[body] = np.ascontiguousarray(moved).view(np.uint8).ravel()
-            edges = np.append(starts, len(data)).astype(np.int32)
-            array = pa.Array.from_buffers(pa.binary(), len(wkb), [None, pa.py_buffer(edges), pa.py_buffer(patched)])
-        return _decode(array, file, first_row, findings)
+        buffers = [None, pa.py_buffer(edges), pa.py_buffer(patched)]
+        return _decode(pa.Array.from_buffers(pa.binary(), len(starts), buffers), file, first_row, findings, True)
 
-    if kind == 1 and np.isnan(coordinates).any():
-        return None  # an empty point is written as NaN
-    return Shapes(len(wkb), coordinates, lambda: np.repeat(np.arange(len(wkb)), counts), build)
+    if not counted and np.isnan(coordinates).all(axis=1).any():
+        # An empty point is written as NaN: it has no coordinates.
+        buffers = [None, pa.py_buffer(edges), pa.py_buffer(data)]
+        whole = pa.Array.from_buffers(pa.binary(), len(starts), buffers)
+        return from_geometries(_decode(whole, file, first_row, findings))
+    return Shapes(len(starts), coordinates, lambda: np.repeat(np.arange(len(starts)), (lengths - size) // 16), build)
 
 
-def _decode(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Geometries:
+def combine(size: int, parts: Sequence[tuple[Rows, Shapes]]) -> Shapes:
+    """One Shapes of several, each with the rows that it holds; rows that none holds are null."""
+    width = max([shapes.coordinates.shape[1] for _, shapes in parts], default=2)
+    lists = [_widened(shapes.coordinates, width) for _, shapes in parts]
+    coordinates = lists[0] if len(lists) == 1 else np.concatenate([np.empty((0, width)), *lists])
+
+    def rows() -> Rows:
+        return np.concatenate([np.empty(0, np.intp), *(at[shapes.rows()] for at, shapes in parts)])
+
+    def build(moved: Coordinates | None) -> Geometries:
+        made: Geometries = np.empty(size, object)
+        start = 0
+        for at, shapes in parts:
+            stop = start + len(shapes.coordinates)
+            made[at] = shapes.build(None if moved is None else moved[start:stop, : shapes.coordinates.shape[1]])
+            start = stop
+        return made
+
+    return Shapes(size, coordinates, rows, build)
+
+
+def _widened(coordinates: Coordinates, width: int) -> Coordinates:
+    if coordinates.shape[1] == width:
+        return coordinates
+    return np.concatenate([coordinates, np.full((len(coordinates), 1), np.nan)], axis=1)
+
+
+def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings, is_flat: bool = False) -> Geometries:
+    """WKB to geometries. first_row: number of the first row, or the numbers of all rows; is_flat: known to have no M."""
+    numbers = first_row + np.arange(len(wkb)) if isinstance(first_row, int) else first_row
     raw = wkb.to_numpy(zero_copy_only=False)
     geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
     if shapely.is_missing(geometries).sum() != wkb.null_count:
@@ -104,11 +164,10 @@ def _decode(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Geo
         geometries[lost] = shapely.from_wkb(raw[lost], on_invalid="fix")
         still = lost & shapely.is_missing(geometries)
         if still.any():
-            raise damaged(file, first_row + int(np.flatnonzero(still)[0]))
-        findings.add("rings_closed", lost, first_row)
-    measured = shapely.has_m(geometries)
-    if measured.any():
-        findings.add("m_dropped", measured, first_row)
+            raise damaged(file, int(numbers[still][0]))
+        findings.add("rings_closed", numbers[lost])
+    if not is_flat and (measured := shapely.has_m(geometries)).any():
+        findings.add("m_dropped", numbers[measured])
         high = shapely.has_z(geometries)
         for mask, dimension in ((measured & high, 3), (measured & ~high, 2)):
             geometries[mask] = shapely.from_wkb(

@@ -1,9 +1,9 @@
-"""What a vector source is, whatever its format: a schema, a CRS, and a stream of chunks bounded by rows and by bytes."""
+"""What a vector source is, whatever its format: a schema, a CRS, and a stream of chunks bounded in rows and bytes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class VectorSource:
     encoding: str | None
     notes: tuple[str, ...]
     counted: Counter[str]
-    open_chunks: Callable[[], Iterator[Chunk]]
+    open_chunks: Callable[[], Generator[Chunk, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,12 @@ class WkbChunk:
         return self.attributes, from_wkb(self.geometry, self.file, self.first_row, findings)
 
 
-def cut(
-    batches: Iterator[Batch], file: str, max_rows: int = CHUNK_ROWS, max_bytes: int = CHUNK_BYTES
-) -> Iterator[Chunk]:
-    """Batches of any size as chunks of at most `max_rows` rows and about `max_bytes` bytes (one row at least)."""
+def cut(batches: Generator[Batch, None, None], file: str) -> Generator[Chunk, None, None]:
+    """Batches of any size as chunks of at most CHUNK_ROWS rows and about CHUNK_BYTES bytes (one row at least)."""
     first_row = 0
-    with closing(batches):  # type: ignore[type-var] # readers are generators
+    with closing(batches):
         for attributes, geometry in batches:
-            for start, stop in _cuts(geometry, attributes, max_rows, max_bytes):
+            for start, stop in _cuts(geometry, attributes, CHUNK_ROWS, CHUNK_BYTES):
                 size = stop - start
                 parts = tuple(array.slice(start, size) for array in attributes)
                 yield WkbChunk(file, first_row, parts, geometry.slice(start, size))

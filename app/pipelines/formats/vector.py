@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -162,7 +163,7 @@ def _is_clutter(member: Path) -> bool:
 
 
 def _own_copy(path: Path, fmt: Format) -> Path:
-    """A link to the source in a fresh directory: nothing beside it, and no name that a driver would read a meaning into."""
+    """A link to the source in a fresh directory: nothing beside it, and a name that means nothing to any driver."""
     own = Path(tempfile.mkdtemp(prefix="source-", dir=path.parent)) / f"source{fmt.suffixes[0]}"
     if path.is_dir():
         own.mkdir()
@@ -179,7 +180,10 @@ def _own_copy(path: Path, fmt: Format) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _check_size(path: Path, limits: Limits, file: str) -> None:

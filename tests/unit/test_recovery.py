@@ -1,0 +1,166 @@
+"""How runs move on when nobody carries them: on a real ledger and a real store, without a queue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.clients import Clients, open_clients
+from app.ledger import Guard
+from app.lifecycle import attempt_died
+from app.models.base import utcnow
+from app.models.manifest import LAKE_BUCKET
+from app.models.run import Lease, Run, RunStatus
+from app.processes import process_name
+from app.services.catalog import lineage
+from app.services.sweep import Sweep
+from app.settings import Settings
+from tests.contract.ledgers import an_asset, put_asset, put_run, put_running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
+    async with open_clients(Settings(data_dir=tmp_path)) as opened:
+        await opened.ledger.migrate()
+        yield opened
+
+
+async def bytes_of(text: str) -> AsyncIterator[bytes]:
+    yield text.encode()
+
+
+def sweep_of(clients: Clients, tmp_path: Path) -> Sweep:
+    return Sweep(clients, scratch=tmp_path / "scratch", max_attempts=3)
+
+
+async def leased(clients: Clients, run: Run, owner: str, seconds: float) -> Run:
+    lease = Lease(owner=owner, expires_at=utcnow() + timedelta(seconds=seconds))
+    changed = await clients.ledger.change_run(run.run_id, Guard(frozenset({RunStatus.RUNNING})), lease=lease)
+    assert changed is not None
+    return changed
+
+
+async def test_a_dead_attempt_is_followed_by_the_next_until_they_are_used_up(clients: Clients) -> None:
+    run = await put_running(clients.ledger)
+    again = await attempt_died(run, "it was killed", clients, 2, utcnow())
+    assert again is not None
+    assert (again.status, again.attempt, again.lease) == (RunStatus.QUEUED, 1, None)
+    guard = Guard(frozenset({RunStatus.QUEUED}))
+    second = await clients.ledger.change_run(run.run_id, guard, status=RunStatus.RUNNING, attempt=2)
+    assert second is not None
+    over = await attempt_died(second, "it was killed", clients, 2, utcnow())
+    assert over is not None
+    assert over.status is RunStatus.FAILURE
+    assert over.error is not None
+    assert over.error.code == "attempts_used_up"
+    assert "it was killed" in over.error.detail
+    assert await attempt_died(second, "late", clients, 2, utcnow()) is None, "somebody else moved it on"
+
+
+async def test_an_attempt_that_died_after_its_commit_made_a_success(clients: Clients) -> None:
+    run = await put_running(clients.ledger)
+    assert await clients.ledger.reserve_version(run.run_id, 1) == 1
+    counts = {"rows_in": 7, "rows_out": 7}
+    asset = an_asset(run, statistics={"counts": counts, "engine": {"engine": "local"}})
+    assert await clients.ledger.commit_asset(asset, 1) is not None
+    ended = await attempt_died(run, "it was killed", clients, 1, utcnow())
+    assert ended is not None
+    assert (ended.status, dict(ended.counts), ended.error) == (RunStatus.SUCCESS, counts, None)
+
+
+async def test_a_run_that_ends_without_a_version_leaves_no_object(clients: Clients) -> None:
+    run = await put_running(clients.ledger)
+    assert await clients.ledger.reserve_version(run.run_id, 1) == 1
+    key = f"{run.partition_key}/v1/data-0.parquet"
+    await clients.objects.put(LAKE_BUCKET, key, bytes_of("orphan"))
+    ended = await attempt_died(run, "it was killed", clients, 1, utcnow())
+    assert ended is not None
+    assert ended.status is RunStatus.FAILURE
+    assert await clients.objects.stat(LAKE_BUCKET, key) is None
+
+
+async def test_a_dying_attempt_of_a_canceling_run_ends_canceled(clients: Clients) -> None:
+    run = await put_running(clients.ledger)
+    canceling = await clients.ledger.change_run(
+        run.run_id, Guard(frozenset({RunStatus.RUNNING})), status=RunStatus.CANCELING
+    )
+    assert canceling is not None
+    ended = await attempt_died(canceling, "it was killed", clients, 3, utcnow())
+    assert ended is not None
+    assert ended.status is RunStatus.CANCELED
+
+
+async def test_the_sweep_leaves_a_living_attempt_alone(clients: Clients, tmp_path: Path) -> None:
+    run = await leased(clients, await put_running(clients.ledger), process_name(), 60)
+    assert await sweep_of(clients, tmp_path).once() == ()
+    assert (await clients.ledger.get_run(run.run_id)) == run
+
+
+@pytest.mark.parametrize(
+    ("gone", "seconds", "reason"),
+    [(True, 60, "its worker is gone"), (False, -1, "its worker fell silent")],
+)
+async def test_the_sweep_frees_runs_of_workers_that_are_gone_or_silent(
+    clients: Clients, tmp_path: Path, gone: bool, seconds: float, reason: str
+) -> None:
+    owner = process_name().rpartition("/")[0] + "/1" if gone else "another-host/0/1/1"
+    run = await leased(clients, await put_running(clients.ledger), owner, seconds)
+    (repair,) = await sweep_of(clients, tmp_path).once()
+    assert (repair.run_id, repair.action, repair.reason) == (run.run_id, "queued", reason)
+    events = await clients.ledger.list_events(run.run_id)
+    assert reason in events[-1].message
+
+
+async def test_the_sweep_does_its_work_although_the_queue_is_away(clients: Clients, tmp_path: Path) -> None:
+    await put_run(clients.ledger, batch_id="waiting")
+    run = await leased(clients, await put_running(clients.ledger, batch_id="silent"), "another-host/0/1/1", -1)
+    repairs = await sweep_of(clients, tmp_path).once()
+    assert [repair.run_id for repair in repairs] == [run.run_id]
+
+
+async def test_scratch_of_dead_owners_is_removed_and_of_living_ones_kept(clients: Clients, tmp_path: Path) -> None:
+    mine = await leased(clients, await put_running(clients.ledger), process_name(), 60)
+    kept = tmp_path / "scratch" / f"{mine.run_id}.1"
+    dead = tmp_path / "scratch" / "0123.1"
+    for directory, owner in ((kept, process_name()), (dead, process_name().rpartition("/")[0] + "/1")):
+        directory.mkdir(parents=True)
+        (directory / ".owner").write_text(owner)
+        (directory / "part.parquet").write_bytes(b"x")
+    await sweep_of(clients, tmp_path).once()
+    assert kept.is_dir()
+    assert not dead.exists()
+
+
+async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: Clients) -> None:
+    """A diamond: a → b, a → c, b and c → d; and d → e below it."""
+    from app.models.asset import ParentInput
+
+    def parent(dataset_id: str) -> ParentInput:
+        return ParentInput(dataset_id=dataset_id, version=1, role="left")
+
+    ledger = clients.ledger
+    await put_asset(ledger, "a")
+    await put_asset(ledger, "b", parent("a"))
+    await put_asset(ledger, "c", parent("a"))
+    await put_asset(ledger, "d", parent("b"), parent("c"))
+    await put_asset(ledger, "e", parent("d"))
+
+    async def datasets(dataset_id: str, direction: str, depth: int) -> tuple[set[str], bool]:
+        graph = await lineage(ledger, dataset_id, 1, direction, depth)  # type: ignore[arg-type]
+        assert len({node.id for node in graph.nodes}) == len(graph.nodes)
+        assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= {n.id for n in graph.nodes}
+        return {node.dataset_id for node in graph.nodes if node.dataset_id}, graph.truncated
+
+    assert await datasets("e", "up", 8) == ({"a", "b", "c", "d", "e"}, False)
+    assert await datasets("a", "down", 8) == ({"a", "b", "c", "d", "e"}, False)
+    assert await datasets("d", "both", 8) == ({"a", "b", "c", "d", "e"}, False)
+    assert await datasets("e", "up", 1) == ({"b", "c", "d", "e"}, True)
+    assert (await datasets("a", "down", 1))[1] is True
+    assert await datasets("a", "up", 1) == ({"a"}, False)
+
+
