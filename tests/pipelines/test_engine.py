@@ -120,7 +120,7 @@ def test_broken_polygons_are_repaired_and_only_they(bench: Bench) -> None:
 
 
 def test_what_is_simplified_stays_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GEOS keeps the topology of a polygon, but not always; provoked here by a simplification that breaks everything."""
+    """GEOS keeps the topology of a polygon, but not always; provoked here by a simplification that breaks it."""
     rings = np.array([shapely.Point(0, 0).buffer(1), shapely.Point(9, 9).buffer(1)], object)
     bow = shapely.from_wkt("POLYGON ((0 0, 2 2, 2 0, 0 2, 0 0))")
     monkeypatch.setattr(shapely, "simplify", lambda g, *_, **__: np.array([bow, g[1]], object))

@@ -270,7 +270,7 @@ def test_sequences(bench: Bench, joint: str, record: str) -> None:
             "geometry_damaged",
         ),
         (
-            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null} {"type":"Feature","geometry":null}]}',
+            '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null} {"type":"Feature"}]}',
             "json_invalid",
         ),
         ('{"type":"FeatureCollection","features":[{"type":"Feature","geometry":null},]}', "json_invalid"),

@@ -161,7 +161,10 @@ def test_names_that_are_not_utf8(bench: Bench) -> None:
 # --- files that are not what they are declared to be
 
 
-VRT = "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+VRT = (
+    "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer>"
+    "</OGRVRTDataSource>"
+)
 
 
 @pytest.mark.parametrize(
@@ -241,10 +244,14 @@ def test_a_crs_link_is_not_followed(bench: Bench, web: Visits) -> None:
 
 
 GML = """<?xml version="1.0" encoding="UTF-8"?>{doctype}
-<ogr:FeatureCollection xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="http://ogr.maptools.org/ {web}/s.xsd"
- xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml" xmlns:xlink="http://www.w3.org/1999/xlink">
-<gml:featureMember><ogr:thing fid="t.0"><ogr:geometryProperty><gml:Point srsName="EPSG:4326"><gml:coordinates>9,48</gml:coordinates></gml:Point></ogr:geometryProperty>
-<ogr:a>{value}</ogr:a><ogr:b xlink:href="{web}/x"/></ogr:thing></gml:featureMember></ogr:FeatureCollection>"""
+<ogr:FeatureCollection xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml"
+ xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+ xsi:schemaLocation="http://ogr.maptools.org/ {web}/s.xsd">
+<gml:featureMember><ogr:thing fid="t.0">
+<ogr:geometryProperty><gml:Point srsName="EPSG:4326">
+<gml:coordinates>9,48</gml:coordinates></gml:Point></ogr:geometryProperty>
+<ogr:a>{value}</ogr:a><ogr:b xlink:href="{web}/x"/>
+</ogr:thing></gml:featureMember></ogr:FeatureCollection>"""
 
 
 def test_gml_fetches_nothing(bench: Bench, web: Visits) -> None:
@@ -285,7 +292,8 @@ def test_triggers_do_not_run_and_views_are_refused(bench: Bench, countries: geop
         db.execute("CREATE TRIGGER t AFTER INSERT ON gpkg_contents BEGIN INSERT INTO log VALUES ('ran'); END")
         db.execute("CREATE VIEW spy AS SELECT * FROM land")
         db.execute(
-            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES ('spy', 'features', 'spy', 4326)"
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) "
+            "VALUES ('spy', 'features', 'spy', 4326)"
         )
         db.execute("DELETE FROM log")
         db.execute("INSERT INTO gpkg_geometry_columns VALUES ('spy', 'geom', 'GEOMETRY', 4326, 0, 0)")
@@ -310,7 +318,10 @@ def test_virtual_tables_are_refused(bench: Bench, countries: geopandas.GeoDataFr
 
 def test_sidecars_of_other_drivers_are_not_seen(bench: Bench) -> None:
     """A .gfs in an archive would tell the GML driver how to read the file, and may name other files."""
-    gfs = "<GMLFeatureClassList><GMLFeatureClass><Name>other</Name><ElementPath>thing</ElementPath></GMLFeatureClass></GMLFeatureClassList>"
+    gfs = (
+        "<GMLFeatureClassList><GMLFeatureClass><Name>other</Name><ElementPath>thing</ElementPath></GMLFeatureClass>"
+        "</GMLFeatureClassList>"
+    )
     bench.zip("x.zip", {"x.gml": GML.format(doctype="", web="", value="7"), "x.gfs": gfs})
     assert "a" in bench.one("x.zip", "GML").frame
 

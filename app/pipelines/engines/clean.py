@@ -57,7 +57,7 @@ def simplify(geometries: Geometries, tolerance: float, first_row: int, findings:
 
 def _is_valid(geometries: Geometries, vertices: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     """As shapely.is_valid, faster for simplified footprints: a triangle that has an area cannot cross itself."""
-    valid = (vertices == 4) & (shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON)
+    valid: npt.NDArray[np.bool_] = (vertices == 4) & (shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON)
     valid[valid] = shapely.area(geometries[valid]) > 0
     valid[~valid] = shapely.is_valid(geometries[~valid])
     return valid

@@ -84,7 +84,7 @@ class LocalEngine:
     def run(self, sources: Sequence[VectorSource], recipe: Recipe, target: Path, watch: Watch, threads: int) -> Report:
         """Write all rows of all sources, in order, to `target`; see VectorEngine.
 
-        Rows are numbered from 0 in messages and samples. Memory is bounded by chunks (16k rows, 8 MiB), not by input.
+        Rows are numbered from 0 in messages and samples. Memory is bounded by chunks (16k rows, 4 MiB), not by input.
         Raises RunRefused: schema_mismatch, crs_not_transformable, coordinates_not_finite,
         coordinates_not_transformable, antimeridian_unsplittable, geometry_damaged, outside_area_of_use, no_features.
         """

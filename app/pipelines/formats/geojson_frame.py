@@ -17,7 +17,7 @@ from app.pipelines.formats.crs import parse_crs
 from app.pipelines.formats.geojson_scan import Brackets, find_brackets
 from app.settings import MiB
 
-BLOCK_BYTES = 4 * MiB
+BLOCK_BYTES = 2 * MiB
 _MOST_AROUND = 64 * MiB
 _SPACE = " \t\r\n"
 _BLANK = _SPACE.encode()
@@ -74,7 +74,7 @@ class Frame:
             os.close(handle)
 
     def runs(self) -> Iterator[Run]:
-        """Runs of whole features of about 4 MiB, in order. Raises RunRefused file_truncated, json_invalid."""
+        """Runs of whole features of about 2 MiB, in order. Raises RunRefused file_truncated, json_invalid."""
         if self.single is not None:
             yield Run(0, self.single, None)
             return

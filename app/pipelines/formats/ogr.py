@@ -109,7 +109,7 @@ def open_layer(
 
 
 def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
-    """Batches of (attributes, WKB) in source order, of at most 16k rows and about 16 MiB (one row at least).
+    """Batches of (attributes, WKB) in source order, of at most 16k rows and about 8 MiB (one row at least).
 
     Curves come out linearised (GDAL's default step), counted as `curved_linearized`. The row count is proven equal to
     what the layer announced. Raises RunRefused: encoding_wrong, file_damaged, geometry_unsupported, feature_too_large.

@@ -155,7 +155,7 @@ def _widened(coordinates: Coordinates, width: int) -> Coordinates:
 
 
 def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings, is_flat: bool = False) -> Geometries:
-    """WKB to geometries. first_row: number of the first row, or the numbers of all rows; is_flat: known to have no M."""
+    """WKB to geometries. first_row: number of the first row, or the numbers of all rows; is_flat: has no M."""
     numbers = first_row + np.arange(len(wkb)) if isinstance(first_row, int) else first_row
     raw = wkb.to_numpy(zero_copy_only=False)
     geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
