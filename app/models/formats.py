@@ -19,6 +19,7 @@ class Format:
     drivers: the only GDAL drivers that may open a file declared as this format; empty for formats read by pyarrow.
     suffixes: the file name endings that a file of this format has inside an archive.
     sidecars: further endings that belong to the same dataset; the first group is required, the second is optional.
+    options: the files[].options that its reader understands.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Format:
     required_sidecars: tuple[str, ...] = ()
     optional_sidecars: tuple[str, ...] = ()
     zipped: bool = False
+    options: tuple[str, ...] = ()
     available: bool = True
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True),
+    Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True, options=("encoding",)),
     Format(
         "GeoJSONSeq",
         "vector",
@@ -41,6 +43,7 @@ FORMATS: tuple[Format, ...] = (
         (".geojsonl", ".geojsons", ".ndjson", ".jsonl"),
         ("NDGeoJSON",),
         zipped=True,
+        options=("encoding",),
     ),
     Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True),
     Format(
@@ -52,22 +55,25 @@ FORMATS: tuple[Format, ...] = (
         required_sidecars=(".shx", ".dbf"),
         optional_sidecars=(".prj", ".cpg"),
         zipped=True,
+        options=("encoding",),
     ),
     Format("FlatGeobuf", "vector", ("FlatGeobuf",), (".fgb",), ("FGB",), zipped=True),
     Format("KML", "vector", ("LIBKML", "KML"), (".kml",), zipped=True),
     Format("GML", "vector", ("GML",), (".gml", ".xml"), optional_sidecars=(".xsd",), zipped=True),
     Format("OpenFileGDB", "vector", ("OpenFileGDB",), (".gdb",), ("FileGDB", "GDB"), zipped=True),
-    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet"), ("Parquet (geo)",)),
+    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet")),
     Format("GTiff", "raster", ("GTiff",), (".tif", ".tiff"), ("GeoTIFF",), available=False),
     Format("COG", "raster", ("GTiff", "COG"), (".tif", ".tiff"), available=False),
     Format("JP2", "raster", ("JP2OpenJPEG",), (".jp2",), ("JPEG2000",), available=False),
     Format("netCDF", "raster", ("netCDF",), (".nc",), available=False),
     Format("PNG", "raster", ("PNG",), (".png",), available=False),
     Format("JPEG", "raster", ("JPEG",), (".jpg", ".jpeg"), available=False),
-    Format("CSV", "tabular", (), (".csv",), available=False),
-    Format("TSV", "tabular", (), (".tsv", ".tab"), available=False),
-    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), available=False),
-    Format("JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), available=False),
+    Format("CSV", "tabular", (), (".csv",), options=("encoding", "delimiter", "types"), available=False),
+    Format("TSV", "tabular", (), (".tsv", ".tab"), options=("encoding", "types"), available=False),
+    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), options=("sheet", "types"), available=False),
+    Format(
+        "JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), options=("encoding", "types"), available=False
+    ),
     Format("Parquet", "tabular", (), (".parquet",), available=False),
 )
 

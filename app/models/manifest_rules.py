@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.models.formats import find_format, format_names
+from app.models.formats import Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.nearest import nearest
 
@@ -76,6 +76,7 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
                     f"Declare type {fmt.type!r}, or one of {', '.join(format_names(kind))}.",
                 )
             )  # fmt: skip
+        faults += _option_faults(index, entry.get("options"), fmt)
         if intent and intent.file_types and kind in ("vector", "raster", "tabular") and kind not in intent.file_types:
             faults.append(
                 _fault(
@@ -85,6 +86,21 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
                 )
             )  # fmt: skip
     return faults + (_count_faults(files, intent) if intent else [])
+
+
+def _option_faults(index: int, options: object, fmt: Format | None) -> list[InitErrorDetails]:
+    """An option that the format's reader does not understand would be ignored silently."""
+    if fmt is None or not isinstance(options, Mapping):
+        return []
+    understood = ", ".join(fmt.options) or "none"
+    return [
+        _fault(
+            ("files", index, "options", name), options[name], "option_not_of_format",
+            f"{fmt.name} has no use for the option {name!r}.", f"Remove it. Options of {fmt.name}: {understood}.",
+        )
+        for name in ("encoding", "delimiter", "sheet", "types")
+        if options.get(name) is not None and name not in fmt.options
+    ]  # fmt: skip
 
 
 def _count_faults(files: list[Any] | tuple[Any, ...], intent: Intent) -> list[InitErrorDetails]:

@@ -65,6 +65,8 @@ ONE_FAULT = [
     ("files/0/format", "VRT", "/files/0/format", "format_unknown"),
     ("files/0/layr", "x", "/files/0/layr", "field_unknown"),
     ("files/0/layer", "", "/files/0/layer", "empty"),
+    ("files/0/options", {"encoding": "utf-8"}, "/files/0/options/encoding", "option_not_of_format"),
+    ("files/0/options", {"sheet": "x"}, "/files/0/options/sheet", "option_not_of_format"),
     ("files/0/options", {"encoding": "klingon"}, "/files/0/options/encoding", "encoding_unknown"),
     ("files/0/options", {"enc": "utf-8"}, "/files/0/options/enc", "field_unknown"),
     ("metadata", ..., "/metadata", "field_missing"),

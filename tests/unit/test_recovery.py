@@ -153,7 +153,9 @@ async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: 
     async def datasets(dataset_id: str, direction: str, depth: int) -> tuple[set[str], bool]:
         graph = await lineage(ledger, dataset_id, 1, direction, depth)  # type: ignore[arg-type]
         assert len({node.id for node in graph.nodes}) == len(graph.nodes)
-        assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= {n.id for n in graph.nodes}
+        assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= {
+            n.id for n in graph.nodes
+        }
         return {node.dataset_id for node in graph.nodes if node.dataset_id}, graph.truncated
 
     assert await datasets("e", "up", 8) == ({"a", "b", "c", "d", "e"}, False)
@@ -162,5 +164,3 @@ async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: 
     assert await datasets("e", "up", 1) == ({"b", "c", "d", "e"}, True)
     assert (await datasets("a", "down", 1))[1] is True
     assert await datasets("a", "up", 1) == ({"a"}, False)
-
-

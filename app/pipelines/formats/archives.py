@@ -67,14 +67,14 @@ def _unpack(source: zipfile.ZipFile, packed: int, into: Path, limits: Limits, fi
                 unpacked += len(block)
                 if unpacked > limits.archive_bytes:
                     found = f"unpacks to more than {limits.archive_bytes} bytes (at entry {entry.filename!r})"
-                    _refuse(file, "archive_bytes", found, "Split the data, or raise LIMITS__ARCHIVE_BYTES.")
+                    _refuse(file, "archive_bytes", found, "Split the data, or raise SPATIAL_ETL_LIMITS__ARCHIVE_BYTES.")
                 if unpacked > largest:
                     found = f"unpacks to more than {limits.archive_ratio} times its size (at entry {entry.filename!r})"
                     _refuse(
                         file,
                         "archive_ratio",
                         found,
-                        "Send the data with less compression, or raise LIMITS__ARCHIVE_RATIO.",
+                        "Send the data with less compression, or raise SPATIAL_ETL_LIMITS__ARCHIVE_RATIO.",
                     )
                 out.write(block)
     return [target for _, target in targets]
@@ -174,7 +174,12 @@ def _check_directory(archive: Path, limits: Limits, file: str) -> None:
 
 def _too_many(file: str, entries: int, limits: Limits) -> NoReturn:
     found = f"has {entries} entries, the limit is {limits.archive_entries}"
-    _refuse(file, "archive_entries", found, "Archive only the files of one source, or raise LIMITS__ARCHIVE_ENTRIES.")
+    _refuse(
+        file,
+        "archive_entries",
+        found,
+        "Archive only the files of one source, or raise SPATIAL_ETL_LIMITS__ARCHIVE_ENTRIES.",
+    )
 
 
 def _refuse(file: str, reason: str, found: str, fix: str) -> NoReturn:

@@ -133,7 +133,11 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
             wkb = _linear(layer, batch.column(geometry[0]), done)
             done += batch.num_rows
             yield attributes, wkb
+    except MemoryError:
+        raise
     except (DataSourceError, DataLayerError, pa.ArrowException, OSError) as err:
+        if "allocate memory" in str(err):
+            raise MemoryError(str(err)) from err
         raise RunRefused(
             f"{file} is damaged: reading stopped after row {done} of {layer.rows}: {_plain(err, layer.path)}",
             "Send an undamaged file.",

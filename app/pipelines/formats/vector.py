@@ -190,7 +190,7 @@ def _check_size(path: Path, limits: Limits, file: str) -> None:
     if path.is_file() and path.stat().st_size > limits.file_bytes:
         raise RunRefused(
             f"{file} has {path.stat().st_size} bytes, the limit is {limits.file_bytes}.",
-            "Split the data, or raise LIMITS__FILE_BYTES.",
+            "Split the data, or raise SPATIAL_ETL_LIMITS__FILE_BYTES.",
             reason="file_too_large",
             file=file,
         )
@@ -201,14 +201,14 @@ def _check_shape(source: VectorSource, limits: Limits) -> None:
     if len(source.schema) > limits.columns:
         raise RunRefused(
             f"{file} has {len(source.schema)} columns, the limit is {limits.columns}.",
-            "Send fewer columns, or raise LIMITS__COLUMNS.",
+            "Send fewer columns, or raise SPATIAL_ETL_LIMITS__COLUMNS.",
             reason="columns_too_many",
             file=file,
         )
     if source.rows is not None and source.rows > limits.rows:
         raise RunRefused(
             f"{file} has {source.rows} rows, the limit is {limits.rows}.",
-            "Split the data, or raise LIMITS__ROWS.",
+            "Split the data, or raise SPATIAL_ETL_LIMITS__ROWS.",
             reason="rows_too_many",
             file=file,
         )
