@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -77,3 +78,19 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
     pattern = "|".join(re.escape(host) for host in hosts)
     found = subprocess.run(["git", "grep", "-nIE", pattern], cwd=ROOT, check=False, capture_output=True, text=True)
     assert found.stdout == ""
+
+
+def test_every_code_that_a_run_is_refused_for_is_documented() -> None:
+    section = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## What a run is refused for")[2]
+    documented = set(re.findall(r"`([a-z_]+)`", section)) - {"geo"}
+    literals: set[str] = set()
+    reasons: set[str] = set()
+    for path in [*(ROOT / "app" / "pipelines").rglob("*.py"), ROOT / "app" / "lifecycle.py", ROOT / "app" / "errors.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                literals.add(node.value)
+            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
+                reasons.add(str(node.value.value))
+    assert len(reasons) > 30
+    assert reasons <= documented, reasons - documented
+    assert documented <= literals, documented - literals
