@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyogrio
 import pytest
 import shapely
@@ -27,7 +30,7 @@ def big_source(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     polygons = shapely.polygons(centres[:, None, :] + ring[None])
     path = tmp_path_factory.mktemp("big") / "big.fgb"
     pyogrio.write_arrow(
-        __import__("pyarrow").table({"n": np.arange(ROWS), "geometry": shapely.to_wkb(polygons)}),
+        pa.table({"n": np.arange(ROWS), "geometry": shapely.to_wkb(polygons)}),
         path, driver="FlatGeobuf", geometry_name="geometry", geometry_type="Polygon", crs="EPSG:25832",
     )  # fmt: skip
     return path.read_bytes()
@@ -138,11 +141,45 @@ def test_sigterm_leaves_nothing_running_and_the_next_start_takes_over(data_dir: 
         one_version_and_nothing_left(again, again.finished(run_id), "stopped")
 
 
+def test_an_attempt_that_takes_too_long_ends_with_that_reason(data_dir: Path, big_source: bytes) -> None:
+    with running_service(data_dir, SPATIAL_ETL_RUN__TIME_LIMIT_SECONDS="1") as service:
+        # Four times the same file under four names: surely more than a second of work.
+        files = []
+        for n in range(4):
+            service.put(f"big{n}.fgb", big_source)
+            files.append((f"big{n}.fgb", "FlatGeobuf"))
+        run = service.ingest(manifest("slow", *files))
+        assert (run["status"], run["error"]["code"], run["attempt"]) == ("failure", "time_limit", 1)
+        assert "TIME_LIMIT_SECONDS" in run["error"]["fix"]
+        assert service.versions("slow") == []
+        assert service.lake() == []
+        wait_for(lambda: service.scratch() == [], "scratch to be empty")
+
+
+def test_progress_is_seen_while_the_run_goes_on(data_dir: Path, big_source: bytes) -> None:
+    with running_service(data_dir) as service:
+        files = []
+        for n in range(4):
+            service.put(f"big{n}.fgb", big_source)
+            files.append((f"big{n}.fgb", "FlatGeobuf"))
+        run_id = service.post(manifest("watched", *files)).json()["run_id"]
+        seen: list[int] = []
+
+        def over() -> bool:
+            response = service.http.get(f"/runs/{run_id}")
+            run = response.json()
+            seen.append(run["progress"]["rows_done"])
+            assert ("retry-after" in response.headers) is (run["status"] not in ("success", "failure", "canceled"))
+            return run["status"] == "success"
+
+        wait_for(over, "the run")
+        assert seen == sorted(seen)
+        assert any(0 < rows < 4 * ROWS for rows in seen)
+        assert seen[-1] == 4 * ROWS
+
+
 def test_one_more_worker_joins_the_queue(data_dir: Path) -> None:
     """`spatial-etl worker` alone, against a service that has no workers of its own."""
-    import subprocess
-    import sys
-
     with running_service(data_dir, SPATIAL_ETL_WORKER__PROCESSES="0") as service:
         service.put("p.geojson", b'{"type":"Point","coordinates":[1,2]}')
         run_id = service.post(manifest("joined", ("p.geojson", "GeoJSON"))).json()["run_id"]
