@@ -72,7 +72,11 @@ class Database:
         self.shown = f"{self.dialect} {parsed.host + '/' if parsed.host else ''}{parsed.database}"
         options = _sqlite_options() if self.dialect == "sqlite" else _postgres_options()
         # hide_parameters: an error in a log must not carry a user's document.
-        self._engine = create_async_engine(parsed, json_serializer=to_json, hide_parameters=True, **options)
+        try:
+            self._engine = create_async_engine(parsed, json_serializer=to_json, hide_parameters=True, **options)
+        except ModuleNotFoundError as err:
+            fix = "Install it: pip install 'spatial-etl[postgres]'."
+            raise LedgerUnavailable(f"The driver of this ledger is not installed ({err.name}).", fix) from None
         self._writer = self._engine
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._failed = False
