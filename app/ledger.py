@@ -94,7 +94,7 @@ class Ledger(Protocol):
         """Newest first by (created_at, run_id)."""
         ...
 
-    async def list_due_runs(self, now: datetime, limit: int) -> tuple[Run, ...]:
+    async def list_due_runs(self, limit: int) -> tuple[Run, ...]:
         """What the sweep must look at: all running and canceling runs (their leases with them), then queued ones.
 
         Each oldest first by (created_at, run_id). Runs that are carried come first, because there are only as many as

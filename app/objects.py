@@ -76,6 +76,10 @@ class ObjectStore(Protocol):
         """Whether there was something to delete."""
         ...
 
+    async def remove_stale_uploads(self, older_than_seconds: float) -> int:
+        """Remove what uploads of dead writers left unfinished; how many there were."""
+        ...
+
     async def ping(self) -> dict[str, str]:
         """Details for health checks. Raises StoreUnavailable with a fix."""
         ...

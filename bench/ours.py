@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import Manifest, ManifestFile

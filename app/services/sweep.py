@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from app.processes import is_gone
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+# Seconds between two looks for unfinished uploads, and their age from which they are nobody's.
+_TIDY_EVERY = 600.0
+_STALE_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,12 @@ class Sweep:
         self._scratch = scratch
         self._max_attempts = max_attempts
         self._suspects: frozenset[str] = frozenset()
+        self._tidied_at = -_TIDY_EVERY
 
     async def once(self) -> tuple[Repair, ...]:
         """One look. Raises LedgerUnavailable; a queue that is away is tried again the next time."""
         now = utcnow()
-        runs = await self._clients.ledger.list_due_runs(now, _BATCH)
+        runs = await self._clients.ledger.list_due_runs(_BATCH)
         repairs = [repair for run in runs if (repair := await self._revive(run, now))]
         queued = [run for run in runs if run.status is RunStatus.QUEUED]
         try:
@@ -54,6 +59,9 @@ class Sweep:
         except QueueUnavailable as err:
             logger.warning("the sweep could not look at the queue: %s", err.detail)
         await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
+        if time.monotonic() - self._tidied_at >= _TIDY_EVERY:
+            self._tidied_at = time.monotonic()
+            await self._clients.objects.remove_stale_uploads(_STALE_AFTER)
         for repair in repairs:
             logger.info("run %s: %s (%s)", repair.run_id, repair.action, repair.reason)
         return tuple(repairs)

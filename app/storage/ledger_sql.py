@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Table, and_, exists, insert, literal, or_, select, tuple_, update
@@ -103,7 +102,7 @@ class SqlLedger:
         terms = _equal(RUNS, {**wanted, "partition_key": where.dataset_id})
         return await self._page(RUNS, terms, (RUNS.c.created_at, RUNS.c.run_id), tables.run_from, page)
 
-    async def list_due_runs(self, now: datetime, limit: int) -> tuple[Run, ...]:  # noqa: ARG002 # the protocol's signature
+    async def list_due_runs(self, limit: int) -> tuple[Run, ...]:
         c = RUNS.c
         # One statement: between two, a run that is claimed would be in neither answer.
         q = RUNS.alias("waiting").c
