@@ -79,6 +79,37 @@ def test_a_killed_worker_takes_its_job_along_and_another_carries_on(data_dir: Pa
         wait_for(lambda: len(service.workers()) == 2, "the worker to be started again")
 
 
+def test_a_job_that_is_slow_keeps_its_lease(data_dir: Path, big_source: bytes) -> None:
+    """The worker renews the lease while its job does nothing that anybody could see."""
+    with running_service(data_dir, SPATIAL_ETL_RUN__LEASE_SECONDS="2") as service:
+        run_id = started(service, "slow-job", big_source)
+        (job,) = service.jobs()
+        job.suspend()
+        time.sleep(5)
+        assert service.run(run_id)["attempt"] == 1
+        job.resume()
+        run = service.finished(run_id)
+        assert run["attempt"] == 1
+        one_version_and_nothing_left(service, run, "slow-job")
+
+
+def test_an_attempt_that_comes_back_from_the_dead_changes_nothing(data_dir: Path, big_source: bytes) -> None:
+    """Worker and job stand still until another has finished the run, and then go on."""
+    with running_service(data_dir, SPATIAL_ETL_RUN__LEASE_SECONDS="2") as service:
+        run_id = started(service, "zombie", big_source)
+        (job,) = service.jobs()
+        (worker,) = [worker for worker in service.workers() if job in worker.children()]
+        worker.suspend()
+        job.suspend()
+        run = service.finished(run_id)
+        assert (run["status"], run["attempt"]) == ("success", 2)
+        job.resume()
+        worker.resume()
+        psutil.wait_procs([job], timeout=30)
+        assert service.run(run_id) == run
+        one_version_and_nothing_left(service, run, "zombie")
+
+
 def test_after_kill_of_everything_the_next_start_finishes_what_was_accepted(data_dir: Path, big_source: bytes) -> None:
     service = Service(data_dir, SPATIAL_ETL_WORKER__PROCESSES="1")
     service.start()
