@@ -318,6 +318,8 @@ def _check_text(attributes: Sequence[pa.Array], fields: pa.Schema, first_row: in
 
 def _linear(layer: Layer, wkb: pa.Array, first_row: int) -> pa.Array:
     """The geometries, curves replaced by lines: GDAL linearises on its feature route, not on its Arrow route."""
+    if _is_torn(wkb):
+        wkb = _by_feature(layer, first_row, len(wkb))
     heads = pc.binary_slice(wkb, 0, 5)
     kinds = {head: _base_type(head) for head in pc.unique(heads).to_pylist() if head is not None}
     if all(kind < 7 for kind in kinds.values()):
@@ -328,11 +330,26 @@ def _linear(layer: Layer, wkb: pa.Array, first_row: int) -> pa.Array:
     if not curved.any():
         return wkb
     layer.counted["curved_linearized"] += int(curved.sum())
+    return _by_feature(layer, first_row, len(wkb))
+
+
+def _by_feature(layer: Layer, first_row: int, count: int) -> pa.Array:
+    """The geometries of these rows, through GDAL's feature route."""
     with gdal.only(layer.drivers, layer.config):
-        linear = pyogrio.raw.read(
-            layer.path, layer=layer.name, columns=[], skip_features=first_row, max_features=len(wkb), **layer.options
+        found = pyogrio.raw.read(
+            layer.path, layer=layer.name, columns=[], skip_features=first_row, max_features=count, **layer.options
         )[2]
-    return pa.array(linear, pa.binary())
+    return pa.array(found, pa.binary())
+
+
+def _is_torn(wkb: pa.Array) -> bool:
+    """Whether a geometry that is not null has no bytes, or less than none.
+
+    GDAL 3.12 gives no bytes to FlatGeobuf features without geometry and writes those behind over those before them.
+    """
+    width = np.int64 if pa.types.is_large_binary(wkb.type) else np.int32
+    lengths = np.diff(np.frombuffer(wkb.buffers()[1], width)[wkb.offset : wkb.offset + len(wkb) + 1])
+    return bool((lengths <= 0).any() and (lengths[wkb.is_valid().to_numpy(zero_copy_only=False)] <= 0).any())
 
 
 def _base_type(head: bytes) -> int:
