@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.errors import InvalidKey
-
-MAX_KEY_BYTES = 1024
+from app.models.manifest import MAX_KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,8 @@ def check_key(key: str) -> str:
         )
     if any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF or char in "\\\x7f" for char in key):
         raise InvalidKey(f"The key {key!r} has a backslash, a control character or a lone surrogate.", fix)
+    if "\ufffd" in key:
+        raise InvalidKey(f"The key {key!r} has a replacement character: its bytes were not UTF-8.", fix)
     if any(part in ("", ".", "..") for part in key.split("/")):
         raise InvalidKey(f"The key {key!r} has an empty, '.' or '..' part.", fix)
     if any(len(part.encode()) > 255 for part in key.split("/")):

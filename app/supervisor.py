@@ -45,7 +45,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
     Raises StoreUnavailable when another process serves the data directory, QueueUnavailable when Redis won't start.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make(settings.data_dir)
     with _own(settings.data_dir), _listening(settings.api.host, settings.api.port) as listener:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -62,6 +62,16 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             await stack.enter_async_context(_kept_alive([worker] * settings.worker.processes, settings, "worker"))
             await stack.enter_async_context(_sweeping(settings))
             await _serve_api(settings, listener, announce, stop)
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with (data_dir / "serve.lock").open("a"):
+            pass
+    except OSError as err:
+        detail = f"The data directory {data_dir} cannot be used: {err.strerror}."
+        raise StoreUnavailable(detail, "Choose another with --data-dir.") from None
 
 
 @contextlib.contextmanager
@@ -91,7 +101,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as err:
             detail = f"Cannot listen on {host}:{port}: {err.strerror}."
-            raise StoreUnavailable(detail, "Choose another with --port.") from None
+            raise StoreUnavailable(detail, "Choose another with --host or --port.") from None
         yield listener
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from app import __version__
@@ -76,7 +77,11 @@ def _service(url: str, as_json: bool) -> Iterator[Client]:
 
 def _settings(data_dir: Path | None, **api: Any) -> Settings:
     given = {name: value for name, value in api.items() if value is not None}
-    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    try:
+        settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    except ValidationError as err:
+        lines = [f"{'__'.join(map(str, line['loc']))}: {line['msg']}; found {line['input']!r}" for line in err.errors()]
+        fail("The settings (SPATIAL_ETL_…) are not valid:\n" + "\n".join(lines), REFUSED)
     return settings.model_copy(update={"api": settings.api.model_copy(update=given)}) if given else settings
 
 

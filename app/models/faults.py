@@ -40,7 +40,8 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
 
 def json_pointer(loc: Iterable[str | int]) -> str:
     """RFC 6901: `/files/0/path`; the empty string is the whole document."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+    return pointer.encode("utf-8", "backslashreplace").decode()
 
 
 def faults_from(errors: Sequence[Mapping[str, Any]]) -> tuple[Fault, ...]:

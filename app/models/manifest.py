@@ -26,6 +26,7 @@ from app.models.nearest import nearest
 
 LANDING_BUCKET = "landing-zone"
 LAKE_BUCKET = "data-lake"
+MAX_KEY_BYTES = 1024
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 
 TagValue = str | int | float | bool
@@ -45,6 +46,8 @@ def _landing_path(value: str) -> str:
         raise wrong("path_scheme", f"{value!r} does not name an object of the landing zone.", example)
     if bucket != LANDING_BUCKET:
         raise wrong("path_bucket", f"{value!r} is outside the bucket {LANDING_BUCKET!r}.", example)
+    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+        raise wrong("path_key", f"The key has more than {MAX_KEY_BYTES} bytes.", example)
     if not key or key.endswith("/"):
         raise wrong("path_key", f"{value!r} names no object.", example)
     if any(part in ("", ".", "..") for part in key.split("/")) or "\\" in key or any(ord(c) < 32 for c in key):

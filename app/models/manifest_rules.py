@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -12,6 +12,7 @@ from app.models.formats import Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.nearest import nearest
 
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 DATASET_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
@@ -48,7 +49,21 @@ def cross_field_faults(raw: Mapping[str, Any]) -> list[InitErrorDetails]:
     metadata = raw.get("metadata")
     if isinstance(metadata, Mapping):
         faults += _metadata_faults(metadata, intent)
-    return faults
+    return faults + list(_text_faults(raw, ()))
+
+
+def _text_faults(value: object, loc: tuple[str | int, ...]) -> Iterator[InitErrorDetails]:
+    """Text that not every ledger can keep: zero bytes, and halves of surrogate pairs."""
+    if isinstance(value, str) and _NOT_TEXT.search(value):
+        fix = "Send Unicode text without \\u0000 and without lone surrogates."
+        yield _fault(loc, None, "text_invalid", "The text has a zero byte or half of a surrogate pair.", fix)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _text_faults(name, (*loc, name))
+            yield from _text_faults(item, (*loc, name))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _text_faults(item, (*loc, index))
 
 
 def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> list[InitErrorDetails]:

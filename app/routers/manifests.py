@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -72,7 +73,12 @@ async def list_manifests(
     project: str | None = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
     since: Annotated[
-        AwareDatetime | None, Query(description="Ingested at or after this time, with its zone: 2026-11-22T10:00:00Z.")
+        AwareDatetime | None,
+        Query(
+            ge=datetime(1970, 1, 1, tzinfo=UTC),
+            lt=datetime(9999, 1, 1, tzinfo=UTC),
+            description="Ingested at or after this time, with its zone: 2026-11-22T10:00:00Z.",
+        ),
     ] = None,
 ) -> PageOf[ManifestView]:
     """Newest first."""

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app import errors
 from app.errors import DomainError, Fault
@@ -99,6 +100,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unknown_error)
 
 
@@ -140,6 +142,11 @@ async def _http_error(request: Request, err: Exception) -> JSONResponse:
     response = problem(err.status_code, code, str(err.detail), request.url.path, fix=fix)
     response.headers.update(err.headers or {})
     return response
+
+
+async def _gone(request: Request, _err: Exception) -> JSONResponse:
+    """The client hung up in the middle of its upload: nobody reads this, and nothing was kept."""
+    return problem(400, "request_unreadable", "The body ended too soon.", request.url.path)
 
 
 async def _unknown_error(request: Request, err: Exception) -> JSONResponse:

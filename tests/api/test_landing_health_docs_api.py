@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import time
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from tests.service import Service
@@ -30,14 +33,24 @@ def test_what_is_put_is_got_listed_and_deleted(service: Service, key: str) -> No
     assert service.http.get(url).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/landing/..%2F..%2Fx", "/landing/a/%2e%2e/%2e%2e/x", "/landing/a%00b", "/landing/a%5Cb", "/landing//x"]
-)
+OUTSIDE = ["..%2F..%2Fx", "a/%2e%2e/%2e%2e/x", "a%00b", "a%5Cb", "%ff", "/x"]
+
+
+@pytest.mark.parametrize("path", [f"/landing/{key}" for key in OUTSIDE])
 def test_no_key_leaves_its_bucket(service: Service, path: str) -> None:
     before = {str(p) for p in service.data_dir.parent.rglob("x")}
     response = service.http.put(path, content=b"!")
     assert response.status_code in (404, 405, 422), response.text
     assert {str(p) for p in service.data_dir.parent.rglob("x")} == before
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_is_no_error(service: Service) -> None:
+    url = httpx.URL(service.url)
+    with socket.create_connection((url.host, url.port)) as connection:
+        connection.sendall(b"PUT /landing/broken-off HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+    time.sleep(0.5)
+    assert service.http.get("/landing/broken-off").status_code == 404
+    assert "Traceback" not in service.log.read_text()
 
 
 def test_listings_are_paged(service: Service) -> None:

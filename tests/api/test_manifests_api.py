@@ -85,6 +85,18 @@ def test_what_is_not_a_json_object_is_a_problem(service: Service, body: bytes) -
     assert "Traceback" not in response.text
 
 
+def test_a_lone_surrogate_is_a_fault_with_its_place(service: Service) -> None:
+    text = json.dumps(manifest("api-surrogate", ("x.gpkg", "GPKG"))).replace('"title": "T"', '"title": "\\ud800"')
+    response = service.http.post("/manifests", content=text, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert [(e["pointer"], e["code"]) for e in response.json()["errors"]] == [("/metadata/title", "text_invalid")]
+
+
+@pytest.mark.parametrize("since", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00", "2026-01-01T00:00:00"])
+def test_times_that_no_ledger_keeps_are_refused(service: Service, since: str) -> None:
+    assert service.http.get(f"/manifests?since={since}").status_code == 422
+
+
 def test_json_under_another_media_type_says_so(service: Service) -> None:
     response = service.http.post(
         "/manifests", content=json.dumps(manifest("x")), headers={"Content-Type": "text/plain"}

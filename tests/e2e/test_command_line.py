@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,14 @@ def test_doctor_says_what_is_wrong_with_an_empty_directory(tmp_path: Path) -> No
     done = cli("doctor", "--data-dir", str(tmp_path / "nothing"), code=1)
     assert "FAIL" in done.stdout
     assert "migrate" in done.stdout
+
+
+def test_a_data_directory_or_a_setting_that_cannot_be_used_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for where in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/x")):
+        assert "cannot be used" in cli("serve", "--port", "0", "--data-dir", str(where), code=3).stderr
+    environment = {**os.environ, "SPATIAL_ETL_WORKER__PROCESSES": "many"}
+    assert "'many'" in cli("doctor", code=2, env=environment).stderr
 
 
 def test_the_demo_twice(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ ONE_FAULT = [
     ("metadata/tags", {"a": float("nan")}, "/metadata/tags/a", "tag_type"),
     ("metadata/join_config", JOIN, "/metadata/join_config", "join_config_not_allowed"),
     ("file", "x", "/file", "field_unknown"),
+    ("uploader", "a\0b", "/uploader", "text_invalid"),
+    ("metadata/title", "\ud800", "/metadata/title", "text_invalid"),
+    ("files/0/path", "landing-zone/" + "x/" * 600 + "x", "/files/0/path", "path_key"),
 ]
 
 
