@@ -227,6 +227,60 @@ def test_antimeridian(bench: Bench) -> None:
     assert (result.asset.bounds.minx, result.asset.bounds.maxx) == (-180, 180)
 
 
+PARIS = "+proj=longlat +ellps=WGS84 +pm=paris +no_defs"
+PARIS_SHIFT = np.array([2.33722917, 0, 0])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "OGC:CRS84", "EPSG:4284", "EPSG:4167", PARIS])
+def test_longitudes_that_run_on_past_180(bench: Bench, crs: str) -> None:
+    south = -45 if crs == "EPSG:4167" else 65
+    shapes = [
+        shapely.box(179, south, 183, south + 1),
+        shapely.LineString([(179, south, 1), (181, south, 3)]),
+        shapely.box(-183, south, -179, south + 1),
+        shapely.box(185, south, 186, south + 1),
+        shapely.Point(181, south),
+        shapely.MultiPoint([(179, south), (181, south)]),
+        shapely.MultiPolygon([shapely.box(170, south, 171, south + 1), shapely.box(179, south, 181, south + 1)]),
+        shapely.GeometryCollection([shapely.LineString([(181, south), (179, south)]), shapely.Point(0, south)]),
+        shapely.Polygon([(179, south), (181, south + 1), (181, south), (179, south + 1)]),
+        shapely.box(10, south, 11, south + 1),
+        None,
+    ]
+    if crs == PARIS:
+        shapes = [
+            s and shapely.transform(s, lambda xy: xy - PARIS_SHIFT[: xy.shape[1]], include_z=bool(s.has_z))
+            for s in shapes
+        ]
+    frame = geopandas.GeoDataFrame({"i": range(len(shapes))}, geometry=shapes, crs=crs)
+    result = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet")
+    found = result.frame.geometry.to_numpy()
+    assert result.counts["antimeridian_split"] == 6
+    assert result.counts["longitudes_wrapped"] == 3
+    parts = shapely.get_parts(shapely.get_parts(found[~shapely.is_missing(found)]))
+    boxes = shapely.bounds(parts)
+    assert (boxes[:, 2] - boxes[:, 0] < 4).all()
+    assert (np.abs(boxes[:, [0, 2]]) <= 180).all()
+    assert shapely.is_valid(found[:-1]).all()
+    assert shapely.area(found[:4]) == pytest.approx([4, 0, 4, 1], rel=1e-2)
+    assert [g.geom_type for g in found[:3]] == ["MultiPolygon", "MultiLineString", "MultiPolygon"]
+    line = shapely.get_coordinates(found[1], include_z=True)
+    assert line[:, 0] == pytest.approx([179, 180, -180, -179], abs=0.01)
+    if crs != "EPSG:4284":
+        assert line[:, 2] == pytest.approx([1, 2, 2, 3], abs=0.1)
+    assert shapely.length(found[1]) == pytest.approx(2, rel=1e-3)
+    assert found[4].x == pytest.approx(-179, abs=0.01)
+    assert found[3].bounds == pytest.approx((-175, south, -174, south + 1), abs=0.01)
+
+
+def test_a_world_that_runs_from_0_to_360(bench: Bench) -> None:
+    result = through(bench, "POLYGON ((0 -80, 360 -80, 360 80, 0 80, 0 -80))", "LINESTRING (-200 0, 200 0)")
+    world, line = result.frame.geometry
+    assert world.is_valid
+    assert world.area == 360 * 160
+    assert line.length == 400
+
+
 def test_what_is_really_as_wide_as_the_world_stays_whole(bench: Bench) -> None:
     half = 20037508.0
     frame = geopandas.GeoDataFrame({"i": [0]}, geometry=[shapely.box(-half, -1e6, half, 1e6)], crs=3857)

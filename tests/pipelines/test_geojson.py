@@ -286,6 +286,36 @@ def test_refused(bench: Bench, document: str, reason: str) -> None:
     assert bench.refused("x.json", "GeoJSON").reason == reason
 
 
+@pytest.mark.parametrize(
+    ("geometry", "why"),
+    [
+        ({"type": "polygon", "coordinates": []}, '"polygon" is none of GeoJSON\'s'),
+        ({"type": "LineString", "coordinates": [[1, 2]]}, "a line of one position"),
+        ({"type": "GeometryCollection", "geometries": [None]}, "a geometry in its collection is null"),
+        ({"type": "Point", "coordinates": [1]}, "found [1] where a position should be"),
+        ({"type": "Polygon", "coordinates": [[1, 2]]}, "found 1 where a list"),
+        ({"type": "Point"}, "without a list of coordinates"),
+        ({"type": "Polygon", "coordinates": [[[0, 0, 5], [1, 0], [1, 1, 7], [0, 0]]]}, "others have none"),
+    ],
+)
+def test_why_a_geometry_cannot_be_read(bench: Bench, geometry: Any, why: str) -> None:
+    bench.write("x.json", json.dumps(collection(feature(geometry))))
+    error = bench.refused("x.json", "GeoJSON")
+    assert error.reason == "geometry_damaged"
+    assert why in error.detail
+    assert "triangulated" not in str(error)
+
+
+def test_empty_parts(bench: Bench) -> None:
+    square = [[[0, 0], [1, 0], [1, 1], [0, 0]]]
+    documents = [[[], square], [[[]], square], [square, []], [[]]]
+    result = load(bench, collection(*(feature({"type": "MultiPolygon", "coordinates": c}) for c in documents)))
+    found = result.frame.geometry.to_numpy()
+    assert shapely.get_num_geometries(found).tolist() == [1, 1, 1, 0]
+    assert shapely.area(found).tolist() == [0.5, 0.5, 0.5, 0]
+    assert result.counts["empty_parts_skipped"] == 4
+
+
 def test_encodings(bench: Bench) -> None:
     document = json.dumps(
         collection(feature(point(), {"name": "Köln"}), feature(point(), {"name": "Århus"})), ensure_ascii=False

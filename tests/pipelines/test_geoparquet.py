@@ -158,12 +158,26 @@ def test_crs_of_a_source(bench: Bench, countries: geopandas.GeoDataFrame) -> Non
         ),
         (lambda geo: geo.update(version="2.0.0"), "geoparquet_version"),
         (lambda geo: geo["columns"]["geometry"].update(encoding="polygon"), "geoparquet_encoding"),
+        (lambda geo: geo["columns"]["geometry"].update(encoding=["WKB"]), "geoparquet_metadata"),
+        (lambda geo: geo["columns"]["geometry"].update(geometry_types=5), "geoparquet_metadata"),
+        (lambda geo: geo["columns"]["geometry"].update(geometry_types=[5]), "geoparquet_metadata"),
+        (lambda geo: geo["columns"]["geometry"].update(edges=[]), "geoparquet_metadata"),
+        (lambda geo: geo["columns"].update(name=3), "geoparquet_metadata"),
+        (lambda geo: geo.update(columns=[]), "geoparquet_metadata"),
+        (lambda geo: geo["columns"]["geometry"].update(crs=7), "geoparquet_metadata"),
     ],
 )
 def test_metadata_that_is_not_ours_to_guess(
     bench: Bench, countries: geopandas.GeoDataFrame, change: Any, reason: str
 ) -> None:
     assert bench.refused(edited(bench, countries.head(3), change), "GeoParquet").reason == reason
+
+
+def test_crs_as_a_string(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    path = edited(bench, countries.head(3), lambda geo: geo["columns"]["geometry"].update(crs="EPSG:4326"))
+    error = bench.refused(path, "GeoParquet")
+    assert error.reason == "geoparquet_metadata"
+    assert "PROJJSON object, found a string ('EPSG:4326')" in error.detail
 
 
 def test_z_bounds(bench: Bench) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import geopandas
+import pyarrow.parquet
 import pytest
 import shapely
 
@@ -146,3 +148,98 @@ def test_the_sources_of_a_run_stay_as_they_were(bench: Bench, put) -> None:  # t
     assert {p.name: p.read_bytes() for p in bench.landing.iterdir()} == before
     shutil.rmtree(bench.landing)
     assert not Path(bench.landing).exists()
+
+
+def dbf(bench: Bench, fields: list[tuple[bytes, str, int, int]], records: list[list[bytes]], language: int = 0) -> str:
+    """x.shp with a .dbf written by hand; a record whose first value starts with * is marked deleted."""
+    points = geopandas.GeoDataFrame(geometry=shapely.points([[9 + i / 1e5, 48] for i in range(len(records))]), crs=4326)
+    points.to_file(bench.landing / "x.shp")
+    (bench.landing / "x.cpg").unlink(missing_ok=True)
+    width = 1 + sum(size for _, _, size, _ in fields)
+    head = struct.pack("<B3BLHH17xBxx", 3, 120, 1, 1, len(records), 33 + 32 * len(fields), width, language)
+    for name, kind, size, decimals in fields:
+        head += struct.pack("<11sc4xBB14x", name, kind.encode(), size, decimals)
+    body = b""
+    for first, *rest in records:
+        body += b"*" if first[:1] == b"*" else b" "
+        for value, (_, kind, size, _) in zip([first.lstrip(b"*"), *rest], fields, strict=True):
+            body += value.ljust(size) if kind == "C" else value.rjust(size)
+    (bench.landing / "x.dbf").write_bytes(head + b"\r" + body + b"\x1a")
+    return "x.shp"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("Shift_JIS", "東京~\\都"),
+        ("EUC-KR", "서울"),
+        ("EUC-JP", "東京"),
+        ("mac-roman", "Köln Ærø"),
+        ("ISO-2022-JP", "東京 plain"),
+        ("CP437", "Köln"),
+        ("GB18030", "北京😀"),
+        ("Big5", "台北"),
+        ("KOI8-R", "Москва"),
+    ],
+)
+def test_text_is_decoded_by_the_table_it_was_proven_with(bench: Bench, encoding: str, text: str) -> None:
+    name = dbf(bench, [(text[:2].encode(encoding), "C", 40, 0)], [[b"plain"], [text.encode(encoding)], [b""]])
+    frame = bench.one(name, "SHP", options={"encoding": encoding}).frame
+    assert frame[text[:2]].fillna("none").tolist() == ["plain", text, "none"]
+
+
+def test_every_byte_of_latin_1(bench: Bench) -> None:
+    text = "".join(map(chr, range(0x21, 0x100)))
+    name = dbf(bench, [(b"s", "C", 240, 0)], [[text.encode("latin-1")], [b"x"]])
+    assert bench.one(name, "SHP", options={"encoding": "latin-1"}).frame["s"][0] == text
+    codec = "cp437"
+    (bench.lake / "v1.parquet").unlink()
+    assert bench.one(name, "SHP", options={"encoding": codec}).frame["s"][0] == text.encode("latin-1").decode(codec)
+
+
+def test_encodings_that_a_dbf_cannot_have(bench: Bench) -> None:
+    name = dbf(bench, [(b"s", "C", 20, 0)], [[b"abcd"], [b"\x1b$B~~"]])
+    assert bench.refused(name, "SHP", options={"encoding": "UTF-16"}).reason == "encoding_unknown"
+    error = bench.refused(name, "SHP", options={"encoding": "ISO-2022-JP"})
+    assert error.reason == "encoding_wrong"
+    assert "row 1" in error.detail
+
+
+BIG = b"9007199254740993"
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "values", "read", "dtype"),
+    [
+        ("N", 19, [BIG, b"", b"9223372036854775807"], [2**53 + 1, None, 2**63 - 1], "int64"),
+        ("N", 20, [BIG, b"*" * 20, b"+5"], [2**53 + 1, None, 5], "int64"),
+        ("N", 20, [BIG, b"", b"12345678901234567890"], [BIG.decode(), None, "12345678901234567890"], "string"),
+        ("N", 20, [b"1", b"1E+3", b"0"], ["1", "1E+3", "0"], "string"),
+        ("N", 18, [BIG, b"", b"1"], [2**53 + 1, None, 1], "int64"),
+        ("N", 5, [b"1", b"1.5", b"0"], ["1", "1.5", "0"], "string"),
+        ("N", 5, [b"1", b"", b"x"], ["1", None, "x"], "string"),
+        ("F", 13, [b"1", b"", b"1.5e3"], [1.0, None, 1500.0], "double"),
+        ("N", 5, [b"1", b"*****", b"-3"], [1, None, -3], "int32"),
+    ],
+)
+def test_whole_numbers_keep_their_digits(
+    bench: Bench, kind: str, width: int, values: list[bytes], read: list[object], dtype: str
+) -> None:
+    name = dbf(bench, [(b"s", "C", 5, 0), (b"n", kind, width, 0)], [[b"a", value] for value in values])
+    column = pyarrow.parquet.read_table(bench.one(name, "SHP").path)["n"]
+    assert column.to_pylist() == read
+    assert str(column.type) == dtype
+
+
+def test_deleted_records_are_no_rows(bench: Bench) -> None:
+    rows = [[b"*a" if i % 3 == 1 else b"a", str(2**60 + i).encode()] for i in range(40_000)]
+    rows[1][0] = b"*\xff"
+    result = bench.one(dbf(bench, [(b"s", "C", 5, 0), (b"n", "N", 20, 0)], rows), "SHP")
+    kept = [i for i in range(40_000) if i % 3 != 1]
+    assert result.frame["n"].tolist() == [2**60 + i for i in kept]
+    assert result.frame.geometry.x.tolist() == pytest.approx([9 + i / 1e5 for i in kept])
+    assert "13333 records are marked as deleted" in result.watch.warnings["reader_note"][0]
+    (bench.lake / "v1.parquet").unlink()
+    assert bench.refused(dbf(bench, [(b"s", "C", 5, 0)], [[b"*a"]]), "SHP").reason == "no_features"
+    error = bench.refused(dbf(bench, [(b"s", "C", 5, 0)], [[b"*a"], [b"a"], [b"\xff"]]), "SHP")
+    assert "row 1" in error.detail

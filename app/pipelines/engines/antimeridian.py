@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import antimeridian
 import numpy as np
@@ -59,6 +60,127 @@ def split_at_antimeridian(
         result[row] = _with_heights(flat, after[row]) if shapely.has_z(after[row]) else flat
     findings.add("antimeridian_split", np.array(crossing, np.intp), first_row)
     return result
+
+
+# How far east or west longitudes are taken for longitudes, and what beyond ±180° is taken for rounding, in degrees.
+_MOST = 540.0
+_ROUNDING = 1e-9
+
+
+def wrap_longitudes(
+    geometries: npt.NDArray[np.object_], file: str, first_row: int, findings: Findings
+) -> npt.NDArray[np.object_]:
+    """Geometries with longitudes that run on past ±180°, brought within: split there, or moved by whole turns.
+
+    Counts `antimeridian_split`, `longitudes_wrapped` for those that were moved whole, and `repaired` for invalid
+    polygons, which must be valid before they are cut. Geometries that reach beyond ±540° stay as they are.
+    Raises RunRefused antimeridian_unsplittable where cutting fails.
+    """
+    west, _, east, _ = shapely.bounds(geometries).T
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero(
+            ((west < -180 - _ROUNDING) | (east > 180 + _ROUNDING)) & (west >= -_MOST) & (east <= _MOST)
+        )
+    result = geometries.copy()
+    split, repaired = np.zeros(len(geometries), np.bool_), np.zeros(len(geometries), np.bool_)
+    for row in rows:
+        geometry = geometries[row]
+        has_area = geometry.geom_type in ("Polygon", "MultiPolygon", "GeometryCollection")
+        if has_area and _turn(geometry) is None and not shapely.is_valid(geometry):
+            geometry, repaired[row] = shapely.make_valid(geometry, method="linework"), True
+        try:
+            result[row] = _wrapped(geometry)
+        except shapely.errors.GEOSException as err:
+            raise RunRefused(
+                f"{file}: the {geometry.geom_type} of row {first_row + row} reaches past 180° and cannot be split "
+                f"({err}; rows count from 0).",
+                "Split it at 180° in the source.",
+                reason="antimeridian_unsplittable",
+                file=file,
+            ) from None
+        split[row] = geometry.geom_type not in ("Point", "MultiPoint") and _turn(geometry) is None
+    moved = np.zeros(len(geometries), np.bool_)
+    moved[rows] = True
+    findings.add("antimeridian_split", split, first_row)
+    findings.add("longitudes_wrapped", moved & ~split, first_row)
+    findings.add("repaired", repaired, first_row)
+    return result
+
+
+def _turn(geometry: shapely.Geometry) -> float | None:
+    """By how many degrees the geometry must be moved to lie within ±180°; None where it must be cut."""
+    west, _, east, _ = shapely.bounds(geometry).tolist()
+    if np.isnan(west) or (west >= -180 - _ROUNDING and east <= 180 + _ROUNDING):
+        return 0.0
+    turn = 360.0 * float(np.floor((west + 180 + _ROUNDING) / 360))
+    return -turn if east - turn <= 180 + _ROUNDING else None
+
+
+def _wrapped(geometry: shapely.Geometry) -> shapely.Geometry:
+    kind = geometry.geom_type
+    turn = _turn(geometry)
+    if turn is not None and kind != "MultiPoint":
+        return _moved(geometry, turn) if turn else geometry
+    if kind == "GeometryCollection":
+        return shapely.GeometryCollection([_wrapped(part) for part in geometry.geoms])
+    if kind == "MultiPoint":
+        return shapely.MultiPoint([_wrapped(part) for part in geometry.geoms])
+    if kind == "MultiLineString":
+        return shapely.MultiLineString([line for part in geometry.geoms for line in _cut_line(part)])
+    if kind in ("LineString", "LinearRing"):
+        return shapely.MultiLineString(_cut_line(geometry))
+    return _cut_polygons(geometry)
+
+
+def _cut_polygons(geometry: shapely.Geometry) -> shapely.Geometry:
+    west, south, east, north = shapely.bounds(geometry).tolist()
+    parts: list[shapely.Geometry] = []
+    for turn in range(int((west + 180) // 360), int((east + 180) // 360) + 1):
+        window = shapely.box(360 * turn - 180, south - 1, 360 * turn + 180, north + 1)
+        found = _moved(shapely.intersection(geometry, window), -360.0 * turn)
+        parts += [p for p in shapely.get_parts(found) if p.geom_type == "Polygon" and not p.is_empty]
+    if east - west >= 360:  # the pieces meet, or lie on each other
+        parts = shapely.get_parts(shapely.union_all(parts)).tolist()
+    return shapely.MultiPolygon(parts)
+
+
+def _cut_line(line: shapely.Geometry) -> list[shapely.Geometry]:
+    """The line in pieces, in its order and direction, each within ±180°."""
+    has_z = bool(shapely.has_z(line))
+    points = shapely.get_coordinates(line, include_z=has_z)
+    pieces: list[shapely.Geometry] = []
+    run = [points[0]]
+
+    def close() -> None:
+        if len(run) > 1:
+            xy = np.array(run)
+            xy[:, 0] -= 360 * np.floor((xy[:, 0].min() + xy[:, 0].max() + 360) / 720)
+            pieces.append(shapely.LineString(xy))
+
+    for a, b in pairwise(points):
+        low, high = sorted((a[0], b[0]))
+        turns = range(int((low + 180) // 360), int((high + 180) // 360) + 1)
+        edges = [edge for turn in turns if low <= (edge := 360.0 * turn - 180) <= high and low < high]
+        edges = edges[:: 1 if a[0] < b[0] else -1]
+        for edge in edges:
+            at = b.copy() if edge == b[0] else a + (b - a) * ((edge - a[0]) / (b[0] - a[0]))
+            at[0] = edge
+            if edge != a[0]:
+                run.append(at)
+            if edge != b[0]:
+                close()
+                run = [at]
+        if not edges or edges[-1] != b[0]:
+            run.append(b)
+    close()
+    return pieces
+
+
+def _moved(geometry: shapely.Geometry, by: float) -> shapely.Geometry:
+    has_z = bool(shapely.has_z(geometry))
+    coordinates = shapely.get_coordinates(geometry, include_z=has_z)
+    coordinates[:, 0] += by
+    return shapely.set_coordinates(geometry if has_z else shapely.force_2d(geometry), coordinates)
 
 
 def _crosses(

@@ -264,6 +264,8 @@ _WARNINGS = {
     "rings_closed": "{n} geometries had rings that were not closed; they were closed.",
     "m_dropped": "{n} geometries had M values, which were dropped.",
     "curved_linearized": "{n} curved geometries were converted to lines (GDAL's default step).",
+    "longitudes_wrapped": "{n} geometries had longitudes beyond ±180° and were moved within.",
+    "empty_parts_skipped": "{n} multi geometries had empty parts, which were left out.",
     "antimeridian_split": "{n} geometries cross the antimeridian and were split there.",
     "repaired": "{n} invalid geometries were repaired.",
     "repaired_type_changed": "{n} repaired geometries have another geometry type than before.",

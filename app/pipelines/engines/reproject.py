@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
 
 from app.errors import RunRefused
-from app.pipelines.engines.antimeridian import split_at_antimeridian
+from app.pipelines.engines.antimeridian import split_at_antimeridian, wrap_longitudes
 from app.pipelines.formats.crs import crs_name, same_crs
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes
@@ -21,6 +22,7 @@ from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes
 # one UTM zone. Whole countries are commonly kept in the zone of their middle.
 FAR_DEGREES = 6.0
 FAR = "far_outside_area_of_use"
+HALF_TURN = 180.0
 
 
 @dataclass(slots=True)
@@ -34,11 +36,13 @@ class Reprojector:
     _area: tuple[float, float, float, float] | None = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _may_wrap: bool = field(init=False)
+    _degrees: tuple[float, float] | None = field(init=False)
 
     def __post_init__(self) -> None:
         network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
         self.is_identity = same_crs(self.source, self.target)
         self._may_wrap = self.source.is_projected and self.target.is_geographic
+        self._degrees = _to_degrees(self.source) if self.target.is_geographic else None
         area = self.source.area_of_use
         code = self.source.to_authority(min_confidence=70)
         if area is None and code is not None:
@@ -70,15 +74,25 @@ class Reprojector:
     def apply(self, shapes: Shapes, first_row: int, findings: Findings) -> Geometries:
         """The geometries in the target CRS; nulls and empties stay. Rows in = rows out.
 
-        Z goes through PROJ where it is finite. Lines and polygons that cross the antimeridian are split there.
+        Z goes through PROJ where it is finite. Lines and polygons that cross the antimeridian are split there, and
+        longitudes past ±180° of a geographic source come within (counted as `longitudes_wrapped`).
         Raises RunRefused coordinates_not_finite, coordinates_not_transformable.
         """
         coords = shapes.coordinates
         self._check_finite(shapes, first_row)
         if self.is_identity:
-            return shapes.build(None)
+            if self._degrees is None or not len(coords) or np.abs(coords[:, 0]).max() <= HALF_TURN:
+                return shapes.build(None)
+            return wrap_longitudes(shapes.build(None), self.file, first_row, findings)
         moved = self._transform(coords)
         self._check_transformed(shapes, moved, first_row)
+        if self._degrees is not None and len(moved):
+            # PROJ wraps longitudes one vertex at a time: back to where the source has them, then geometry by geometry.
+            factor, offset = self._degrees
+            turns = np.round((coords[:, 0] * factor + offset - moved[:, 0]) / 360)
+            if turns.any() or np.abs(moved[:, 0]).max() > HALF_TURN:
+                moved[:, 0] += 360 * turns
+                return wrap_longitudes(shapes.build(moved), self.file, first_row, findings)
         result = shapes.build(moved)
         if self._may_wrap and len(moved) and np.ptp(moved[:, 0]) > 180:
             result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
@@ -166,3 +180,13 @@ class Reprojector:
             reason="coordinates_not_transformable",
             file=self.file,
         )
+
+
+def _to_degrees(crs: CRS) -> tuple[float, float] | None:
+    """(factor, offset) that make degrees from Greenwich of a geographic CRS's longitudes; None for any other CRS."""
+    geodetic = crs.geodetic_crs
+    if not crs.is_geographic or geodetic is None or not geodetic.axis_info:
+        return None
+    meridian = geodetic.prime_meridian
+    offset = math.degrees(meridian.longitude * float(meridian.unit_conversion_factor)) if meridian is not None else 0.0
+    return math.degrees(geodetic.axis_info[0].unit_conversion_factor), offset

@@ -13,6 +13,7 @@ from shapely.geometry import shape
 
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.geojson_scan import Positions, read_positions
+from app.pipelines.formats.geojson_values import as_json
 from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes, damaged, from_geometries
 
 Ints = npt.NDArray[np.intp]
@@ -96,47 +97,86 @@ def _offsets(positions: Positions, nesting: int) -> list[npt.NDArray[np.int64]]:
 def single_shapes(
     geometries: Sequence[Mapping[str, Any] | None], rows: Ints, file: str, first_row: int, findings: Findings
 ) -> Shapes:
-    """Shapes one feature at a time, for all that GeoJSON allows. Counts rings_closed, m_dropped (a fourth number).
+    """Shapes one feature at a time, for all that GeoJSON allows. Counts rings_closed, m_dropped (a fourth number),
+    empty_parts_skipped (of a multi geometry).
 
     rows: where in the chunk the geometries stand. Raises RunRefused geometry_damaged, naming the row.
     """
     made = np.empty(len(geometries), object)
-    changed: dict[str, list[int]] = {"rings_closed": [], "m_dropped": []}
+    changed: dict[str, list[int]] = {"rings_closed": [], "m_dropped": [], "empty_parts_skipped": []}
     for index, geometry in enumerate(geometries):
         if geometry is None:
             continue
         row = int(rows[index])
         try:
             made[index] = shape(_plain(geometry, row, changed))
-        except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-            raise damaged(file, first_row + row) from None
+        except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
+            raise damaged(file, first_row + row, " ".join(str(err).split())[:200]) from None
     for name, at in changed.items():
         findings.add(name, np.unique(np.array(at, np.intp)), first_row)
     return from_geometries(made)
 
 
 def _plain(geometry: Mapping[str, Any], row: int, changed: dict[str, list[int]]) -> dict[str, Any]:
-    """The geometry with closed rings and at most three numbers for each position; an empty one is kept as such."""
-    kind = geometry["type"]
+    """The geometry with closed rings and two or three numbers for each position; an empty one is kept as such.
+
+    Raises ValueError that says what is wrong.
+    """
+    kind = _checked_type(geometry)
     if kind == "GeometryCollection":
         return {"type": kind, "geometries": [_plain(part, row, changed) for part in geometry["geometries"]]}
-    coordinates = _positions(geometry["coordinates"], _NESTING[kind][1], row, changed)
-    if kind in ("Polygon", "MultiPolygon"):
-        for polygon in [coordinates] if kind == "Polygon" else coordinates:
-            for ring in polygon:
-                if ring and ring[0] != ring[-1]:
-                    ring.append(ring[0])
-                    changed["rings_closed"].append(row)
+    nesting = _NESTING[kind][1]
+    coordinates = _positions(geometry["coordinates"], nesting, row, changed)
+    sizes: set[int] = set()
+    _collect_sizes(coordinates, nesting, sizes)
+    if len(sizes) > 1:
+        raise ValueError("some of its positions have a height and others have none")
+    if kind.startswith("Multi"):
+        parts = [part for part in coordinates if part and (kind != "MultiPolygon" or any(part))]
+        if len(parts) != len(coordinates):
+            changed["empty_parts_skipped"].append(row)
+        coordinates = parts
+    lines = coordinates if kind == "MultiLineString" else [coordinates] if kind == "LineString" else []
+    if any(len(line) == 1 for line in lines):
+        raise ValueError("a line of one position")
+    polygons = coordinates if kind == "MultiPolygon" else [coordinates] if kind == "Polygon" else []
+    for ring in (ring for polygon in polygons for ring in polygon if ring):
+        if ring[0] != ring[-1]:
+            ring.append(ring[0])
+            changed["rings_closed"].append(row)
     return {"type": kind, "coordinates": coordinates}
 
 
+def _checked_type(geometry: Any) -> str:
+    """The geometry's type. Raises ValueError for what is no GeoJSON geometry."""
+    if not isinstance(geometry, Mapping):
+        raise ValueError(f"a geometry in its collection is {as_json(geometry)[:40]}")
+    kind = geometry.get("type")
+    member = "geometries" if kind == "GeometryCollection" else "coordinates"
+    if kind != "GeometryCollection" and kind not in _NESTING:
+        raise ValueError(f"its type {as_json(kind)[:40]} is none of GeoJSON's (capital letters count)")
+    if not isinstance(geometry.get(member), list):
+        raise ValueError(f"a {kind} without a list of {member}")
+    return str(kind)
+
+
 def _positions(values: Any, nesting: int, row: int, changed: dict[str, list[int]]) -> Any:
+    if not isinstance(values, list):
+        raise ValueError(f"found {as_json(values)[:40]} where a list of coordinates should be")
     if nesting:
         return [_positions(value, nesting - 1, row, changed) for value in values]
     if not values:
         return []
     if not all(type(number) in (int, float) for number in values) or len(values) < 2:
-        raise ValueError(values)
+        raise ValueError(f"found {as_json(values)[:40]} where a position should be, of two numbers or more")
     if len(values) > 3:
         changed["m_dropped"].append(row)
     return [float(number) for number in values[:3]]
+
+
+def _collect_sizes(values: list[Any], nesting: int, sizes: set[int]) -> None:
+    if nesting:
+        for value in values:
+            _collect_sizes(value, nesting - 1, sizes)
+    elif values:
+        sizes.add(len(values))

@@ -21,6 +21,7 @@ from app.settings import MiB
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 16 * MiB
+_TYPES: dict[str, type] = {"encoding": str, "edges": str, "orientation": str, "bbox": list, "covering": dict}
 
 
 def open_source(path: Path, declared: ManifestFile) -> VectorSource:
@@ -89,6 +90,7 @@ def _geometry_column(
         name, version = geo["primary_column"], str(geo["version"])
         column = geo["columns"][name]
         encoding = column["encoding"]
+        _check_types(geo)
     except (ValueError, KeyError, TypeError) as err:
         _refuse(
             file, "geoparquet_metadata", f"has `geo` metadata that cannot be read ({err!r})", "Write the file anew."
@@ -107,7 +109,7 @@ def _geometry_column(
             file, "geoparquet_metadata", f"names the geometry column {name!r}, which is {kind}", "Write the file anew."
         )
     notes = []
-    if column.get("edges", "planar") != "planar":
+    if column.get("edges") not in (None, "planar"):
         notes.append(f"{file}: edges are {column['edges']!r}; they are taken as straight lines between vertices.")
     others = [other for other in geo["columns"] if other != name and other in schema.names]
     if others:
@@ -116,6 +118,19 @@ def _geometry_column(
             f"{', '.join(others)}."
         )
     return name, column, _covering(column, schema), notes
+
+
+def _check_types(geo: dict[str, Any]) -> None:
+    """Raises TypeError where a member of the metadata is not of the type that the specification gives it."""
+    for name, column in geo["columns"].items():
+        if not isinstance(column, dict):
+            raise TypeError(f"column {name!r} is no object")
+        types = column.get("geometry_types") or []
+        if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+            raise TypeError(f"geometry_types of {name!r} is no list of strings")
+        for member, kind in _TYPES.items():
+            if column.get(member) is not None and not isinstance(column[member], kind):
+                raise TypeError(f"{member} of {name!r} is no {kind.__name__}")
 
 
 def _covering(column: dict[str, Any], schema: pa.Schema) -> str | None:
@@ -135,6 +150,10 @@ def _crs(column: dict[str, Any], file: str) -> CRS | None:
         return CRS.from_user_input("OGC:CRS84")
     if column["crs"] is None:
         return None
+    if not isinstance(column["crs"], dict):
+        kind = "a string" if isinstance(column["crs"], str) else f"a {type(column['crs']).__name__}"
+        found = f"has a `crs` that must be a PROJJSON object, found {kind} ({repr(column['crs'])[:80]})"
+        _refuse(file, "geoparquet_metadata", found, "Write the file anew, with the CRS as PROJJSON.")
     try:
         return CRS.from_json_dict(column["crs"])
     except (CRSError, TypeError, AttributeError, KeyError):

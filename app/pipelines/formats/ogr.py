@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from app.errors import RunRefused
 from app.models.formats import Format
 from app.models.nearest import nearest
 from app.pipelines.formats import gdal
-from app.pipelines.formats.gpkg import check_gpkg
+from app.pipelines.formats.gpkg import Table, check_gpkg, check_nulls, check_table
+from app.pipelines.formats.shapefile import Dbf, gdal_encoding, open_dbf
 from app.pipelines.formats.source import Batch
 from app.pipelines.formats.times import time_types, to_times
 from app.settings import MiB
@@ -52,6 +54,8 @@ class Layer:
     times: dict[str, pa.DataType]
     notes: list[str]
     counted: Counter[str] = field(default_factory=Counter)
+    table: Table | None = None
+    dbf: Dbf | None = None
 
 
 def open_layer(
@@ -60,10 +64,10 @@ def open_layer(
     """Find the layer that the manifest means and describe it. encoding: of the attributes, where GDAL must be told.
 
     Raises RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing, gpkg_view,
-    gpkg_virtual_table.
+    gpkg_virtual_table, value_invalid, geometry_damaged.
     """
     options = _OPEN_OPTIONS.get(fmt.name, {})
-    config = {} if encoding is None else {"SHAPE_ENCODING": encoding.replace("iso8859", "ISO-8859").upper()}
+    config = {} if encoding is None else {"SHAPE_ENCODING": gdal_encoding(encoding)}
     try:
         with gdal.only(fmt.drivers, config) as notes:
             name = _choose(pyogrio.list_layers(path), wanted, file, most_layers)
@@ -91,6 +95,17 @@ def open_layer(
             reason="content_mismatch",
             file=file,
         )
+    fields = pa.schema([_plain_field(f, times) for f in schema if not _is_geometry(f)])
+    rows, table = info["features"] if info["features"] >= 0 else None, None
+    if fmt.name == "GPKG":
+        table = check_table(path, name, info["fid_column"], info["geometry_name"], fields, file)
+        rows = table.rows
+    dbf = None
+    if fmt.name == "SHP" and rows is not None:
+        dbf = open_dbf(path.with_suffix(".dbf"), rows, encoding or "utf-8", len(fields), file)
+        rows, fields = dbf.rows, dbf.schema(fields)
+        if dbf.deleted:
+            notes.append(f"{dbf.deleted} records are marked as deleted in the .dbf: they are no rows.")
     return Layer(
         path=path,
         drivers=fmt.drivers,
@@ -100,11 +115,13 @@ def open_layer(
         config=config,
         crs=_known_crs(info["crs"]),
         geometry_type=info["geometry_type"] or "Unknown",
-        rows=info["features"] if info["features"] >= 0 else None,
-        fields=pa.schema([_plain_field(f, times) for f in schema if not _is_geometry(f)]),
+        rows=rows,
+        fields=fields,
         times=times,
         fid=fid,
         notes=[note for note in dict.fromkeys(notes) if "Measured (M)" not in note],
+        table=table,
+        dbf=dbf,
     )
 
 
@@ -115,6 +132,7 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
     what the layer announced. Raises RunRefused: encoding_wrong, file_damaged, geometry_unsupported, feature_too_large.
     """
     done = 0
+    nulls: list[int] = []
     try:
         for batch in _batches(layer, file):
             names = batch.schema.names
@@ -129,8 +147,13 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
             attributes = tuple(
                 _plain_array(batch.column(i), layer.times.get(names[i])) for i in range(len(names)) if i not in geometry
             )
+            if layer.dbf is not None:
+                attributes = layer.dbf.correct(attributes, done, file)
             _check_text(attributes, layer.fields, done, file)
-            wkb = _linear(layer, batch.column(geometry[0]), done)
+            wkb = batch.column(geometry[0])
+            if layer.table is not None and wkb.null_count:
+                nulls += (np.flatnonzero(wkb.is_null().to_numpy(zero_copy_only=False)) + done).tolist()
+            wkb = _linear(layer, wkb, done)
             done += batch.num_rows
             yield attributes, wkb
     except MemoryError:
@@ -151,6 +174,8 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
             reason="file_damaged",
             file=file,
         )
+    if layer.table is not None:
+        check_nulls(layer.table, nulls, file)
 
 
 def _batches(layer: Layer, file: str) -> Iterator[pa.RecordBatch]:
@@ -181,6 +206,8 @@ def _open_batches(layer: Layer, skip: int, alone: bool) -> Iterator[pa.RecordBat
         # GDAL 3.12 drops the rows after a batch that its byte bound cut short, so here the bound is in rows.
         mean = layer.path.stat().st_size // max(layer.rows or 1, 1)
         rows, most = max(1, min(rows, _BATCH_BYTES // max(mean, 1))), _MOST_BYTES
+    if layer.dbf is not None and layer.dbf.records is not None:
+        skip = int(layer.dbf.records[skip])  # this driver counts deleted records when it skips
     with ExitStack() as stack:
         with gdal.only(layer.drivers, {**layer.config, "OGR_ARROW_MEM_LIMIT": str(most)}):
             _, reader = stack.enter_context(
@@ -190,13 +217,12 @@ def _open_batches(layer: Layer, skip: int, alone: bool) -> Iterator[pa.RecordBat
                     use_pyarrow=True,
                     batch_size=1 if alone else rows,
                     skip_features=skip,
-                    max_features=1 if alone else None,
                     return_fids=layer.fid is not None,
                     datetime_as_string=bool(layer.times),
                     **layer.options,
                 )
             )
-        yield from reader
+        yield from islice(reader, 1) if alone else reader
 
 
 def _choose(layers: Any, wanted: str | None, file: str, most: int) -> str:
@@ -248,9 +274,11 @@ def _time_types(
 
 
 def _fid_attribute(info: dict[str, Any]) -> str | None:
-    """The primary key's name where somebody chose one: such a column is data. GDAL's own row numbers are not."""
+    """The primary key's name where somebody chose one: such a column is data. GDAL's own row numbers are not, nor are
+    those of a geodatabase."""
     name = str(info["fid_column"] or "")
-    return name if name.lower() not in ("", "fid", "ogc_fid", "objectid") else None
+    own = name.lower() in ("", "fid", "ogc_fid") or (info["driver"] == "OpenFileGDB" and name.lower() == "objectid")
+    return None if own else name
 
 
 def _known_crs(text: str | None) -> str | None:

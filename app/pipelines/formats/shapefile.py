@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import re
+import string
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from app.errors import RunRefused
 
@@ -16,6 +20,14 @@ _BLOCK_ROWS = 65_536
 # Field types of dBase whose bytes are text: character and memo; numbers, dates and logicals are ASCII.
 _TEXT = b"CM"
 _BINARY = b"BGPOI+@TY"
+_DELETED = ord("*")
+# GDAL converts text by tables of its own, which differ from Python's for some names; for these they are the same.
+_SAME_FOR_GDAL = ("utf-8", "ascii", "iso8859-1")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_MAYBE_INTEGER = np.isin(np.arange(256), list(b"0123456789 +-*\0"))
+_WIDEST_INTEGER = 18
+# ASCII that stands for something else in the encodings that are written in ASCII: ISO 2022, HZ, UTF-7.
+_ESCAPES = "".join(map(chr, range(0x20, 0x7F))) + " ~{AB~} +AGE- \x1b$B0! "
 _CODE_PAGES = {
     0x01: "cp437", 0x02: "cp850", 0x03: "cp1252", 0x08: "cp865", 0x09: "cp437", 0x0A: "cp850", 0x0B: "cp437",
     0x0D: "cp437", 0x0E: "cp850", 0x0F: "cp437", 0x10: "cp850", 0x11: "cp437", 0x12: "cp850", 0x13: "cp932",
@@ -35,6 +47,156 @@ class _Field:
     kind: int
     start: int
     width: int
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dbf:
+    """What GDAL is not left alone with when it reads the attributes of a shapefile.
+
+    encoding: what GDAL must be told. codec: how its Latin-1 text becomes the real one, if that is not what it was told.
+    rows: without deleted records. records: the numbers of the others, None where none is deleted. integers: columns of
+    whole numbers that GDAL would round or cut off, with the type they get instead.
+    """
+
+    encoding: str
+    codec: str | None
+    rows: int
+    deleted: int
+    records: np.ndarray[Any, Any] | None
+    integers: dict[int, tuple[_Field, pa.DataType]]
+    table: np.ndarray[Any, Any]
+
+    def schema(self, fields: pa.Schema) -> pa.Schema:
+        """The real names and types for those that GDAL gave."""
+        real = []
+        for i, field in enumerate(fields):
+            name = field.name.encode("latin-1").decode(self.codec) if self.codec else field.name
+            kind = self.integers[i][1] if i in self.integers else field.type
+            real.append(pa.field(name, kind, True, field.metadata))
+        return pa.schema(real)
+
+    def correct(self, attributes: tuple[pa.Array, ...], first_row: int, file: str) -> tuple[pa.Array, ...]:
+        """The real values of some rows for those that GDAL gave. Raises RunRefused: encoding_wrong."""
+        real = list(attributes)
+        for i, array in enumerate(attributes):
+            if i in self.integers:
+                field, kind = self.integers[i]
+                rows: Any = slice(first_row, first_row + len(array))
+                if self.records is not None:
+                    rows = self.records[rows]
+                    rows = rows[rows < len(self.table)]
+                values: list[Any] = _texts(self.table[rows], field)
+                values += [None] * (len(array) - len(values))
+                if not pa.types.is_string(kind):
+                    number = int if pa.types.is_integer(kind) else float
+                    values = [value and number(value) for value in values]
+                real[i] = pa.array(values, kind)
+            elif self.codec and pa.types.is_string(array.type):
+                try:
+                    real[i] = _decoded(array, self.codec)
+                except UnicodeDecodeError as err:  # GDAL ends text at a NUL, maybe within a character
+                    last = first_row + len(array) - 1
+                    raise RunRefused(
+                        f"{file}: one of the rows {first_row} to {last} holds {err.object[:40]!r}, which is not "
+                        f"{self.codec} (rows count from 0).",
+                        "Give the real encoding in options.encoding, for example CP1252.",
+                        reason="encoding_wrong",
+                        file=file,
+                    ) from None
+        return tuple(real)
+
+
+def gdal_encoding(encoding: str) -> str:
+    """The encoding to tell GDAL: where its table may differ from Python's, Latin-1, which loses nothing."""
+    return encoding.replace("iso8859", "ISO-8859").upper() if encoding in _SAME_FOR_GDAL else "ISO-8859-1"
+
+
+def open_dbf(path: Path, shapes: int, encoding: str, fields: int, file: str) -> Dbf:
+    """The .dbf, proven by `text_encoding`, of a shapefile with that many shapes, in which GDAL finds so many fields."""
+    with path.open("rb") as stream:
+        rows, header, record, known = _fields(stream.read(65_535), file)
+    rows = min(rows, shapes)
+    table = np.zeros((0, 1), np.uint8)
+    if rows and record:
+        table = np.memmap(path, np.uint8, "r", header, (rows, record))
+    gone = np.zeros(shapes, bool)
+    gone[: len(table)] = table[:, 0] == _DELETED
+    deleted = int(gone.sum())
+    integers = {}
+    for i, field in enumerate(known):
+        if field.kind in b"NF" and not field.decimals and (kind := _integer_type(table, field)) is not None:
+            integers[i] = field, kind
+    if integers and len(known) != fields:
+        raise RunRefused(
+            f"{file}: its .dbf has {len(known)} fields, {fields} of them can be read, and whole numbers wider than "
+            f"{_WIDEST_INTEGER} digits are among them.",
+            "Send the data as GPKG.",
+            reason="value_invalid",
+            file=file,
+        )
+    return Dbf(
+        encoding=gdal_encoding(encoding),
+        codec=None if encoding in _SAME_FOR_GDAL else encoding,
+        rows=shapes - deleted,
+        deleted=deleted,
+        records=np.flatnonzero(~gone) if deleted else None,
+        integers=integers,
+        table=table,
+    )
+
+
+def _integer_type(table: np.ndarray[Any, Any], field: _Field) -> pa.DataType | None:
+    """The type of a column of whole numbers by its values; None where GDAL reads it right."""
+    wide = field.width > _WIDEST_INTEGER
+    if wide and field.kind == ord("F"):
+        return None
+    ranks = {_rank(value, field.kind) for value in _suspects(table, field, wide) if value is not None}
+    worst = max(ranks, default=0)
+    if worst == 0 and not wide:
+        return None
+    return (pa.int64(), pa.float64(), pa.string())[worst]
+
+
+def _suspects(table: np.ndarray[Any, Any], field: _Field, wide: bool) -> Iterator[str | None]:
+    """The values of a column, without blocks in which GDAL reads all of them right."""
+    for first in range(0, len(table), _BLOCK_ROWS):
+        block = table[first : first + _BLOCK_ROWS]
+        block = block[block[:, 0] != _DELETED]
+        if wide or not _MAYBE_INTEGER[block[:, field.start : field.start + field.width]].all():
+            yield from _texts(block, field)
+
+
+def _rank(value: str, kind: int) -> int:
+    """What a value asks of its column: 0 an integer, 1 a float (type F only), 2 text."""
+    if _INTEGER.fullmatch(value):
+        return 0 if -(2**63) <= int(value) < 2**63 else 2
+    try:
+        float(value)
+    except ValueError:
+        return 2
+    return 1 if kind == ord("F") else 2
+
+
+def _texts(block: np.ndarray[Any, Any], field: _Field) -> list[str | None]:
+    """The numbers of some records as they are written; null where there is none."""
+    part = np.ascontiguousarray(block[:, field.start : field.start + field.width])
+    values = [raw.decode("latin-1").strip(" \0") for raw in part.view(f"S{field.width}").ravel().tolist()]
+    return [None if not value or value.startswith("*") else value for value in values]
+
+
+def _decoded(array: pa.Array, codec: str) -> pa.Array:
+    """Text that was read as Latin-1, by the encoding it is in."""
+    values = array.dictionary_encode()
+    real = [value.encode("latin-1").decode(codec) for value in values.dictionary.to_pylist()]
+    return pa.array(real, pa.string()).take(values.indices)
+
+
+def _keeps(encoding: str, characters: str) -> bool:
+    try:
+        return characters.encode("ascii").decode(encoding) == characters
+    except UnicodeDecodeError:
+        return False
 
 
 def sidecar(path: Path, suffix: str) -> Path | None:
@@ -52,11 +214,18 @@ def text_encoding(dbf: Path, cpg: Path | None, wanted: str | None, file: str) ->
     The manifest's options.encoding comes first, then the .cpg, then the .dbf's language byte. Where none of them says,
     ASCII and UTF-8 are recognised and anything else is refused. All text is then proven to be in that encoding.
 
-    Raises RunRefused: encoding_unknown (.cpg), encoding_wrong (field, row, bytes), encoding_missing, file_truncated.
+    Raises RunRefused: encoding_unknown, encoding_wrong (field, row, bytes), encoding_missing, file_truncated.
     """
     declared, origin = _declared(dbf, cpg, wanted, file)
     encoding = declared or "utf-8"
-    for row, field, value in _non_ascii(dbf, file):
+    if not _keeps(encoding, string.ascii_letters + string.digits + " "):
+        raise RunRefused(
+            f"{file}: the text of a .dbf cannot be in {encoding} ({origin}).",
+            "Give the real encoding in options.encoding, for example CP1252.",
+            reason="encoding_unknown",
+            file=file,
+        )
+    for row, field, value in _non_ascii(dbf, file, not _keeps(encoding, _ESCAPES)):
         try:
             value.decode(encoding)
         except UnicodeDecodeError:
@@ -121,17 +290,20 @@ def _fields(head: bytes, file: str) -> tuple[int, int, int, list[_Field]]:
     rows, header, record = struct.unpack("<LHH", head[4:12])
     fields, start, at = [], 1, 32
     while at + 32 <= min(header, len(head)) and head[at] != 0x0D:
-        kind, width = head[at + 11], head[at + 16]
+        kind, width, decimals = head[at + 11], head[at + 16], head[at + 17]
         if kind == ord("C"):
-            width += head[at + 17] << 8
-        fields.append(_Field(head[at : at + 11].split(b"\x00")[0], kind, start, width))
+            width, decimals = width + (decimals << 8), 0
+        fields.append(_Field(head[at : at + 11].split(b"\x00")[0], kind, start, width, decimals))
         start += width
         at += 32
     return rows, header, record, fields
 
 
-def _non_ascii(dbf: Path, file: str) -> Iterator[tuple[int, _Field, bytes]]:
-    """(row, field, value) of every text value, and every field name, with a byte over 127; row -1 for names."""
+def _non_ascii(dbf: Path, file: str, ascii_too: bool) -> Iterator[tuple[int, _Field, bytes]]:
+    """(row, field, value) of every text value, and every field name, with a byte over 127; row -1 for names.
+
+    ascii_too: of all others too, for encodings that are written in ASCII. Deleted records are no rows.
+    """
     with dbf.open("rb") as stream:
         head = stream.read(65_535)
         rows, header, record, fields = _fields(head, file)
@@ -144,17 +316,20 @@ def _non_ascii(dbf: Path, file: str) -> Iterator[tuple[int, _Field, bytes]]:
                 file=file,
             )
         for field in fields:
-            if any(byte > 127 for byte in field.name):
+            if ascii_too or any(byte > 127 for byte in field.name):
                 yield -1, field, field.name
         stream.seek(header)
+        done = 0
         for first in range(0, rows, _BLOCK_ROWS):
             block = stream.read(min(_BLOCK_ROWS, rows - first) * record)
             table = np.frombuffer(block, np.uint8).reshape(-1, record)
-            if int(table.max(initial=0)) < 128:
+            table = table[table[:, 0] != _DELETED] if record else table
+            first_row, done = done, done + len(table)
+            if int(table.max(initial=0)) < 128 and not ascii_too:
                 continue
             for field in fields:
                 if field.kind in _BINARY:
                     continue
                 part = table[:, field.start : field.start + field.width]
-                for row in np.flatnonzero((part > 127).any(axis=1)):
-                    yield first + int(row), field, part[row].tobytes().rstrip(b" \x00")
+                for row in np.flatnonzero((part > 127).any(axis=1) | ascii_too):
+                    yield first_row + int(row), field, part[row].tobytes().rstrip(b" \x00")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -164,7 +165,7 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
         geometries[lost] = shapely.from_wkb(raw[lost], on_invalid="fix")
         still = lost & shapely.is_missing(geometries)
         if still.any():
-            raise damaged(file, int(numbers[still][0]))
+            raise damaged(file, int(numbers[still][0]), _why(raw[still][0]))
         findings.add("rings_closed", numbers[lost])
     if not is_flat and (measured := shapely.has_m(geometries)).any():
         findings.add("m_dropped", numbers[measured])
@@ -176,10 +177,21 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
     return geometries
 
 
-def damaged(file: str, row: int) -> RunRefused:
+def _why(wkb: bytes) -> str:
+    order: Literal["little", "big"] = "little" if wkb[:1] == b"\x01" else "big"
+    if (int.from_bytes(wkb[1:5], order) & 0x0FFFFFFF) % 1000 in (15, 16, 17):
+        return "triangulated surfaces are not supported"
+    try:
+        shapely.from_wkb(wkb)
+    except shapely.errors.ShapelyError as err:
+        return " ".join(str(err).split())[:200]
+    return ""
+
+
+def damaged(file: str, row: int, why: str = "") -> RunRefused:
     return RunRefused(
-        f"{file}: the geometry of row {row} cannot be read (rows count from 0).",
-        "Correct or remove it; triangulated surfaces are not supported.",
+        f"{file}: the geometry of row {row} cannot be read{why and f': {why}'} (rows count from 0).",
+        "Correct or remove it.",
         reason="geometry_damaged",
         file=file,
     )

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 from pyproj import CRS
 
 from app.errors import RunRefused
@@ -21,6 +22,7 @@ from app.pipelines.formats.content import check_content
 from app.pipelines.formats.crs import parse_crs, resolve_crs
 from app.pipelines.formats.shapefile import sidecar, text_encoding
 from app.pipelines.formats.source import VectorSource, cut
+from app.pipelines.formats.xml_checks import check_gml, check_kml
 from app.settings import Limits
 
 
@@ -31,7 +33,8 @@ def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
     drivers of its declared format only. Null and empty geometries, and the row order, stay as they are.
 
     Raises RunRefused with a reason of this module or of those it calls: file_*, archive_*, content_mismatch,
-    sidecar_missing, layer_*, crs_*, encoding_*, columns_too_many, rows_too_many, no_features, format_not_vector.
+    sidecar_missing, layer_*, crs_*, encoding_*, columns_too_many, rows_too_many, no_features, format_not_vector,
+    geometry_columns, columns_duplicate, value_invalid.
     """
     declared = fetched.declared
     file = declared.key
@@ -68,6 +71,12 @@ def _open_ogr(
 ) -> VectorSource:
     file = declared.key
     layer = ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding)
+    fields = layer.fields
+    if fmt.name == "GML":
+        check_gml(path, layer.name, layer.crs, file)
+    elif fmt.name == "KML":
+        names = check_kml(path, layer.name, fields.names, file)
+        fields = pa.schema([old.with_name(name) for old, name in zip(fields, names, strict=True)])
     found = _crs_of(layer.crs, file)
     return VectorSource(
         file=file,
@@ -76,7 +85,7 @@ def _open_ogr(
         driver=layer.driver,
         layer=layer.name,
         crs=resolve_crs(found, declared.crs, file, crs_fix),
-        schema=layer.fields,
+        schema=fields,
         rows=layer.rows,
         geometry_type=layer.geometry_type,
         encoding="utf-8",
