@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +70,8 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
     cases = " ".join(f"WHEN {test} THEN {rowid}" for _, _, test in wrong)
     summary = f"SELECT count(*), count({geom}), min(CASE {cases} END) FROM {_quoted(layer)}"  # noqa: S608 - all names are quoted
     try:
-        rows, geometries, found = _in_parts(path, summary, layer, rowid)
         with closing(_connect(path)) as db:
+            rows, geometries, found = db.execute(summary).fetchone()
             if found is not None:
                 row = f"FROM {_quoted(layer)} WHERE {rowid} = ?"
                 tests = db.execute(f"SELECT {', '.join(test for _, _, test in wrong)} {row}", (found,)).fetchone()
@@ -90,22 +89,6 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
         reason="geometry_damaged" if kind == "geometry" else "value_invalid",
         file=file,
     )
-
-
-def _in_parts(path: Path, summary: str, layer: str, rowid: str) -> tuple[int, int, int | None]:
-    """(rows, geometries, first bad row id) of `summary` over the whole table, each half scanned by a thread."""
-    with closing(_connect(path)) as db:
-        first, last = db.execute(f"SELECT min({rowid}), max({rowid}) FROM {_quoted(layer)}").fetchone()  # noqa: S608
-    middle = 0 if first is None else (first + last) // 2
-
-    def scan(where: str) -> tuple[int, int, int | None]:
-        with closing(_connect(path)) as db:
-            found: tuple[int, int, int | None] = db.execute(f"{summary} WHERE {rowid} {where} {middle}").fetchone()
-            return found
-
-    with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        low, high = pool.map(scan, ("<=", ">"))
-    return low[0] + high[0], low[1] + high[1], low[2] if low[2] is not None else high[2]
 
 
 def check_nulls(table: Table, nulls: list[int], file: str) -> None:
