@@ -33,7 +33,7 @@ def put(bench: Bench):  # type: ignore[no-untyped-def] # a small helper
             {"n": range(rows)}, geometry=shapely.points(np.linspace([9, 48], [10, 49], rows)), crs=4326
         )
         frame.to_file(bench.landing / "x.gpkg", layer="places")
-        if kind:
+        if kind is not None:
             sql(bench, f"ALTER TABLE places ADD COLUMN v {kind}", ("UPDATE places SET v = ? WHERE fid = 3", (value,)))
         return "x.gpkg"
 
@@ -129,3 +129,10 @@ def test_a_chosen_primary_key_is_an_attribute(bench: Bench, put, key: str) -> No
     frame = bench.one(name, "GPKG").frame
     assert frame[key].tolist() == [10, 20, 30, 40]
     assert frame["n"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR(20)", "BIGINT", "TIMESTAMP", "DECIMAL(10,2)"])
+def test_a_column_that_gdal_leaves_out_is_refused_by_name(bench: Bench, put, kind: str) -> None:  # type: ignore[no-untyped-def]
+    err = bench.refused(put(kind, "1"), "GPKG")
+    assert err.reason == "column_type_unknown"
+    assert "'v'" in err.detail

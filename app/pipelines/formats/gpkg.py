@@ -61,7 +61,7 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
     """Prove that every value fits the type it is read as: SQLite keeps any value in any column, GDAL invents one then.
 
     key: the column with the row's number, if it has a name. Raises RunRefused: value_invalid, geometry_damaged,
-    file_damaged.
+    file_damaged, column_type_unknown.
     """
     rowid, geom = _quoted(key or "_rowid_"), _quoted(geometry)
     # A blob under 8 bytes has no GeoPackage header. What GDAL cannot read beyond that is found by counting the nulls.
@@ -71,6 +71,7 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
     summary = f"SELECT count(*), count({geom}), min(CASE {cases} END) FROM {_quoted(layer)}"  # noqa: S608 - all names are quoted
     try:
         with closing(_connect(path)) as db:
+            _check_columns(db, layer, {key, geometry, *fields.names}, file)
             rows, geometries, found = db.execute(summary).fetchone()
             if found is not None:
                 row = f"FROM {_quoted(layer)} WHERE {rowid} = ?"
@@ -89,6 +90,19 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
         reason="geometry_damaged" if kind == "geometry" else "value_invalid",
         file=file,
     )
+
+
+def _check_columns(db: sqlite3.Connection, layer: str, read: set[str], file: str) -> None:
+    """GDAL leaves out columns whose declared type is none of GeoPackage's (VARCHAR(20), BIGINT, TIMESTAMP, …)."""
+    columns = db.execute(f"PRAGMA table_info({_quoted(layer)})").fetchall()
+    lost = [f"{name!r} ({kind or 'no type'})" for _, name, kind, *_ in columns if name not in read]
+    if lost:
+        raise RunRefused(
+            f"{file}: columns of layer {layer!r} have types that GeoPackage does not know: {', '.join(lost)}.",
+            "Declare them with types of GeoPackage, such as TEXT, INTEGER, REAL, DATE or DATETIME.",
+            reason="column_type_unknown",
+            file=file,
+        )
 
 
 def check_nulls(table: Table, nulls: list[int], file: str) -> None:
