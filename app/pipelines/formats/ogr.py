@@ -19,11 +19,10 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from app.errors import RunRefused
 from app.models.formats import Format
-from app.models.nearest import nearest
 from app.pipelines.formats import gdal
 from app.pipelines.formats.gpkg import Table, check_gpkg, check_nulls, check_table
 from app.pipelines.formats.shapefile import Dbf, gdal_encoding, open_dbf
-from app.pipelines.formats.source import Batch
+from app.pipelines.formats.source import Batch, unknown_layer
 from app.pipelines.formats.times import time_types, to_times
 from app.settings import MiB
 
@@ -236,14 +235,7 @@ def _choose(layers: Any, wanted: str | None, file: str, most: int) -> str:
             file=file,
         )
     if wanted is not None and wanted not in names:
-        near = nearest(wanted, names)
-        hint = f"Did you mean {near!r}? " if near else ""
-        raise RunRefused(
-            f"{file} has no layer {wanted!r}.",
-            f"{hint}Its layers: {', '.join(map(repr, names))}.",
-            reason="layer_unknown",
-            file=file,
-        )
+        raise unknown_layer(wanted, names, file)
     spatial = [str(name) for name, geometry in layers if geometry is not None]
     if not spatial or (wanted is not None and wanted not in spatial):
         found = f"layer {wanted!r} of {file}" if wanted else file

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
+from app.errors import RunRefused
+from app.models.nearest import nearest
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.shapes import Shapes, from_wkb
 
@@ -100,3 +102,15 @@ def _cuts(
         stop = min(max(stop, start + 1), start + max_rows, rows)
         yield start, stop
         start = stop
+
+
+def unknown_layer(wanted: str, names: list[str], file: str) -> RunRefused:
+    """The refusal of a layer that is not there, with the nearest name and all of them."""
+    near = nearest(wanted, names)
+    hint = f"Did you mean {near!r}? " if near else ""
+    return RunRefused(
+        f"{file} has no layer {wanted!r}.",
+        f"{hint}Its layers: {', '.join(map(repr, names))}.",
+        reason="layer_unknown",
+        file=file,
+    )

@@ -14,14 +14,13 @@ from pyproj import CRS
 from app.errors import RunRefused
 from app.models.formats import Format, find_format
 from app.models.manifest import ManifestFile
-from app.models.nearest import nearest
 from app.pipelines.context import FetchedFile
 from app.pipelines.formats import geojson, geoparquet_read, ogr
 from app.pipelines.formats.archives import is_zip, unpack
 from app.pipelines.formats.content import check_content
 from app.pipelines.formats.crs import parse_crs, resolve_crs
 from app.pipelines.formats.shapefile import sidecar, text_encoding
-from app.pipelines.formats.source import VectorSource, cut
+from app.pipelines.formats.source import VectorSource, cut, unknown_layer
 from app.pipelines.formats.xml_checks import check_gml, check_kml
 from app.settings import Limits
 
@@ -111,7 +110,7 @@ def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Lim
                 file=file,
             )
     if declared.layer not in (None, path.stem):
-        _unknown_layer(declared.layer or "", [path.stem], file)
+        raise unknown_layer(declared.layer or "", [path.stem], file)
     wanted = declared.options.encoding if declared.options else None
     encoding = text_encoding(parts[".dbf"], parts.get(".cpg"), wanted, file)
     own = _own_copy(path, fmt)
@@ -145,7 +144,7 @@ def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> 
     if fmt.name == "SHP" and declared.layer is not None and len(found) > 1:
         stems = [m.stem for m in found]
         if declared.layer not in stems:
-            _unknown_layer(declared.layer, stems, file)
+            raise unknown_layer(declared.layer, stems, file)
         found = [m for m in found if m.stem == declared.layer]
     if not found:
         listed = ", ".join(repr(str(m.relative_to(into))) for m in members[:5]) or "nothing"
@@ -227,14 +226,3 @@ def _check_shape(source: VectorSource, limits: Limits) -> None:
 
 def _crs_of(text: str | None, file: str) -> CRS | None:
     return parse_crs(text, file, "in the source") if text else None
-
-
-def _unknown_layer(wanted: str, names: list[str], file: str) -> None:
-    near = nearest(wanted, names)
-    hint = f"Did you mean {near!r}? " if near else ""
-    raise RunRefused(
-        f"{file} has no layer {wanted!r}.",
-        f"{hint}Its layers: {', '.join(map(repr, names))}.",
-        reason="layer_unknown",
-        file=file,
-    )
