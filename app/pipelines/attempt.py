@@ -17,7 +17,7 @@ from typing import Any, Literal
 from app.clients import Clients
 from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
 from app.ledger import Guard
-from app.models.asset import Asset, AssetInput, AssetMetadata
+from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
 from app.models.run import Progress, Run, RunStatus, Warning_
@@ -70,8 +70,12 @@ class Attempt:
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
         if version is None:
             raise self._stale()
-        asset = self._describe(product, inputs, version)
-        self._upload(product.path, asset)
+        folder = f"{self.run.partition_key}/v{version}"
+        companions = {path: _companion(name, path, folder) for name, path in product.companions.items()}
+        asset = self._describe(product, inputs, version, tuple(companions.values()))
+        for path, companion in companions.items():
+            self._upload(path, companion.s3_key, companion.size)
+        self._upload(product.path, asset.s3_key, asset.size)
         with _time_limit_held_back():
             committed = self.call(self.clients.ledger.commit_asset, asset, self.run.attempt)
         if committed is None:
@@ -80,17 +84,17 @@ class Attempt:
         self.event("asset.committed", message, data={"s3_key": asset.s3_key})
         return committed
 
-    def _describe(self, product: Product, inputs: Sequence[AssetInput], version: int) -> Asset:
+    def _describe(
+        self, product: Product, inputs: Sequence[AssetInput], version: int, companions: tuple[Companion, ...]
+    ) -> Asset:
         dataset_id = self.run.partition_key
-        with product.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        data = _companion(f"data.{_SUFFIXES[product.format]}", product.path, f"{dataset_id}/v{version}")
         return Asset(
             dataset_id=dataset_id,
             version=version,
-            # Named by content: a later attempt that makes the same bytes meets its own object, never another's.
-            s3_key=f"{dataset_id}/v{version}/data-{digest[:16]}.{_SUFFIXES[product.format]}",
-            content_hash=f"sha256:{digest}",
-            size=product.path.stat().st_size,
+            s3_key=data.s3_key,
+            content_hash=data.content_hash,
+            size=data.size,
             kind=product.kind,
             format=product.format,
             crs=product.crs,
@@ -102,21 +106,22 @@ class Attempt:
                 column_schema=product.column_schema,
                 header_mapping=product.header_mapping,
                 geometry_type=product.geometry_type,
+                companions=companions,
             ),
             statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
             created_at=utcnow(),
         )
 
-    def _upload(self, path: Path, asset: Asset) -> None:
+    def _upload(self, path: Path, key: str, size: int) -> None:
         objects = self.clients.objects
 
         async def put() -> None:
             try:
-                await objects.put_file(LAKE_BUCKET, asset.s3_key, path, create_only=True)
+                await objects.put_file(LAKE_BUCKET, key, path, create_only=True)
             except ObjectExists:
-                there = await objects.stat(LAKE_BUCKET, asset.s3_key)
-                if there is None or there.size != asset.size:
-                    detail = f"{asset.s3_key} is in the lake with another size."
+                there = await objects.stat(LAKE_BUCKET, key)
+                if there is None or there.size != size:
+                    detail = f"{key} is in the lake with another size."
                     raise StoreUnavailable(detail, "Only this service may write there: look who else does.") from None
 
         self.call(put)
@@ -171,6 +176,16 @@ class Attempt:
 
     def _stale(self) -> StaleAttempt:
         return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")
+
+
+def _companion(name: str, path: Path, folder: str) -> Companion:
+    """The object that the file will be. Named by content: a later attempt that makes the same bytes meets its own
+    object, never another's."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    stem, _, suffix = name.rpartition(".")
+    key = f"{folder}/{stem}-{digest[:16]}.{suffix}"
+    return Companion(name=name, s3_key=key, size=path.stat().st_size, content_hash=f"sha256:{digest}")
 
 
 @contextmanager

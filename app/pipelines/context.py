@@ -52,6 +52,7 @@ class Product:
     counts: rows_in, rows_out and whatever else was counted; kept on the run and in the asset's statistics.
     engine: names and versions of what computed it (engine, geos, proj, gdal, …).
     header_mapping: source column name → column name in the product, where they differ.
+    companions: further finished files by their names (preview.png, quarantine.parquet), kept beside the data.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Product:
     statistics: Mapping[str, Any]
     engine: Mapping[str, str]
     header_mapping: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, Path] = field(default_factory=dict)
 
 
 class RunContext(Protocol):
