@@ -8,12 +8,18 @@ from fastapi import Depends, Query, Request
 
 from app.clients import Clients
 from app.models.page import Page
+from app.services.runs import RunWatch
 from app.settings import Settings
 
 
 def _clients(request: Request) -> Clients:
     clients: Clients = request.app.state.clients
     return clients
+
+
+def _run_watch(request: Request) -> RunWatch:
+    watch: RunWatch = request.app.state.run_watch
+    return watch
 
 
 def _settings(request: Request) -> Settings:
@@ -33,6 +39,7 @@ def _caller(request: Request) -> str | None:
 
 
 ClientsDep = Annotated[Clients, Depends(_clients)]
+RunWatchDep = Annotated[RunWatch, Depends(_run_watch)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 PageDep = Annotated[Page, Depends(_page)]
 CallerDep = Annotated[str | None, Depends(_caller)]

@@ -46,6 +46,12 @@ class InvalidRequest(DomainError):
     code = "request_invalid"
 
 
+class NotAcceptable(DomainError):
+    """The Accept header allows no media type that this resource has."""
+
+    code = "not_acceptable"
+
+
 class LaneClosed(DomainError):
     """MANIFEST_ROUTER_ENABLED_LANES keeps this intent's lane closed."""
 

@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
-from app.routers import activity, assets, health, landing, manifests, runs
+from app.routers import activity, assets, events, health, landing, lineage, manifests, runs
 from app.routers.middleware import BodyLimit, OfflineDocs
 from app.routers.problems import Problem, ProblemFault, add_problem_handlers
+from app.services.runs import RunWatch
 from app.settings import Settings
 
 _DESCRIPTION = """
@@ -30,8 +31,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_clients(settings) as clients:
-            app.state.clients = clients
+        async with open_clients(settings) as clients, RunWatch(clients.ledger) as run_watch:
+            app.state.clients, app.state.run_watch = clients, run_watch
             yield
 
     app: FastAPI = FastAPIOffline(
@@ -47,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt="/landing/")
     app.add_middleware(OfflineDocs, pages=frozenset({"/docs", "/redoc"}))
-    for module in (landing, manifests, runs, assets, activity, health):
+    for module in (landing, manifests, runs, events, assets, lineage, activity, health):
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _document_problems(app)

@@ -68,6 +68,12 @@ class Limits(Group):
     rows: int = Field(500_000_000, ge=1, description="Rows of one source.")
     columns: int = Field(2_000, ge=1, description="Columns of one source.")
     layers: int = Field(1_000, ge=1, description="Layers of one source.")
+    row_bytes: int = Field(16 * MiB, ge=1, description="Bytes of one row of a table.")
+    quarantine_share: float = Field(
+        0.01, ge=0, le=1, description="Share of a table's lines that may be set aside as unreadable."
+    )
+    pixels: int = Field(20_000_000_000, ge=1, description="Pixels of one raster, those of all its bands counted.")
+    bands: int = Field(1_000, ge=1, description="Bands of one raster.")
 
 
 class Settings(BaseSettings):

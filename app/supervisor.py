@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from app.clients import open_clients
@@ -223,6 +224,15 @@ async def _sweeping(settings: Settings) -> AsyncIterator[None]:
 class _Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the supervisor stops everything in order."""
 
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Requests that wait for a run are answered first, instead of being waited for."""
+        self._app.state.run_watch.close()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -231,8 +241,9 @@ class _Server(uvicorn.Server):
 async def _serve_api(
     settings: Settings, listener: socket.socket, announce: Callable[[str], None], stop: asyncio.Event
 ) -> None:
-    config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-    server = _Server(config)
+    app = create_app(settings)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    server = _Server(config, app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it
         await asyncio.sleep(0.01)

@@ -1,8 +1,9 @@
 """`python -m bench`: this service beside its peers, in interleaved rounds of whole processes.
 
-Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), memory (ours at 200 thousand and 2
-million features), latency (POST to success through the real service). This process imports nothing heavy, because a
-child's peak memory is never reported as less than its parent's.
+Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), raster (three bands of uint16 to a
+COG), tabular (a CSV to Parquet), memory (ours at 200 thousand and 2 million features), latency (POST to success through
+the real service). This process imports nothing heavy, because a child's peak memory is never reported as less than its
+parent's.
 """
 
 from __future__ import annotations
@@ -29,8 +30,25 @@ PROGRAMS = {
     "duckdb": "bench.peers.with_duckdb",
     "geopandas": "bench.peers.with_geopandas",
 }
-PACKAGES = ("pyogrio", "shapely", "pyproj", "pyarrow", "sedonadb", "duckdb", "duckdb-ext-spatial", "geopandas")
-PARTS = ("gpkg", "geojson", "big", "memory", "latency")
+PACKAGES = (
+    "pyogrio",
+    "shapely",
+    "pyproj",
+    "pyarrow",
+    "sedonadb",
+    "duckdb",
+    "duckdb-ext-spatial",
+    "geopandas",
+    "rasterio",
+    "rio-cogeo",
+)
+PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "memory", "latency")
+RASTER_PROGRAMS = {"ours": "bench.ours", "rio-cogeo": "bench.peers.with_riocogeo"}
+TABULAR_PROGRAMS = {
+    "ours": "bench.ours",
+    "duckdb": "bench.peers.csv_with_duckdb",
+    "pyarrow": "bench.peers.csv_with_pyarrow",
+}
 # A run in which other processes had more of the processors than this says little; all programs get the same retries.
 DISTURBED = 0.08
 # Peers carry other versions of GEOS and PROJ: their results may differ from ours by these shares, no more.
@@ -52,6 +70,12 @@ def main() -> int:
             faults += found["faults"]
         elif name == "memory":
             report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds, args.retries)
+        elif name == "raster":
+            report["raster"] = raster(args.pixels, args.rounds, args.retries)
+            faults += report["raster"]["faults"]
+        elif name == "tabular":
+            report["tabular"] = tabular(args.table_rows, args.rounds, args.retries)
+            faults += report["tabular"]["faults"]
         elif name == "latency":
             report["latency"] = latency(args.posts)
     if args.json:
@@ -68,6 +92,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all of them")
     parser.add_argument("--rows", type=int, default=1_000_000, help="buildings (default 1,000,000)")
     parser.add_argument("--big-rows", type=int, default=5_000, help="polygons of 5,000 vertices (default 5,000)")
+    parser.add_argument("--pixels", type=int, default=10_000, help="rows and columns of the raster (default 10,000)")
+    parser.add_argument("--table-rows", type=int, default=10_000_000, help="rows of the table (default 10,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default 3)")
     parser.add_argument(
         "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED:.0%} (default 3)"
@@ -83,7 +109,8 @@ def arguments() -> argparse.Namespace:
         parser.error(f"unknown part {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
     args.parts = args.parts or list(PARTS)
     if args.quick:
-        args.rows, args.big_rows, args.rounds, args.posts = 20_000, 50, 1, 3
+        args.rows, args.big_rows, args.rounds, args.posts, args.pixels = 20_000, 50, 1, 3, 1_000
+        args.table_rows = 50_000
     return args
 
 
@@ -106,12 +133,12 @@ def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> d
     for number in range(rounds):
         for name in programs:
             target = FOLDER / "out" / f"{name}.parquet"
-            costs[name].append(undisturbed(name, case, target, retries))
+            costs[name].append(undisturbed(name, PROGRAMS[name], case.path, case.crs, target, retries))
             if number == 0:
                 outputs[name] = json.loads(subprocess.check_output(command("bench.check", str(target))))
             target.unlink()
     say(f"\n{case.title}; rounds: {rounds}")
-    table(costs, outputs)
+    table(costs, {name: f"{found['vertices']:11,}  {found['area']:.9g}" for name, found in outputs.items()})
     return {
         "case": {**asdict(case), "bytes": case.path.stat().st_size},
         "costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()},
@@ -120,13 +147,13 @@ def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> d
     }
 
 
-def undisturbed(name: str, case: Case, target: Path, retries: int) -> Cost:
+def undisturbed(name: str, module: str, source: Path, crs: str, target: Path, retries: int) -> Cost:
     """One run; another one while others disturb it, and then the least disturbed of them all."""
     target.parent.mkdir(exist_ok=True)
     tries: list[Cost] = []
     while len(tries) <= retries and (not tries or tries[-1].others > DISTURBED):
         target.unlink(missing_ok=True)
-        tries.append(run(command(PROGRAMS[name], str(case.path), case.crs, str(target)), FOLDER / f"{name}.log"))
+        tries.append(run(command(module, str(source), crs, str(target)), FOLDER / f"{name}.log"))
     return min(tries, key=lambda cost: cost.others)
 
 
@@ -136,6 +163,57 @@ def memory(sizes: Sequence[int], rounds: int, retries: int) -> dict[str, Any]:
     peaks = {size: median(cost["peak_bytes"] for cost in each["costs"]["ours"]) for size, each in found.items()}
     say("peak memory: " + ", ".join(f"{size:,} rows {peak / MiB:.0f} MiB" for size, peak in peaks.items()))
     return {"peak_bytes": peaks, "cases": list(found.values())}
+
+
+def raster(size: int, rounds: int, retries: int) -> dict[str, Any]:
+    """A COG with overviews by ours and by rio-cogeo, compressed alike; ours computes exact statistics as well."""
+    source = FOLDER / "data" / f"raster-{size}.tif"
+    source.parent.mkdir(exist_ok=True)
+    if not source.exists():
+        say(f"making {source} …")
+        run(command("bench.raster", "make", str(source), str(size)), FOLDER / "generate.log")
+    costs: dict[str, list[Cost]] = {name: [] for name in RASTER_PROGRAMS}
+    outputs: dict[str, dict[str, Any]] = {}
+    wanted = json.loads(subprocess.check_output(command("bench.raster", "check", str(source))))["pixels"]
+    for number in range(rounds):
+        for name, module in RASTER_PROGRAMS.items():
+            target = FOLDER / "out" / f"{name}.tif"
+            costs[name].append(undisturbed(name, module, source, "EPSG:25832", target, retries))
+            if number == 0:
+                outputs[name] = json.loads(subprocess.check_output(command("bench.raster", "check", str(target))))
+            target.unlink()
+    say(f"\n{size:,} x {size:,} pixels, 3 bands of uint16, to a COG; rounds: {rounds}")
+    table(costs, {name: f"{found['bytes'] / MiB:8.0f} MiB" for name, found in outputs.items()}, "file size")
+    faults = [f"{name} wrote other pixels" for name, found in outputs.items() if found["pixels"] != wanted]
+    faults += [f"{name} wrote no valid COG" for name, found in outputs.items() if not found["valid"]]
+    return {"costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()}, "outputs": outputs,
+            "faults": faults}  # fmt: skip
+
+
+def tabular(rows: int, rounds: int, retries: int) -> dict[str, Any]:
+    """A CSV of eight columns to Parquet. The types of two columns show who keeps leading zeros and decimal digits; ours
+    proves that, counts every row twice and writes a profile as well."""
+    source = FOLDER / "data" / f"table-{rows}.csv"
+    source.parent.mkdir(exist_ok=True)
+    if not source.exists():
+        say(f"making {source} …")
+        run(command("bench.tabular", "make", str(source), str(rows)), FOLDER / "generate.log")
+    costs: dict[str, list[Cost]] = {name: [] for name in TABULAR_PROGRAMS}
+    outputs: dict[str, dict[str, Any]] = {}
+    for number in range(rounds):
+        for name, module in TABULAR_PROGRAMS.items():
+            target = FOLDER / "out" / f"{name}.parquet"
+            costs[name].append(undisturbed(name, module, source, "", target, retries))
+            if number == 0:
+                outputs[name] = json.loads(subprocess.check_output(command("bench.tabular", "check", str(target))))
+            target.unlink()
+    say(f"\n{rows:,} rows of 8 columns ({source.stat().st_size / MiB:.0f} MiB), CSV to Parquet; rounds: {rounds}")
+    ends = {name: f"{each['bytes'] / MiB:5.0f} MiB  {each['code']}, {each['price']}" for name, each in outputs.items()}
+    table(costs, ends, "file size, types of a code and a price")
+    same = {name: (each["rows"], each["ids"], each["prices"]) for name, each in outputs.items()}
+    faults = [f"{name} wrote {each}, ours {same['ours']}" for name, each in same.items() if each != same["ours"]]
+    return {"costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()}, "outputs": outputs,
+            "faults": faults}  # fmt: skip
 
 
 def latency(posts: int) -> dict[str, Any]:
@@ -174,16 +252,17 @@ def disagreements(case: Case, outputs: dict[str, dict[str, float]]) -> list[str]
     return faults
 
 
-def table(costs: dict[str, list[Cost]], outputs: dict[str, dict[str, float]]) -> None:
+def table(costs: dict[str, list[Cost]], ends: dict[str, str], title: str = "   vertices  area") -> None:
+    """ends: what else to say of each program's result, under `title`."""
     first = median(cost.seconds for cost in next(iter(costs.values())))
-    say(f"{'':10} median s  ratio fastest s  cpu s peak MiB others    vertices  area")
+    say(f"{'':10} median s  ratio fastest s  cpu s peak MiB others {title}")
     for name, runs in costs.items():
         seconds, cpu = median(cost.seconds for cost in runs), median(cost.cpu_seconds for cost in runs)
         fastest, peak = min(cost.seconds for cost in runs), median(cost.peak_bytes for cost in runs) / MiB
-        others, found = max(cost.others for cost in runs), outputs[name]
+        others = max(cost.others for cost in runs)
         say(
             f"{name:10} {seconds:8.2f} {seconds / first:5.2f}x {fastest:9.2f} {cpu:6.1f} {peak:8.0f} {others:6.1%}"
-            f" {found['vertices']:11,}  {found['area']:.9g}"
+            f" {ends[name]}"
         )
 
 

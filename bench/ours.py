@@ -1,11 +1,12 @@
 """The recipe with this service's pipeline: python -m bench.ours SOURCE CRS TARGET.
 
-The pipeline runs as in a worker, through `app.pipelines.vector.run`; ledger and object store are left out, as they are
-for the peers: fetching is a hard link, publishing is a rename.
+The pipeline runs as in a worker, through `run` of `app.pipelines.vector` (`raster` for a .tif, `tabular` for a .csv);
+ledger and object store are left out, as they are for the peers: fetching is a hard link, publishing is a rename.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
@@ -19,11 +20,10 @@ import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import Manifest, ManifestFile
-from app.pipelines import vector
 from app.pipelines.context import FetchedFile, Product
 from app.settings import Limits
 
-FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".tif": "GTiff", ".csv": "CSV"}
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,21 @@ class Context:
 
 
 def main(source: Path, target: Path) -> None:
+    kind = {".tif": "raster", ".csv": "tabular"}.get(source.suffix, "vector")
+    pipeline = importlib.import_module(f"app.pipelines.{kind}")
     manifest = Manifest.model_validate(
         {
             "batch_id": "bench",
             "uploader": "bench",
-            "intent": "ingest_vector",
+            "intent": f"ingest_{kind}",
             "files": [
-                {"path": f"s3://landing-zone/{source.name}", "type": "vector", "format": FORMATS[source.suffix]},
+                {"path": f"s3://landing-zone/{source.name}", "type": kind, "format": FORMATS[source.suffix]},
             ],
             "metadata": {"title": "bench", "description": "", "source": "", "license": "", "attribution": ""},
         }
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        vector.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target))
+        pipeline.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
     python samples/make_samples.py [FOLDER]
 
 countries.zip: Natural Earth's 177 countries (public domain), a zipped shapefile, taken from the pyogrio package.
+raster/terrain.tif: the height of the hills around that village in decimetres, EPSG:25832, with a pond as nodata.
 parcels.gpkg: invented field parcels around an invented village, EPSG:25832, with the faults that such files have.
+tabular/population.csv: populations of those countries (public domain), with the traps that such tables have.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyogrio
+import rasterio
 import shapely
 
 COLUMNS, ROWS = 24, 18
@@ -127,12 +130,97 @@ def make_parcels(folder: Path) -> None:
     )
 
 
+def make_terrain(folder: Path) -> None:
+    """Hills with valleys cut into them: noise of many wavelengths, the short ones weak."""
+    rng = np.random.default_rng(20260102)
+    height, width = 480, 600
+    y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    wavenumber = np.hypot(x, y)
+    wavenumber[0, 0] = 1
+    spectrum = wavenumber**-2.1 * np.exp(2j * np.pi * rng.random(wavenumber.shape))
+    spectrum[0, 0] = 0
+    hills = np.fft.irfft2(spectrum, (height, width))
+    heights = 4_550 + 380 * hills / hills.std() - 260 * np.exp(-((hills / hills.std() * 2.5) ** 2))
+    decimetres = np.round(heights).astype(np.int16)
+    rows, columns = np.mgrid[:height, :width]
+    decimetres[((rows - 210) / 14) ** 2 + ((columns - 330) / 22) ** 2 < 1] = -32768
+    path = folder / "raster" / "terrain.tif"
+    path.parent.mkdir(exist_ok=True)
+    left, top = FIRST_CORNER[0] - 500, FIRST_CORNER[1] + 1_000
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype="int16",
+        crs="EPSG:25832",
+        transform=rasterio.Affine(10, 0, left, 0, -10, top),
+        nodata=-32768,
+        compress="DEFLATE",
+        predictor=2,
+        zlevel=9,
+    ) as made:
+        made.write(decimetres, 1)
+        made.set_band_description(1, "height")
+        made.set_band_unit(1, "m")
+        made.scales = (0.1,)
+
+
+def make_population(folder: Path) -> None:
+    """The populations of Natural Earth's countries as such tables come: CP1252, semicolons, codes with leading zeros,
+    quoted line ends, a missing value, and one row with a field too many."""
+    source = Path(pyogrio.__file__).parent / "tests/fixtures/naturalearth_lowres/naturalearth_lowres.shp"
+    _, table = pyogrio.read_arrow(source, columns=["iso_a3", "name", "pop_est"])
+    remarks = {
+        "AUT": '"Zählung: „Österreich“\r\nohne Zweitwohnsitze"',
+        "CIV": '"auch ""Elfenbeinküste"""',
+    }
+    known = {"Norway": "NOR", "France": "FRA"}  # without a code in this version of Natural Earth
+    lines = ["ISO-Code;Ländername;Kenn-Nr.;Einwohner (Mio.);Geschätzt am;Bemerkung"]
+    for number, row in enumerate(sorted(table.to_pylist(), key=lambda each: each["name"]), 1):
+        code = known.get(row["name"], row["iso_a3"])
+        if code == "-99":
+            continue
+        remark = remarks.get(code, "")
+        people = "" if code == "ATA" else f"{row['pop_est'] / 1e6:.2f}"
+        extra = ";?" if code == "FLK" else ""
+        lines.append(f"{code};{row['name']};{number:03d};{people};2017-07-01;{remark}{extra}")
+    (folder / "tabular").mkdir(exist_ok=True)
+    (folder / "tabular" / "population.csv").write_bytes("\r\n".join([*lines, ""]).encode("cp1252"))
+    document = {
+        "batch_id": "demo-population",
+        "uploader": "demo",
+        "intent": "ingest_tabular",
+        "files": [{"path": "s3://landing-zone/demo/population.csv", "type": "tabular", "format": "CSV"}],
+        "metadata": {
+            "title": "Population of the countries",
+            "description": "Estimates of Natural Earth in millions, written as such tables come.",
+            "source": "Natural Earth",
+            "license": "Public domain",
+            "attribution": "Made with Natural Earth",
+            "keywords": ["countries", "population"],
+            "project": "demo",
+            "tags": {"dataset_id": "population"},
+        },
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / "tabular" / "population.json").write_text(text, encoding="utf-8")
+
+
 def manifest(name: str, file: dict[str, str], **metadata: object) -> dict[str, object]:
     return {
         "batch_id": f"demo-{name}",
         "uploader": "demo",
-        "intent": "ingest_vector",
-        "files": [{"path": f"s3://landing-zone/demo/{file['name']}", "type": "vector", "format": file["format"]}],
+        "intent": file.get("intent", "ingest_vector"),
+        "files": [
+            {
+                "path": f"s3://landing-zone/demo/{file['name']}",
+                "type": file.get("type", "vector"),
+                "format": file["format"],
+            }
+        ],
         "metadata": {**metadata, "project": "demo", "tags": {"dataset_id": name}},
     }
 
@@ -159,14 +247,27 @@ def make_manifests(folder: Path) -> None:
             attribution="",
             keywords=["parcels", "cadastre"],
         ),
+        manifest(
+            "terrain",
+            {"name": "terrain.tif", "format": "GTiff", "type": "raster", "intent": "ingest_raster"},
+            title="Heights around Großmühlbach",
+            description="Invented hills on a grid of 10 m, in decimetres; the pond is nodata.",
+            source="samples/make_samples.py",
+            license="CC0-1.0",
+            attribution="",
+            keywords=["elevation", "terrain"],
+        ),
     )
     for document in manifests:
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        (folder / f"{str(document['batch_id']).removeprefix('demo-')}.json").write_text(text, encoding="utf-8")
+        name = str(document["batch_id"]).removeprefix("demo-")
+        (folder / ("raster" if name == "terrain" else "") / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     make_countries(target)
     make_parcels(target)
+    make_population(target)
+    make_terrain(target)
     make_manifests(target)

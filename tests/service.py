@@ -161,6 +161,13 @@ def manifest(batch_id: str, *files: tuple[str, str], **changes: Any) -> Json:
     }
 
 
+def raster_manifest(batch_id: str, key: str, fmt: str = "GTiff", **more: Any) -> Json:
+    """A manifest over one raster file. more: fields of the file, or `intent`."""
+    document = manifest(batch_id, intent=more.pop("intent", "ingest_raster"))
+    document["files"] = [{"path": f"s3://landing-zone/{key}", "type": "raster", "format": fmt, **more}]
+    return document
+
+
 def geojson(*features: tuple[Json | None, Json]) -> bytes:
     """A FeatureCollection of (geometry, properties) pairs."""
     rows = [{"type": "Feature", "geometry": geometry, "properties": properties} for geometry, properties in features]

@@ -34,6 +34,10 @@ class Format:
     available: bool = True
 
 
+_RASTER_OPTIONS = ("warp", "resampling")
+
+_TEXT_OPTIONS = ("encoding", "quote", "header", "nulls", "types")
+
 FORMATS: tuple[Format, ...] = (
     Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True, options=("encoding",)),
     Format(
@@ -62,19 +66,41 @@ FORMATS: tuple[Format, ...] = (
     Format("GML", "vector", ("GML",), (".gml", ".xml"), optional_sidecars=(".xsd",), zipped=True),
     Format("OpenFileGDB", "vector", ("OpenFileGDB",), (".gdb",), ("FileGDB", "GDB"), zipped=True),
     Format("GeoParquet", "vector", (), (".parquet", ".geoparquet")),
-    Format("GTiff", "raster", ("GTiff",), (".tif", ".tiff"), ("GeoTIFF",), available=False),
-    Format("COG", "raster", ("GTiff", "COG"), (".tif", ".tiff"), available=False),
-    Format("JP2", "raster", ("JP2OpenJPEG",), (".jp2",), ("JPEG2000",), available=False),
-    Format("netCDF", "raster", ("netCDF",), (".nc",), available=False),
-    Format("PNG", "raster", ("PNG",), (".png",), available=False),
-    Format("JPEG", "raster", ("JPEG",), (".jpg", ".jpeg"), available=False),
-    Format("CSV", "tabular", (), (".csv",), options=("encoding", "delimiter", "types"), available=False),
-    Format("TSV", "tabular", (), (".tsv", ".tab"), options=("encoding", "types"), available=False),
-    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), options=("sheet", "types"), available=False),
     Format(
-        "JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), options=("encoding", "types"), available=False
+        "GTiff",
+        "raster",
+        ("GTiff",),
+        (".tif", ".tiff"),
+        ("GeoTIFF",),
+        optional_sidecars=(".tfw", ".wld", ".prj"),
+        options=_RASTER_OPTIONS,
     ),
-    Format("Parquet", "tabular", (), (".parquet",), available=False),
+    Format("COG", "raster", ("GTiff",), (".tif", ".tiff"), options=_RASTER_OPTIONS),
+    Format("JP2", "raster", ("JP2OpenJPEG",), (".jp2",), ("JPEG2000",), options=_RASTER_OPTIONS),
+    Format("netCDF", "raster", ("netCDF",), (".nc",), options=_RASTER_OPTIONS),
+    Format(
+        "PNG",
+        "raster",
+        ("PNG",),
+        (".png",),
+        optional_sidecars=(".pgw", ".wld", ".prj"),
+        options=_RASTER_OPTIONS,
+    ),
+    Format(
+        "JPEG",
+        "raster",
+        ("JPEG",),
+        (".jpg", ".jpeg"),
+        optional_sidecars=(".jgw", ".wld", ".prj"),
+        options=_RASTER_OPTIONS,
+    ),
+    Format("CSV", "tabular", (), (".csv",), zipped=True, options=(*_TEXT_OPTIONS, "delimiter")),
+    Format("TSV", "tabular", (), (".tsv", ".tab"), zipped=True, options=_TEXT_OPTIONS),
+    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), options=("sheet", "header", "nulls", "types")),
+    Format(
+        "JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), zipped=True, options=("encoding", "types")
+    ),
+    Format("Parquet", "tabular", (), (".parquet",)),
 )
 
 _BY_NAME = {alias.lower(): fmt for fmt in FORMATS for alias in (fmt.name, *fmt.aliases)}

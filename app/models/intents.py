@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from app.models.formats import FileType
-from app.models.recipe import Recipe, clean_vector
+from app.models.recipe import Recipe, clean_raster, clean_vector
 
 LANES = ("spatial", "tabular", "join", "ingest")
 
@@ -34,6 +34,7 @@ class Intent:
 
 
 _VECTOR = "app.pipelines.vector:run"
+_ANY = "app.pipelines.ingest:run"
 _DEFAULT_TOLERANCE = 0.0001
 
 INTENTS: tuple[Intent, ...] = (
@@ -64,13 +65,22 @@ INTENTS: tuple[Intent, ...] = (
         clean_vector("ingest_road_network", 0.0001),
         _VECTOR,
     ),
-    Intent("ingest_raster", "spatial_asset_job", "spatial", ("raster",), "COG with overviews and statistics"),
+    Intent(
+        "ingest_raster",
+        "spatial_asset_job",
+        "spatial",
+        ("raster",),
+        "COG on the sources' own grid, with overviews and statistics",
+        clean_raster("ingest_raster"),
+        "app.pipelines.raster:run",
+    ),
     Intent(
         "ingest_tabular",
         "tabular_asset_job",
         "tabular",
         ("tabular",),
         "Parquet, headers cleaned to PostgreSQL identifiers",
+        pipeline="app.pipelines.tabular:run",
         max_files=1,
     ),
     Intent(
@@ -89,14 +99,17 @@ _OTHER_INGEST = re.compile(r"ingest_[a-z0-9_]+")
 
 
 def find_intent(name: str) -> Intent | None:
-    """The intent of that name; any other `ingest_*` is the default vector recipe on the `ingest` lane; else None."""
+    """The intent of that name; any other `ingest_*` is the default recipe on the `ingest` lane; else None.
+
+    Its recipe is the one for vector files; raster files get that of `ingest_raster`.
+    """
     known = _BY_NAME.get(name)
     if known is not None:
         return known
     if _OTHER_INGEST.fullmatch(name) is None:
         return None
     recipe = clean_vector(name, _DEFAULT_TOLERANCE)
-    return Intent(name, "ingest_job", "ingest", ("vector", "raster"), "the default recipe", recipe, _VECTOR)
+    return Intent(name, "ingest_job", "ingest", ("vector", "raster"), "the default recipe", recipe, _ANY)
 
 
 def is_known(name: str) -> bool:

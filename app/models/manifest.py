@@ -21,7 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.models.base import Frozen
 from app.models.formats import FileType, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
-from app.models.manifest_rules import DATASET_ID_PATTERN, cross_field_faults, wrong
+from app.models.manifest_rules import DATASET_ID_PATTERN, column_type, cross_field_faults, wrong
 from app.models.nearest import nearest
 
 LANDING_BUCKET = "landing-zone"
@@ -77,6 +77,26 @@ def _encoding_name(value: str) -> str:
         ) from None
 
 
+def _column_type_name(value: str) -> str:
+    if column_type(value) is None:
+        raise wrong(
+            "type_unknown",
+            f"Unknown column type {value!r}.",
+            "Use text, int64, float64, decimal(p,s) with p up to 38, bool, date, timestamp, timestamp_utc or time.",
+        )
+    return value
+
+
+def _delimiter_character(value: str) -> str:
+    if not value.isascii() or value.isalnum() or value in "\r\n\x00\"'":
+        raise wrong(
+            "delimiter_invalid",
+            f"{value!r} cannot stand between columns.",
+            "Use one ASCII character that is no letter, digit, quotation mark or line end.",
+        )
+    return value
+
+
 def _tag_value(value: object) -> object:
     if isinstance(value, float) and math.isfinite(value):
         return value
@@ -103,11 +123,22 @@ class FileOptions(Frozen):
     encoding: Encoding | None = Field(
         None, description="Character encoding of the attributes, e.g. CP1252.", examples=["CP1252"]
     )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiter_character)] | None = Field(
         None, description="Column delimiter (tabular)."
     )
+    quote: Literal['"', "'", "none"] | None = Field(None, description='Quotation mark, default `"` (tabular).')
+    header: bool | None = Field(None, description="Whether the first row is the header; default true (tabular).")
     sheet: str | None = Field(None, description="Sheet of a workbook (tabular).")
-    types: Mapping[str, str] | None = Field(None, description="Column types by column name (tabular).")
+    nulls: tuple[str, ...] | None = Field(None, description="Texts that mean no value, e.g. `NA` (tabular).")
+    types: Mapping[str, Annotated[str, AfterValidator(_column_type_name)]] | None = Field(
+        None, description="Column types by column name, e.g. `text`, `decimal(12,2)` (tabular)."
+    )
+    warp: Literal["EPSG:4326"] | None = Field(
+        None, description="Warp to this CRS (raster); without it pixels stay on their own grid."
+    )
+    resampling: Literal["nearest", "average", "bilinear", "cubic", "mode"] | None = Field(
+        None, description="Of overviews and warp (raster); default: nearest for classes, else average and bilinear."
+    )
 
 
 class ManifestFile(Frozen):

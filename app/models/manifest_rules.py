@@ -16,6 +16,23 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 DATASET_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
+_TYPE_NAMES = {
+    "text": "text", "string": "text", "integer": "int64", "int64": "int64", "bigint": "int64", "float64": "float64",
+    "double": "float64", "boolean": "bool", "bool": "bool", "date": "date", "timestamp": "timestamp",
+    "timestamp_utc": "timestamp_utc", "time": "time",
+}  # fmt: skip
+_DECIMAL = re.compile(r"decimal\(([0-9]{1,2}),([0-9]{1,2})\)")
+
+
+def column_type(name: str) -> tuple[str, int, int] | None:
+    """(type, precision, scale) that a name in files[].options.types stands for; None when it is no such name."""
+    name = name.replace(" ", "").lower()
+    if (match := _DECIMAL.fullmatch(name)) is not None:
+        precision, scale = int(match[1]), int(match[2])
+        return ("decimal", precision, scale) if 1 <= precision <= 38 and scale <= precision else None
+    return (_TYPE_NAMES[name], 0, 0) if name in _TYPE_NAMES else None
+
+
 def wrong(code: str, detail: str, fix: str) -> PydanticCustomError:
     # The texts travel in the context: pydantic would read braces in the message as a template.
     return PydanticCustomError(code, "{detail}", {"detail": detail, "fix": fix})
@@ -113,7 +130,7 @@ def _option_faults(index: int, options: object, fmt: Format | None) -> list[Init
             ("files", index, "options", name), options[name], "option_not_of_format",
             f"{fmt.name} has no use for the option {name!r}.", f"Remove it. Options of {fmt.name}: {understood}.",
         )
-        for name in ("encoding", "delimiter", "sheet", "types")
+        for name in ("encoding", "delimiter", "quote", "header", "sheet", "nulls", "types", "warp", "resampling")
         if options.get(name) is not None and name not in fmt.options
     ]  # fmt: skip
 

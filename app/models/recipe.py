@@ -1,4 +1,4 @@
-"""Recipes: what happens to geometries between load and export, as ordered, declarative steps.
+"""Recipes: what happens to geometries or pixels between load and export, as ordered, declarative steps.
 
 An engine (in process, PostGIS) runs a recipe; both give the same result because both read the same steps.
 """
@@ -40,7 +40,15 @@ class Simplify:
         return f"simplify, keeping topology, tolerance {self.tolerance:g}"
 
 
-Step: TypeAlias = Reproject | MakeValid | Simplify
+@dataclass(frozen=True, slots=True)
+class Overviews:
+    """Smaller copies of a raster, each half the size of the one before; classes are chosen, measurements averaged."""
+
+    def describe(self) -> str:
+        return "statistics and overviews, pixels as they are"
+
+
+Step: TypeAlias = Reproject | MakeValid | Simplify | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +65,8 @@ class Recipe:
 def clean_vector(name: str, tolerance: float) -> Recipe:
     """The house recipe: EPSG:4326, valid, simplified by `tolerance` degrees."""
     return Recipe(name, (Reproject(), MakeValid(), Simplify(tolerance)))
+
+
+def clean_raster(name: str, warp: str | None = None) -> Recipe:
+    """Pixels on their own grid, or on a north-up grid in the CRS `warp`."""
+    return Recipe(name, (Reproject(warp), Overviews()) if warp else (Overviews(),))

@@ -1,4 +1,4 @@
-"""The catalogue: datasets, versions, downloads, lineage."""
+"""The catalogue: datasets, versions, downloads. Lineage: `app.routers.lineage`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from app.deps import ClientsDep, PageDep
 from app.errors import NotFound
 from app.ledger import AssetFilter
-from app.models.lineage import LineageGraph
 from app.models.manifest import LAKE_BUCKET
 from app.routers.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
 from app.routers.problems import responses
@@ -93,17 +92,3 @@ async def download(
         range_header=range_,
         if_none_match=if_none_match,
     )
-
-
-@router.get(
-    "/{dataset_id}/v{version}/lineage", summary="Read the lineage of one version", responses=responses(404, 422)
-)
-async def get_lineage(
-    dataset_id: DatasetId,
-    version: Version,
-    clients: ClientsDep,
-    direction: catalog.Direction = "both",
-    depth: Annotated[int, Query(ge=1, le=64, description="Versions away from this one, at most.")] = 8,
-) -> LineageGraph:
-    """What it was made from and what was made from it, as a graph."""
-    return await catalog.lineage(clients.ledger, dataset_id, version, direction, depth)

@@ -27,6 +27,7 @@ STATUS: dict[type[DomainError], int] = {
     errors.DomainError: 500,
     errors.InvalidManifest: 422,
     errors.InvalidRequest: 422,
+    errors.NotAcceptable: 406,
     errors.LaneClosed: 422,
     errors.BatchConflict: 409,
     errors.NotFound: 404,

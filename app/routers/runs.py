@@ -1,31 +1,39 @@
-"""Read runs and their logs."""
+"""Read runs and wait for them. Their logs: `app.routers.events`."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.deps import ClientsDep, PageDep
-from app.errors import NotFound
-from app.ledger import Ledger, RunFilter
-from app.models.run import Run, RunEvent, RunStatus
+from app.deps import ClientsDep, PageDep, RunWatchDep
+from app.ledger import RunFilter
+from app.models.run import Run, RunStatus
 from app.routers.examples import EXAMPLE_RUN
 from app.routers.problems import responses
 from app.routers.streaming import etag_matches
 from app.routers.views import PageOf, RunView, page_of, run_view
+from app.services import runs
+from app.services.runs import MAX_WAIT_SECONDS, RunWatch
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 # Seconds that a poller should wait before it asks again.
 _POLL_AFTER = "1"
 
-
-async def _get(ledger: Ledger, run_id: str) -> Run:
-    run = await ledger.get_run(run_id)
-    if run is None:
-        raise NotFound(f"There is no run {run_id!r}.", "GET /runs lists them.")
-    return run
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds that the answer may wait for news. With If-None-Match: until the run is another than that "
+        "ETag's (304 when the time is over, and at once for a run that is over). Without: until the run is over, or as "
+        "it is when the time is over.",
+    ),
+]
 
 
 @router.get("", summary="List runs", responses=responses(422))
@@ -46,19 +54,31 @@ async def list_runs(
 
 @router.get(
     "/{run_id}",
-    summary="Read a run",
+    summary="Read a run, or wait for news of it",
     response_model=RunView,
     responses={304: {"description": "Nothing changed since the ETag in If-None-Match."}, **responses(404, 422)},
 )
 async def get_run(
     run_id: Annotated[str, EXAMPLE_RUN],
     clients: ClientsDep,
+    watch: RunWatchDep,
+    request: Request,
     response: Response,
     if_none_match: Annotated[str | None, Header()] = None,
+    wait: Wait = 0,
 ) -> RunView | Response:
-    """Status, step, progress, counts, warnings and error. Poll it with If-None-Match, as often as Retry-After says."""
-    run = await _get(clients.ledger, run_id)
-    headers = {"ETag": f'"{run.revision}"', "Cache-Control": "no-cache"}
+    """Status, step, progress, counts, warnings and error.
+
+    Ask again with If-None-Match and `wait`, or as often as Retry-After says.
+    """
+    run = await runs.get_run(clients.ledger, run_id)
+
+    def enough(found: Run) -> bool:
+        return found.status.is_final or (if_none_match is not None and not etag_matches(if_none_match, _etag(found)))
+
+    if wait and not enough(run):
+        run = await _while_connected(request, watch, run, enough, wait)
+    headers = {"ETag": _etag(run), "Cache-Control": "no-cache"}
     if not run.status.is_final:
         headers["Retry-After"] = _POLL_AFTER
     if etag_matches(if_none_match, headers["ETag"]):
@@ -67,13 +87,25 @@ async def get_run(
     return run_view(run)
 
 
-@router.get("/{run_id}/events", summary="Read a run's log", responses=responses(404, 422))
-async def list_events(
-    run_id: Annotated[str, EXAMPLE_RUN],
-    clients: ClientsDep,
-    after: Annotated[int, Query(ge=0, le=2**53, description="Only events with a greater seq.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[RunEvent]:
-    """Oldest first; ask again with `after` set to the last seq seen."""
-    await _get(clients.ledger, run_id)
-    return list(await clients.ledger.list_events(run_id, after, limit))
+def _etag(run: Run) -> str:
+    return f'"{run.revision}"'
+
+
+async def _while_connected(
+    request: Request, watch: RunWatch, run: Run, enough: Callable[[Run], bool], seconds: float
+) -> Run:
+    """The run once it is `enough` or the time is over; as it was when the client hung up: nobody reads that."""
+    waiting = asyncio.create_task(watch.wait_for(run, enough, seconds))
+    hung_up = asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else run
+    finally:
+        waiting.cancel()
+        hung_up.cancel()
+        await asyncio.gather(waiting, hung_up, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

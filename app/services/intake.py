@@ -13,6 +13,7 @@ from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueU
 from app.ledger import Accepted
 from app.models.activity import Activity
 from app.models.base import utcnow
+from app.models.formats import find_format
 from app.models.manifest import Manifest, ManifestRecord
 from app.models.run import Run
 
@@ -93,13 +94,15 @@ def _check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:
     if intent.pipeline is None:
         faults.append(
             Fault(
-                "/intent", "intent_not_available", f"{intent.name} is not part of this release.", "Use a vector intent."
+                "/intent", "intent_not_available", f"{intent.name} is not part of this release.", "Use another intent."
             )
         )
     for index, file in enumerate(manifest.files):
-        if intent.pipeline is not None and file.type != "vector":
-            detail = f"This release reads no {file.type} files."
-            faults.append(Fault(f"/files/{index}/type", "type_not_available", detail, "Send vector files."))
+        fmt = find_format(file.format)
+        if intent.pipeline is not None and (fmt is None or not fmt.available):
+            detail = f"This release reads no {file.format} files."
+            fix = "Send another format."
+            faults.append(Fault(f"/files/{index}/format", "format_not_available", detail, fix))
     if faults:
         raise InvalidManifest("The manifest asks for what this release does not do.", faults=tuple(faults))
     if intent.lane not in enabled_lanes:

@@ -112,22 +112,12 @@ def test_a_huge_body_is_refused(service: Service) -> None:
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize(
-    ("intent", "files", "code"),
-    [
-        ("ingest_raster", [("x.tif", "raster", "GTiff")], "intent_not_available"),
-        ("ingest_tabular", [("x.csv", "tabular", "CSV")], "intent_not_available"),
-        ("ingest_heights", [("x.tif", "raster", "GTiff")], "type_not_available"),
-    ],
-)
-def test_what_this_release_cannot_do_is_refused_before_it_starts(
-    service: Service, intent: str, files: list[tuple[str, str, str]], code: str
-) -> None:
-    document = manifest(f"api-{intent}", intent=intent)
-    document["files"] = [{"path": f"landing-zone/{path}", "type": kind, "format": fmt} for path, kind, fmt in files]
+def test_what_this_release_cannot_do_is_refused_before_it_starts(service: Service) -> None:
+    document = manifest("api-join", intent="join_datasets", files=[])
+    document["metadata"]["join_config"] = {"spatial_dataset_id": "a", "tabular_dataset_id": "b", "left_key": "k"}
     response = service.post(document)
     assert response.status_code == 422
-    assert [error["code"] for error in response.json()["errors"]] == [code]
+    assert [error["code"] for error in response.json()["errors"]] == ["intent_not_available"]
 
 
 def test_an_unknown_ingest_intent_runs_with_a_warning(service: Service) -> None:

@@ -15,7 +15,7 @@ from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
 from app.models.run import Lease, Run, RunStatus
 from app.processes import process_name
-from app.services.catalog import lineage
+from app.services.lineage import graph_of, trace
 from app.services.sweep import Sweep
 from app.settings import Settings
 from tests.contract.ledgers import an_asset, put_asset, put_run, put_running
@@ -151,7 +151,7 @@ async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: 
     await put_asset(ledger, "e", parent("d"))
 
     async def datasets(dataset_id: str, direction: str, depth: int) -> tuple[set[str], bool]:
-        graph = await lineage(ledger, dataset_id, 1, direction, depth)  # type: ignore[arg-type]
+        graph = graph_of(await trace(ledger, dataset_id, 1, direction, depth))  # type: ignore[arg-type]
         assert len({node.id for node in graph.nodes}) == len(graph.nodes)
         assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= {
             n.id for n in graph.nodes

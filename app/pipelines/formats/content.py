@@ -53,12 +53,18 @@ def looks_like(head: bytes) -> str:
         (b"PAR1", "Parquet"),
         (b"II*\x00", "a TIFF image"),
         (b"MM\x00*", "a TIFF image"),
+        (b"II+\x00", "a BigTIFF image"),
+        (b"MM\x00+", "a BigTIFF image"),
+        (b"\x89PNG", "a PNG image"),
+        (b"\xff\xd8\xff", "a JPEG image"),
+        (b"\x89HDF", "HDF5 (netCDF-4?)"),
+        (b"CDF", "netCDF"),
         (b"%PDF", "a PDF document"),
     )
     for magic, name in known:
         if head.startswith(magic):
             return name
-    if text.startswith(b"<OGRVRT"):
+    if text.startswith((b"<OGRVRT", b"<VRTDataset")):
         return "a GDAL VRT"
     if text.startswith(b"<"):
         return "XML or HTML"

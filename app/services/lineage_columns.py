@@ -1,0 +1,97 @@
+"""Lineage of columns: which column of which input each column of a version was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.models.asset import Asset, AssetInput, ParentInput, SourceInput
+from app.models.intents import find_intent
+from app.services.lineage import Making
+
+_MADE = ("geometry", "bbox")
+# Tabular formats whose columns have types already.
+_TYPED = ("Parquet",)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnOrigin:
+    """One column of one input. changed: the values are not the input's own, but made from them as described."""
+
+    source: AssetInput
+    column: str
+    changed: bool
+    description: str = ""
+
+
+def column_origins(making: Making, known: Mapping[tuple[str, int], Asset]) -> dict[str, list[ColumnOrigin]]:
+    """By column of the version. Only what the ledger knows: a column whose origin is not recorded is left out.
+
+    That is the case for geometries read from files (their column has no name there) and for columns of parents that
+    are not among `known`.
+    """
+    asset = making.asset
+    old_names = {new: old for old, new in asset.metadata.header_mapping.items()}
+    files = data_files(making)
+    parents = [item for item in asset.inputs if isinstance(item, ParentInput)]
+    found: dict[str, list[ColumnOrigin]] = {}
+    for name, column in asset.metadata.column_schema.items():
+        old, made = old_names.get(name, name), column.logical_type in _MADE
+        origins = _from_parents(parents, old, column.logical_type if made else None, known)
+        if name in old_names or not made:
+            origins += [_from_file(item, old, column.type_name, making) for item in files]
+        if origins:
+            found[name] = origins
+    return found
+
+
+def data_files(making: Making) -> list[SourceInput]:
+    """The inputs that the manifest names; the others are their sidecars."""
+    sources = [item for item in making.asset.inputs if isinstance(item, SourceInput)]
+    named = _formats(making)
+    return [item for item in sources if item.s3_key in named] if named else sources
+
+
+def _formats(making: Making) -> dict[str, str]:
+    """{bucket and key of a file that the manifest names: its format}."""
+    files = making.manifest.manifest.get("files", ()) if making.manifest else ()
+    return {str(file["path"]).removeprefix("s3://"): str(file.get("format")) for file in files}
+
+
+def _from_file(item: SourceInput, column: str, type_name: str, making: Making) -> ColumnOrigin:
+    """Text becomes typed values; text that stays text, and columns that have types, are kept as they are."""
+    text = making.asset.kind == "tabular" and _formats(making).get(item.s3_key) not in _TYPED
+    changed = text and type_name not in ("string", "large_string")
+    return ColumnOrigin(item, column, changed, "text becomes typed values" if changed else "")
+
+
+def _from_parents(
+    parents: list[ParentInput], column: str, made: str | None, known: Mapping[tuple[str, int], Asset]
+) -> list[ColumnOrigin]:
+    """Of a join: geometry from the parent that has one, everything else from the tabular side where there is one."""
+    having = [
+        (parent, asset)
+        for parent in parents
+        if (asset := known.get((parent.dataset_id, parent.version))) and column in asset.metadata.column_schema
+    ]
+    if made is not None:
+        having = [pair for pair in having if pair[1].metadata.column_schema[column].logical_type == made]
+    elif any(_is_tabular(parent, known) for parent in parents):
+        having = [pair for pair in having if _is_tabular(pair[0], known)]
+    return [ColumnOrigin(parent, column, changed=False) for parent, _ in having]
+
+
+def _is_tabular(parent: ParentInput, known: Mapping[tuple[str, int], Asset]) -> bool:
+    asset = known.get((parent.dataset_id, parent.version))
+    return asset is not None and asset.kind == "tabular"
+
+
+def recipe_of(making: Making) -> str:
+    """What the intent does, in words; empty when the manifest is not known."""
+    if making.manifest is None:
+        return ""
+    intent = find_intent(str(making.manifest.manifest.get("intent", "")))
+    if intent is None:
+        return ""
+    steps = "; ".join(intent.recipe.describe()) if intent.recipe else ""
+    return f"{intent.name}: {intent.result}{f' ({steps})' if steps else ''}"
