@@ -71,6 +71,8 @@ async def remove_unregistered(run: Run, clients: Clients) -> None:
     if run.reserved_version is None:
         return
     listing = await clients.objects.list_objects(LAKE_BUCKET, f"{run.partition_key}/v{run.reserved_version}/")
+    registered = await clients.ledger.get_asset(run.partition_key, run.reserved_version)
+    keep = registered.object_keys if registered else frozenset()
     for info in listing.objects:
-        if await clients.ledger.get_asset_by_key(info.key) is None:
+        if info.key not in keep:
             await clients.objects.delete(LAKE_BUCKET, info.key)

@@ -1,8 +1,9 @@
 """`python -m bench`: this service beside its peers, in interleaved rounds of whole processes.
 
 Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), memory (ours at 200 thousand and 2
-million features), latency (POST to success through the real service). This process imports nothing heavy, because a
-child's peak memory is never reported as less than its parent's.
+million features), latency (POST to success through the real service), s3 (our store beside the bare client), postgis
+(the PostGIS engine beside a table for each step). This process imports nothing heavy, because a child's peak memory is
+never reported as less than its parent's.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ PROGRAMS = {
     "duckdb": "bench.peers.with_duckdb",
     "geopandas": "bench.peers.with_geopandas",
 }
+# On one server of their own, with the same settings; its processor time is not in the table.
+POSTGIS_PROGRAMS = {
+    "postgis": "bench.ours_postgis",
+    "steps": "bench.peers.with_postgis_steps",
+}
+MODULES = {**PROGRAMS, **POSTGIS_PROGRAMS}
 PACKAGES = ("pyogrio", "shapely", "pyproj", "pyarrow", "sedonadb", "duckdb", "duckdb-ext-spatial", "geopandas")
-PARTS = ("gpkg", "geojson", "big", "memory", "latency")
+PARTS = ("gpkg", "geojson", "big", "memory", "latency", "s3", "postgis")
 # A run in which other processes had more of the processors than this says little; all programs get the same retries.
 DISTURBED = 0.08
 # Peers carry other versions of GEOS and PROJ: their results may differ from ours by these shares, no more.
@@ -52,8 +59,13 @@ def main() -> int:
             faults += found["faults"]
         elif name == "memory":
             report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds, args.retries)
+        elif name == "postgis":
+            report["postgis"] = postgis(cases["gpkg"], args.rounds)
+            faults += report["postgis"]["faults"]
         elif name == "latency":
             report["latency"] = latency(args.posts)
+        elif name == "s3":
+            report["s3"] = s3(args.rounds, args.s3_mebibytes)
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     for fault in faults:
@@ -73,6 +85,7 @@ def arguments() -> argparse.Namespace:
         "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED:.0%} (default 3)"
     )
     parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
+    parser.add_argument("--s3-mebibytes", type=int, default=500, help="size of the s3 part's object (default 500)")
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), help="default: all of them")
     parser.add_argument(
         "--quick", action="store_true", help="20,000 buildings, 50 big polygons, one round: does it work?"
@@ -84,6 +97,7 @@ def arguments() -> argparse.Namespace:
     args.parts = args.parts or list(PARTS)
     if args.quick:
         args.rows, args.big_rows, args.rounds, args.posts = 20_000, 50, 1, 3
+        args.s3_mebibytes = 40
     return args
 
 
@@ -126,7 +140,12 @@ def undisturbed(name: str, case: Case, target: Path, retries: int) -> Cost:
     tries: list[Cost] = []
     while len(tries) <= retries and (not tries or tries[-1].others > DISTURBED):
         target.unlink(missing_ok=True)
-        tries.append(run(command(PROGRAMS[name], str(case.path), case.crs, str(target)), FOLDER / f"{name}.log"))
+        tries.append(
+            run(
+                command({**PROGRAMS, **POSTGIS_PROGRAMS}[name], str(case.path), case.crs, str(target)),
+                FOLDER / f"{name}.log",
+            )
+        )
     return min(tries, key=lambda cost: cost.others)
 
 
@@ -146,6 +165,30 @@ def latency(posts: int) -> dict[str, Any]:
     spread = f"{min(found['seconds']):.3f} to {max(found['seconds']):.3f}"
     say(f"  from {spread} s; from start to end of the run itself {found['median_run']:.3f} s")
     return found
+
+
+def s3(rounds: int, mebibytes: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(subprocess.check_output(command("bench.s3", str(rounds), str(mebibytes))))
+    if "skipped" in found:
+        say(f"\ns3 was left out: {found['skipped']}")
+        return found
+    say(f"\n{mebibytes} MiB to and from a private radosgw; rounds: {rounds}")
+    say(f"{'':19} median s  ratio peak MiB")
+    for name, seconds in found["median_seconds"].items():
+        ratio = f"{found['ratios'].get(name, 1.0):5.2f}x"
+        say(f"{name:19} {seconds:8.2f} {ratio} {found['peak_mib'][name]:8.0f}")
+    return found
+
+
+def postgis(case: Case, rounds: int) -> dict[str, Any]:
+    """The PostGIS engine beside the described path: a table for each step, an index, an export."""
+    from tests.servers.postgres import execute, start_server
+
+    server = start_server("shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=30min")
+    execute(server.url, "CREATE EXTENSION postgis")
+    os.environ["BENCH_POSTGIS_URL"] = server.url
+    # The server counts as one of the others: a run cannot be told from a disturbed one, so none is repeated.
+    return compare(case, list(POSTGIS_PROGRAMS), rounds, 0)
 
 
 def generate(case: Case) -> None:

@@ -21,6 +21,8 @@ from app.models.base import utcnow
 from app.models.manifest import Manifest, ManifestFile
 from app.pipelines import vector
 from app.pipelines.context import FetchedFile, Product
+from app.pipelines.engines import VectorEngine
+from app.pipelines.engines.local import LocalEngine
 from app.settings import Limits
 
 FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
@@ -36,6 +38,7 @@ class Context:
     threads: int
     source: Path
     target: Path
+    engine: VectorEngine
 
     @property
     def watch(self) -> Context:
@@ -78,7 +81,7 @@ class Context:
         print(code, count, message, flush=True)  # into the log of the measurement
 
 
-def main(source: Path, target: Path) -> None:
+def main(source: Path, target: Path, engine: VectorEngine) -> None:
     manifest = Manifest.model_validate(
         {
             "batch_id": "bench",
@@ -91,8 +94,8 @@ def main(source: Path, target: Path) -> None:
         }
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        vector.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target))
+        vector.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target, engine))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[3]), LocalEngine())

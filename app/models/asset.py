@@ -52,6 +52,15 @@ class ColumnSchema(Frozen):
     nullable: bool = True
 
 
+class Companion(Frozen):
+    """A further file of a version, beside its data: the preview of a raster, the rows that were set aside, …"""
+
+    name: str
+    s3_key: str
+    size: int
+    content_hash: str
+
+
 class AssetMetadata(Frozen):
     """The manifest's own metadata, and what was found in the data."""
 
@@ -59,6 +68,7 @@ class AssetMetadata(Frozen):
     column_schema: Mapping[str, ColumnSchema]
     header_mapping: Mapping[str, str] = {}
     geometry_type: str | None = None
+    companions: tuple[Companion, ...] = ()
 
 
 class Asset(Frozen):
@@ -78,3 +88,8 @@ class Asset(Frozen):
     metadata: AssetMetadata
     statistics: Mapping[str, Any]
     created_at: datetime
+
+    @property
+    def object_keys(self) -> frozenset[str]:
+        """Every object of the lake that belongs to this version."""
+        return frozenset({self.s3_key, *(each.s3_key for each in self.metadata.companions)})

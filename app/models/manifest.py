@@ -236,8 +236,21 @@ class ManifestStatus(StrEnum):
     REJECTED = "rejected"
 
 
+class ManifestFault(Frozen):
+    """One thing that is wrong with a rejected manifest. pointer: JSON pointer into the document."""
+
+    pointer: str
+    code: str
+    detail: str
+    fix: str = ""
+
+
 class ManifestRecord(Frozen):
-    """A manifest as the ledger keeps it. `manifest` is the document as it was accepted (or came in, when rejected)."""
+    """A manifest as the ledger keeps it. `manifest` is the document as it was accepted (or came in, when rejected).
+
+    object_key, object_etag: the landing-zone object that it came in, for the webhook and the sweep. A rejected one has
+    faults and a batch id of its own (`rejected.` + 16 hex digits), so that the corrected manifest may use its own.
+    """
 
     batch_id: str
     manifest: Mapping[str, Any]
@@ -245,6 +258,9 @@ class ManifestRecord(Frozen):
     source: Literal["api", "webhook", "sweep"] = "api"
     status: ManifestStatus = ManifestStatus.QUEUED
     error_message: str | None = None
+    faults: tuple[ManifestFault, ...] = ()
+    object_key: str | None = None
+    object_etag: str | None = None
     ingested_at: datetime
     completed_at: datetime | None = None
 

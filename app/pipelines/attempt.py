@@ -5,6 +5,7 @@ Every write carries the attempt: one that lost its lease can neither report nor 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 import time
@@ -17,11 +18,13 @@ from typing import Any, Literal
 from app.clients import Clients
 from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
 from app.ledger import Guard
-from app.models.asset import Asset, AssetInput, AssetMetadata
+from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
 from app.models.run import Progress, Run, RunStatus, Warning_
+from app.objects import Progress as TransferProgress
 from app.pipelines.context import Call, FetchedFile, Product
+from app.pipelines.engines import VectorEngine
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
 
@@ -42,6 +45,7 @@ class Attempt:
     scratch: Path
     limits: Limits
     threads: int
+    engine: VectorEngine
     current_step: str | None = None
     warnings: list[Warning_] = field(default_factory=list)
     _looked_at: float = 0.0
@@ -64,14 +68,19 @@ class Attempt:
     def fetch(self, file: ManifestFile) -> FetchedFile:
         directory = self.scratch / f"in{self.manifest.files.index(file)}"
         directory.mkdir()
-        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits)
+        watch = self._transfer_watch()
+        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
         if version is None:
             raise self._stale()
-        asset = self._describe(product, inputs, version)
-        self._upload(product.path, asset)
+        folder = f"{self.run.partition_key}/v{version}"
+        companions = {path: _companion(name, path, folder) for name, path in product.companions.items()}
+        asset = self._describe(product, inputs, version, tuple(companions.values()))
+        for path, companion in companions.items():
+            self._upload(path, companion.s3_key, companion.size)
+        self._upload(product.path, asset.s3_key, asset.size)
         with _time_limit_held_back():
             committed = self.call(self.clients.ledger.commit_asset, asset, self.run.attempt)
         if committed is None:
@@ -80,17 +89,17 @@ class Attempt:
         self.event("asset.committed", message, data={"s3_key": asset.s3_key})
         return committed
 
-    def _describe(self, product: Product, inputs: Sequence[AssetInput], version: int) -> Asset:
+    def _describe(
+        self, product: Product, inputs: Sequence[AssetInput], version: int, companions: tuple[Companion, ...]
+    ) -> Asset:
         dataset_id = self.run.partition_key
-        with product.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        data = _companion(f"data.{_SUFFIXES[product.format]}", product.path, f"{dataset_id}/v{version}")
         return Asset(
             dataset_id=dataset_id,
             version=version,
-            # Named by content: a later attempt that makes the same bytes meets its own object, never another's.
-            s3_key=f"{dataset_id}/v{version}/data-{digest[:16]}.{_SUFFIXES[product.format]}",
-            content_hash=f"sha256:{digest}",
-            size=product.path.stat().st_size,
+            s3_key=data.s3_key,
+            content_hash=data.content_hash,
+            size=data.size,
             kind=product.kind,
             format=product.format,
             crs=product.crs,
@@ -102,21 +111,22 @@ class Attempt:
                 column_schema=product.column_schema,
                 header_mapping=product.header_mapping,
                 geometry_type=product.geometry_type,
+                companions=companions,
             ),
             statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
             created_at=utcnow(),
         )
 
-    def _upload(self, path: Path, asset: Asset) -> None:
-        objects = self.clients.objects
+    def _upload(self, path: Path, key: str, size: int) -> None:
+        objects, watch = self.clients.objects, self._transfer_watch()
 
         async def put() -> None:
             try:
-                await objects.put_file(LAKE_BUCKET, asset.s3_key, path, create_only=True)
+                await objects.put_file(LAKE_BUCKET, key, path, create_only=True, progress=watch)
             except ObjectExists:
-                there = await objects.stat(LAKE_BUCKET, asset.s3_key)
-                if there is None or there.size != asset.size:
-                    detail = f"{asset.s3_key} is in the lake with another size."
+                there = await objects.stat(LAKE_BUCKET, key)
+                if there is None or there.size != size:
+                    detail = f"{key} is in the lake with another size."
                     raise StoreUnavailable(detail, "Only this service may write there: look who else does.") from None
 
         self.call(put)
@@ -153,24 +163,49 @@ class Attempt:
         self.call(add)
 
     def _change(self, **changes: Any) -> None:
+        self.run = self.call(self._write, changes)
+
+    async def _write(self, changes: dict[str, Any]) -> Run:
+        """Raises RunCanceled or StaleAttempt when the run is no longer this attempt's."""
         self._looked_at = time.monotonic()
         guard = Guard(frozenset({RunStatus.RUNNING}), attempt=self.run.attempt)
         ledger = self.clients.ledger
-
-        async def change() -> Run | None:
-            return await ledger.change_run(self.run.run_id, guard, **changes)
-
-        changed = self.call(change)
+        changed = await ledger.change_run(self.run.run_id, guard, **changes)
         if changed is not None:
-            self.run = changed
-            return
-        now = self.call(ledger.get_run, self.run.run_id)
+            return changed
+        now = await ledger.get_run(self.run.run_id)
         if now is not None and now.status is RunStatus.CANCELING and now.attempt == self.run.attempt:
             raise RunCanceled(f"Run {self.run.run_id} is being canceled.")
         raise self._stale()
 
+    def _transfer_watch(self) -> TransferProgress:
+        """Looks at the ledger from the middle of a transfer, so that a canceled run need not wait for its end."""
+        look: asyncio.Task[Run] | None = None
+
+        def watch(bytes_done: int) -> None:  # noqa: ARG001 # the protocol's
+            nonlocal look
+            if look is not None and look.done():
+                done, look = look, None
+                done.result()
+            if look is None and time.monotonic() - self._looked_at >= _LOOK_EVERY:
+                look = asyncio.get_running_loop().create_task(self._write({"progress": self.run.progress}))
+                # The transfer may end before the look does; then the next change meets what it met.
+                look.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+        return watch
+
     def _stale(self) -> StaleAttempt:
         return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")
+
+
+def _companion(name: str, path: Path, folder: str) -> Companion:
+    """The object that the file will be. Named by content: a later attempt that makes the same bytes meets its own
+    object, never another's."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    stem, _, suffix = name.rpartition(".")
+    key = f"{folder}/{stem}-{digest[:16]}.{suffix}"
+    return Companion(name=name, s3_key=key, size=path.stat().st_size, content_hash=f"sha256:{digest}")
 
 
 @contextmanager

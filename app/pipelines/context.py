@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema
 from app.models.manifest import Manifest, ManifestFile
 from app.settings import Limits
+
+if TYPE_CHECKING:
+    from app.pipelines.engines import VectorEngine
 
 T = TypeVar("T")
 
@@ -52,6 +55,7 @@ class Product:
     counts: rows_in, rows_out and whatever else was counted; kept on the run and in the asset's statistics.
     engine: names and versions of what computed it (engine, geos, proj, gdal, …).
     header_mapping: source column name → column name in the product, where they differ.
+    companions: further finished files by their names (preview.png, quarantine.parquet), kept beside the data.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class Product:
     statistics: Mapping[str, Any]
     engine: Mapping[str, str]
     header_mapping: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, Path] = field(default_factory=dict)
 
 
 class RunContext(Protocol):
@@ -81,6 +86,11 @@ class RunContext(Protocol):
 
     @property
     def threads(self) -> int: ...
+    @property
+    def engine(self) -> VectorEngine:
+        """What runs the recipes of vector intents."""
+        ...
+
     @property
     def watch(self) -> Watch: ...
     def step(self, name: Literal["load", "transform", "export"]) -> AbstractContextManager[None]:

@@ -30,7 +30,7 @@ class RunView(Run):
 
 
 class ManifestView(ManifestRecord):
-    """A manifest as it was accepted, and where to go from it."""
+    """A manifest as it was accepted (or came in, when rejected), and where to go from it."""
 
     links: dict[str, str]
 
