@@ -46,6 +46,9 @@ ROLE = "worker"
 # Between two looks whether what a worker needs is there yet.
 _LOOK_EVERY = 2.0
 
+# How long a stopped worker without a job waits for a queue that is away.
+_FAREWELL_SECONDS = 8.0
+
 _CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
 # Set by `run_worker` in the parent, found by `execute` in the forked child: RQ hands a job its arguments only.
@@ -93,6 +96,20 @@ class RunWorker(Worker):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         super().main_work_horse(job, queue)
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        threading.Thread(target=self._leave_in_time, daemon=True).start()
+        super().request_stop(signum, frame)
+
+    def _leave_in_time(self) -> None:
+        """RQ says farewell to Redis and waits for one that is away: without a job at hand, some seconds are enough."""
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < _FAREWELL_SECONDS:
+            time.sleep(0.5)
+            if self.horse_pid:
+                idle_since = time.monotonic()
+        logger.warning("the queue does not answer: the worker stops without a word to it")
+        os._exit(0)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         beat(ROLE)

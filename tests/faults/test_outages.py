@@ -103,6 +103,15 @@ def test_a_redis_that_is_away_in_mid_run_for_longer_than_a_lease_costs_nothing(
     assert service.versions("redis-away") == [1]
 
 
+def test_a_worker_stops_when_told_though_redis_is_away(outside: Outside) -> None:
+    service = outside.service
+    assert service.ingest(manifest("before", ("p.geojson", "GeoJSON")))["status"] == "success"
+    outside.redis.kill()
+    assert queue_is_away(service)
+    time.sleep(3)  # well into the worker's patience with it
+    assert service.stop_roles() == [0, 0, 0]
+
+
 def test_without_the_ledger_requests_are_told_to_come_again_and_nothing_accepted_is_lost(outside: Outside) -> None:
     service = outside.service
     before = service.ingest(manifest("before", ("p.geojson", "GeoJSON")))
