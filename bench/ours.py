@@ -55,6 +55,9 @@ class Context:
         copy.hardlink_to(self.source)
         return FetchedFile(file, copy, ())
 
+    def unchanged(self, *_: object) -> None:
+        return None
+
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         product.path.rename(self.target)
         return Asset(

@@ -175,6 +175,11 @@ class Manifest(Frozen):
     )
     files: tuple[ManifestFile, ...] = ()
     metadata: Metadata
+    new_version: Literal["if_changed", "always"] = Field(
+        "if_changed",
+        description="`if_changed`: where the newest version was made of the same files, in the same way, with the same "
+        "metadata and the same software, the run ends with that version.",
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -211,7 +216,9 @@ class Manifest(Frozen):
     @property
     def content_hash(self) -> str:
         """`sha256:…` of the canonical JSON, equal for two spellings of the same manifest."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        # Without defaults, so that a field of a later release does not change the hash of what was accepted before.
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.models.run import Progress, Run, RunStatus, Warning_
 from app.objects import Progress as TransferProgress
 from app.pipelines.context import Call, FetchedFile, Product
 from app.pipelines.engines import VectorEngine
+from app.pipelines.fingerprint import fingerprint
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
 
@@ -49,6 +50,7 @@ class Attempt:
     current_step: str | None = None
     warnings: list[Warning_] = field(default_factory=list)
     _looked_at: float = 0.0
+    _fingerprint: str | None = None
 
     @property
     def watch(self) -> Attempt:
@@ -70,6 +72,17 @@ class Attempt:
         directory.mkdir()
         watch = self._transfer_watch()
         return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
+
+    def unchanged(self, files: Sequence[FetchedFile], recipe: Sequence[str], engine: Mapping[str, str]) -> Asset | None:
+        self._fingerprint = fingerprint(self.manifest, files, recipe, engine)
+        newest = self.call(self.clients.ledger.get_asset, self.run.partition_key)
+        if newest is None or newest.metadata.fingerprint != self._fingerprint:
+            return None
+        if self.manifest.new_version == "always":
+            return None
+        message = f"{newest.dataset_id} version {newest.version} was made of the same: nothing new is made."
+        self.event("asset.unchanged", message, data={"version": newest.version})
+        return newest
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
@@ -112,6 +125,7 @@ class Attempt:
                 header_mapping=product.header_mapping,
                 geometry_type=product.geometry_type,
                 companions=companions,
+                fingerprint=self._fingerprint,
             ),
             statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
             created_at=utcnow(),

@@ -101,6 +101,14 @@ class RunContext(Protocol):
         """Download a landing-zone file (and its format's sidecars) into scratch. Raises RunRefused when missing."""
         ...
 
+    def unchanged(self, files: Sequence[FetchedFile], recipe: Sequence[str], engine: Mapping[str, str]) -> Asset | None:
+        """The newest version of the dataset, if this run would make the same again and the manifest leaves it at that.
+
+        It would where files, recipe, engine and metadata are the same. Call it before `publish`, which keeps what it
+        found.
+        """
+        ...
+
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         """Upload and commit: the product becomes the next version of the dataset."""
         ...

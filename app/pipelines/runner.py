@@ -82,6 +82,7 @@ def _claim(run_id: str, clients: Clients, call: Call, owner: str, settings: Sett
             counts={},
             warnings=(),
             error=None,
+            unchanged_version=None,
         )
 
     return call(claim)
@@ -136,7 +137,7 @@ def _registered(attempt: Attempt) -> Asset | None:
 
 
 def _succeed(attempt: Attempt, asset: Asset) -> None:
-    _write_end(attempt, **success_changes(asset))
+    _write_end(attempt, **success_changes(attempt.run, asset))
 
 
 def _fail(attempt: Attempt, code: str, detail: str, fix: str, *, file: str | None = None) -> None:

@@ -21,6 +21,8 @@ def run(ctx: RunContext) -> Asset:
 
     with ctx.step("load"):
         files = [ctx.fetch(file) for file in ctx.manifest.files]
+        if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
+            return same
         sources = [inspect(file, ctx.limits) for file in files]
 
     with ctx.step("transform"):

@@ -52,8 +52,9 @@ def run_view(run: Run) -> RunView:
         "manifest": f"/manifests/{run.batch_id}",
         "dataset": f"/assets/{run.partition_key}",
     }
-    if run.status is RunStatus.SUCCESS and run.reserved_version is not None:
-        links["asset"] = f"/assets/{run.partition_key}/v{run.reserved_version}"
+    version = run.unchanged_version or run.reserved_version
+    if run.status is RunStatus.SUCCESS and version is not None:
+        links["asset"] = f"/assets/{run.partition_key}/v{version}"
     return RunView(**dict(run), links=links)
 
 

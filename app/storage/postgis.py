@@ -126,6 +126,15 @@ class Postgis:
                     raise
             await sleep(_RETRY_SECONDS)
 
+    async def versions(self, application: str) -> dict[str, str]:
+        """Versions of the server's parts. Raises EngineUnavailable."""
+        connection = await self.open_patiently(application)
+        try:
+            versions, _ = await look(connection)
+        finally:
+            connection.terminate()
+        return versions
+
     async def ping(self) -> dict[str, str]:
         """Versions for health checks. Raises EngineUnavailable, also for a user who may not make the runs' schemas."""
         async with self.connect("spatial-etl ping") as connection:

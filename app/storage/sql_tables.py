@@ -105,6 +105,7 @@ class RunRow(Base, table=True):
     warnings: list[Any] = _json()
     error: dict[str, Any] | None = _json()
     reserved_version: int | None = _integer()
+    unchanged_version: int | None = _integer()
     engine: dict[str, Any] = _json()
     traceparent: str | None = _text()
     created_at: datetime = _time()

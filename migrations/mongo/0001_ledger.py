@@ -61,6 +61,7 @@ RUN = document(
     warnings=LIST,
     error=optional(DOCUMENT),
     reserved_version=optional(COUNT),
+    unchanged_version=optional(COUNT),
     engine=DOCUMENT,
     traceparent=optional(TEXT),
     created_at=TIME,

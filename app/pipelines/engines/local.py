@@ -23,6 +23,9 @@ from app.pipelines.formats.source import Chunk, VectorSource
 class LocalEngine:
     """Runs a recipe in this process: `threads` threads transform, the calling thread reads and writes, in order."""
 
+    def versions(self) -> dict[str, str]:
+        return versions()
+
     def run(self, sources: Sequence[VectorSource], recipe: Recipe, target: Path, watch: Watch, threads: int) -> Report:
         """Write all rows of all sources, in order, to `target`; see VectorEngine.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
+from anyio.from_thread import start_blocking_portal
 
 from app.errors import RunRefused, TimeLimitExceeded
 from app.models.recipe import Recipe, Simplify
@@ -47,6 +48,10 @@ class PostgisEngine:
     server: Postgis
     schema: RunSchema
 
+    def versions(self) -> dict[str, str]:
+        with start_blocking_portal() as portal:
+            return _versions(portal.call(self.server.versions, self.schema.application))
+
     def run(self, sources: Sequence[VectorSource], recipe: Recipe, target: Path, watch: Watch, threads: int) -> Report:
         """See VectorEngine. Rows are numbered from 0 in messages and samples; memory is bounded by chunks.
 
@@ -60,6 +65,13 @@ class PostgisEngine:
             return replace(report, statistics={**report.statistics, "rows_reprojected_in": reprojected})
 
 
+def _versions(server: Mapping[str, str]) -> dict[str, str]:
+    """Versions of the server's parts, and of those that work in this process."""
+    here = local.versions()
+    own = {"engine": "postgis", "geos_in_process": here["geos"], "proj_in_process": here["proj"]}
+    return {**here, **server, **own}
+
+
 @dataclass
 class _Means:
     """See engines.stream.Means. reprojected: rows that were reprojected in PostGIS, and in this process."""
@@ -70,14 +82,7 @@ class _Means:
 
     @property
     def versions(self) -> dict[str, str]:
-        here = local.versions()
-        return {
-            **here,
-            **self.workspace.versions,
-            "engine": "postgis",
-            "geos_in_process": here["geos"],
-            "proj_in_process": here["proj"],
-        }
+        return _versions(self.workspace.versions)
 
     def plan(self, source: VectorSource, recipe: Recipe) -> _PostgisPlan:
         return _PostgisPlan(source, recipe, self)
