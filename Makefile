@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint bench openapi lock clean
+.PHONY: help demo serve test lint servers bench openapi lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -14,15 +14,20 @@ demo: $(VENV)/.demo ## Install what it needs, ingest the samples, show the resul
 serve: $(VENV)/.demo ## Start the service on http://127.0.0.1:8000
 	$(BIN)/spatial-etl serve
 
-test: $(VENV)/.dev lint ## Lint, then run all tests
+test: $(VENV)/.dev lint servers ## Lint, then run all tests, on real servers where they can be had
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift
+lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift, hadolint, Compose schema
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/spatial-etl openapi | diff -u openapi/openapi.json - || { echo "Run: make openapi"; exit 1; }
+
+servers: ## Install the servers that the tests talk to (Debian, as root); else say what is missing
+	@sh tests/servers/install.sh
 
 bench: $(VENV)/.bench ## Time this service beside its peers, in one run
 	$(BIN)/python -m bench $(ARGS)
@@ -32,6 +37,7 @@ openapi: $(VENV)/.demo ## Write openapi/openapi.json
 	mv openapi/openapi.json.new openapi/openapi.json
 
 lock: ## Resolve the dependencies again (needs uv)
+	printf 'hatchling>=1.27\n' | uv pip compile -q - --universal --python-version 3.11 --generate-hashes --no-header -o locks/build.txt
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o locks/runtime.txt
 	uv pip compile -q pyproject.toml --extra demo --universal --python-version 3.11 --generate-hashes --no-header -o locks/demo.txt
 	uv pip compile -q pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o locks/dev.txt

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app.ledger import Ledger
 from app.objects import ObjectStore
 from app.queue import RunQueue, redis_url
 from app.settings import Settings
-from app.storage.ledger_sql import open_sql_ledger
 from app.storage.objects_local import LocalObjectStore
+from app.storage.postgis import Postgis
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,48 @@ class Clients:
     ledger: Ledger
     objects: ObjectStore
     queue: RunQueue
+    postgis: Postgis | None = None
 
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Open the clients that the settings choose; close them again in the reverse order."""
-    async with open_sql_ledger(settings.ledger_url) as ledger:
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(open_ledger(settings))
+        objects = await stack.enter_async_context(open_objects(settings))
         queue = RunQueue(redis_url(settings), settings.queue.name, settings.run.time_limit_seconds)
-        try:
-            yield Clients(ledger, LocalObjectStore(settings.objects_dir), queue)
-        finally:
-            queue.close()
+        stack.callback(queue.close)
+        yield Clients(ledger, objects, queue, postgis_of(settings))
+
+
+def postgis_of(settings: Settings) -> Postgis | None:
+    """The server of the PostGIS engine; None with the local engine. Opens nothing."""
+    if settings.engine.name != "postgis" or settings.engine.postgis_url is None:
+        return None
+    return Postgis(settings.engine.postgis_url, settings.engine.statement_seconds)
+
+
+# The drivers of a backend are imported when it is chosen: they take longer than the rest of a start.
+
+
+def open_ledger(settings: Settings) -> AbstractAsyncContextManager[Ledger]:
+    """The ledger behind `settings.ledger_url`: its scheme decides."""
+    if settings.ledger_url.startswith(("mongodb://", "mongodb+srv://")):
+        from app.storage.ledger_mongo import open_mongo_ledger
+
+        return open_mongo_ledger(settings.ledger_url)
+    from app.storage.ledger_sql import open_sql_ledger
+
+    return open_sql_ledger(settings.ledger_url)
+
+
+@asynccontextmanager
+async def open_objects(settings: Settings) -> AsyncIterator[ObjectStore]:
+    """The buckets that `settings.objects` names."""
+    if settings.objects.backend == "local":
+        yield LocalObjectStore(settings.objects_dir)
+        return
+    from app.storage.objects_s3 import open_s3_store
+
+    async with open_s3_store(settings.objects) as store:
+        yield store

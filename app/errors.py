@@ -76,6 +76,18 @@ class BodyTooLarge(DomainError):
     code = "body_too_large"
 
 
+class WebhookClosed(DomainError):
+    """No token is configured, so nobody could be told from anybody."""
+
+    code = "webhook_closed"
+
+
+class Unauthorized(DomainError):
+    """The request does not carry the bearer token, or another one."""
+
+    code = "unauthorized"
+
+
 class LedgerUnavailable(DomainError):
     """The ledger does not answer: nothing was accepted."""
 
@@ -88,10 +100,22 @@ class StoreUnavailable(DomainError):
     code = "store_unavailable"
 
 
+class EngineUnavailable(DomainError):
+    """The PostGIS engine does not answer, or is not set up: the run gets its next attempt."""
+
+    code = "engine_unavailable"
+
+
 class QueueUnavailable(DomainError):
     """The queue does not answer. Accepted runs stay in the ledger and are enqueued when it is back."""
 
     code = "queue_unavailable"
+
+
+class NoPresignedUrls(DomainError):
+    """The object store hands out no URLs of its own: it is a directory, not an S3 API."""
+
+    code = "presign_unsupported"
 
 
 class InvalidKey(DomainError):

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from app.models.activity import Activity
 from app.models.asset import Asset
+from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord
 from app.models.page import Page, Slice
 from app.models.run import Run, RunEvent, RunStatus
@@ -46,6 +47,7 @@ class ManifestFilter:
     project: str | None = None
     testing: bool | None = None
     since: datetime | None = None
+    object_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ class Ledger(Protocol):
     """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise."""
 
     async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
-        """Write both, or neither. When the batch id exists, write nothing and return what is there: its newest run."""
+        """Write both, or neither. When the batch id exists, write nothing and return what is there: its newest run.
+
+        Raises BatchConflict when it is the id of a rejected manifest, which has no run.
+        """
+        ...
+
+    async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
+        """Keep a manifest that never becomes a run (status `rejected`); what is there already when its id exists."""
         ...
 
     async def get_manifest(self, batch_id: str) -> ManifestRecord | None: ...
@@ -167,6 +176,20 @@ class Ledger(Protocol):
 
     async def list_activity(self, page: Page) -> Slice[Activity]:
         """Newest first by timestamp; of one millisecond, the last written first."""
+        ...
+
+    async def add_delivery(self, delivery: Delivery) -> Delivery:
+        """Write it when its id is new; else add one to `repeats` of what is there. Returns what is there now."""
+        ...
+
+    async def finish_delivery(
+        self, delivery_id: str, outcomes: tuple[EventOutcome, ...], at: datetime
+    ) -> Delivery | None:
+        """received → done with these outcomes; None when it is not `received`."""
+        ...
+
+    async def list_deliveries(self, status: Literal["received", "done"] | None, page: Page) -> Slice[Delivery]:
+        """Newest first by (received_at, delivery_id)."""
         ...
 
     async def migrate(self) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ async def registered_asset(run: Run, clients: Clients) -> Asset | None:
     return found.items[0] if found.items else None
 
 
-def success_changes(asset: Asset) -> dict[str, Any]:
-    """The changes that make the run of this asset a success."""
+def success_changes(run: Run, asset: Asset) -> dict[str, Any]:
+    """The changes that make the run a success with this asset: its own, or the one that it found unchanged."""
     counts = asset.statistics["counts"]
     rows = counts.get("rows_in", 0)
     progress = Progress(rows_done=rows, rows_total=rows)
@@ -30,6 +30,7 @@ def success_changes(asset: Asset) -> dict[str, Any]:
         "counts": counts,
         "progress": progress,
         "engine": asset.statistics["engine"],
+        "unchanged_version": None if asset.run_id == run.run_id else asset.version,
     }
 
 
@@ -43,7 +44,7 @@ async def attempt_died(run: Run, reason: str, clients: Clients, max_attempts: in
     registered = await registered_asset(run, clients)
     changes: dict[str, Any]
     if registered is not None:
-        changes = {**success_changes(registered), "completed_at": now}
+        changes = {**success_changes(run, registered), "completed_at": now}
     elif run.status is RunStatus.CANCELING:
         changes = {"status": RunStatus.CANCELED, "lease": None, "completed_at": now}
     elif run.attempt < max_attempts:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
-from app.routers import activity, assets, events, health, landing, lineage, manifests, runs
+from app.routers import activity, assets, events, health, landing, lineage, manifests, runs, webhooks
 from app.routers.middleware import BodyLimit, OfflineDocs
 from app.routers.problems import Problem, ProblemFault, add_problem_handlers
 from app.services.runs import RunWatch
@@ -46,9 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     add_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt="/landing/")
+    exempt = (("PUT", "/landing/"), ("POST", "/webhooks/"))
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt)
     app.add_middleware(OfflineDocs, pages=frozenset({"/docs", "/redoc"}))
-    for module in (landing, manifests, runs, events, assets, lineage, activity, health):
+    for module in (landing, manifests, runs, events, assets, lineage, webhooks, activity, health):
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _document_problems(app)

@@ -5,11 +5,11 @@ Every implementation passes tests/contract/test_objects.py. Keys are checked her
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from app.errors import InvalidKey
 from app.models.manifest import MAX_KEY_BYTES
@@ -34,6 +34,22 @@ class Listing:
     next_after: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """fields: what a POST form must send before the file; empty for GET and PUT."""
+
+    url: str
+    method: Literal["GET", "PUT", "POST"]
+    expires_at: datetime
+    fields: Mapping[str, str]
+
+
+class Progress(Protocol):
+    """Told how many bytes of a transfer are done; on the event loop, so it must not block."""
+
+    def __call__(self, bytes_done: int) -> None: ...
+
+
 class ObjectStore(Protocol):
     async def put(
         self,
@@ -50,14 +66,25 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def put_file(self, bucket: str, key: str, path: Path, *, create_only: bool = False) -> ObjectInfo:
-        """Upload a local file, as `put`."""
+    async def put_file(
+        self, bucket: str, key: str, path: Path, *, create_only: bool = False, progress: Progress | None = None
+    ) -> ObjectInfo:
+        """Upload a local file, as `put`. progress: told the bytes done so far; what it raises ends the upload."""
         ...
 
-    async def fetch(self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectInfo:
+    async def fetch(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
         """Download into a local file; the result carries the sha256 of the bytes that were read.
 
-        Raises NotFound, or BodyTooLarge over max_bytes.
+        The bytes are those of one content, also when the object is overwritten meanwhile. Raises NotFound, or
+        BodyTooLarge over max_bytes. progress: as in `put_file`.
         """
         ...
 
@@ -71,8 +98,20 @@ class ObjectStore(Protocol):
         """Objects whose key starts with `prefix` and comes after `after`, in key order (code points)."""
         ...
 
-    async def delete(self, bucket: str, key: str) -> bool:
-        """Whether there was something to delete."""
+    async def delete(self, bucket: str, key: str, *, etag: str | None = None) -> bool:
+        """Whether there was something to delete. etag: delete that content only; another one stays (False)."""
+        ...
+
+    async def presign(self, method: Literal["GET", "PUT"], bucket: str, key: str) -> PresignedUrl | None:
+        """A URL that lets its holder read or write this one object for a while; None: this store has no URLs."""
+        ...
+
+    async def presign_post(self, bucket: str, key: str, max_bytes: int) -> PresignedUrl | None:
+        """As `presign`, for a browser's form: its fields bind the key and the size. None: this store has no URLs."""
+        ...
+
+    async def make_buckets(self) -> tuple[str, ...]:
+        """Make the buckets that are missing; which ones. Raises StoreUnavailable with a fix when it may not."""
         ...
 
     async def remove_stale_uploads(self, older_than_seconds: float) -> int:

@@ -1,12 +1,15 @@
-"""Processes that name themselves, and children that never outlive their parent (Linux)."""
+"""Processes that name themselves, say that they live, and have children that never outlive them (Linux)."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -62,3 +65,22 @@ def is_gone(name: str) -> bool:
     if host != socket.gethostname() or len(parts) != 3 or parts[0] != _namespace() or "?" in parts:
         return False
     return _start_ticks(int(parts[1])) != parts[2]
+
+
+def _sign(role: str) -> Path:
+    """In the temporary folder: a container has one of its own, however its volumes are shared."""
+    return Path(tempfile.gettempdir()) / f"spatial-etl-{os.getuid()}-{role}.alive"
+
+
+def beat(role: str) -> None:
+    """Leave a sign that a process of this role on this host lives; health checks of containers look at it."""
+    with contextlib.suppress(OSError):
+        _sign(role).touch(mode=0o600)
+
+
+def seconds_since_beat(role: str) -> float | None:
+    """None: no process of this role has left a sign here."""
+    try:
+        return max(0.0, time.time() - _sign(role).stat().st_mtime)
+    except OSError:
+        return None

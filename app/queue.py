@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Queue
@@ -43,19 +43,29 @@ def private_redis_socket(data_dir: Path) -> Path:
 
 
 def redis_url(settings: Settings) -> str:
-    return settings.queue.redis_url or f"unix://{private_redis_socket(settings.data_dir)}"
+    if settings.queue.redis_url is not None:
+        return settings.queue.redis_url.get_secret_value()
+    return f"unix://{private_redis_socket(settings.data_dir)}"
 
 
 def connect(url: str, *, patient: bool) -> Redis:
-    """A Redis client. patient: a worker's, which waits out a restart; otherwise an API's, which answers soon."""
+    """A Redis client. patient: a worker's, which waits out a restart; otherwise an API's, which answers soon.
+
+    Raises QueueUnavailable for a URL that is none.
+    """
     retry = Retry(ExponentialBackoff(cap=5, base=0.5), 30) if patient else Retry(NoBackoff(), 1)
-    client: Redis = Redis.from_url(
-        url,
-        retry=retry,
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        socket_connect_timeout=2 if patient else 1,
-        socket_timeout=None if patient else 1,
-    )
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            retry=retry,
+            retry_on_error=[RedisConnectionError, RedisTimeoutError],
+            socket_connect_timeout=2 if patient else 1,
+            socket_timeout=None if patient else 1,
+        )
+    except ValueError:
+        # Its text may carry a part of the password, where one with # or / was not quoted.
+        fix = "Use redis://:PASSWORD@HOST:PORT/0, with the password percent-encoded."
+        raise QueueUnavailable("SPATIAL_ETL_QUEUE__REDIS_URL is not a Redis URL.", fix) from None
     return client
 
 
@@ -65,7 +75,7 @@ def check_connection(url: str) -> None:
     try:
         client.ping()
     except RedisError as err:
-        raise _unavailable(err) from err
+        raise _unavailable(err, client) from err
     finally:
         client.close()
 
@@ -97,27 +107,33 @@ class RunQueue:
         except DuplicateJobError:
             return
         except RedisError as err:
-            raise _unavailable(err) from err
+            raise _unavailable(err, self._redis) from err
 
     def waiting_runs(self) -> frozenset[str]:
         """The run ids in the queue. Raises QueueUnavailable."""
         try:
             return frozenset(job_id.partition("-")[0] for job_id in self._queue.get_job_ids())
         except RedisError as err:
-            raise _unavailable(err) from err
+            raise _unavailable(err, self._redis) from err
 
     def ping(self) -> dict[str, str]:
-        """Details for health checks. Raises QueueUnavailable."""
+        """Details for health checks. Raises QueueUnavailable, also for a Redis that may throw jobs away."""
         try:
             info: dict[str, Any] = self._redis.info()
-            policy = self._redis.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
             waiting = self._queue.count
         except RedisError as err:
-            raise _unavailable(err) from err
+            raise _unavailable(err, self._redis) from err
+        policy = str(info.get("maxmemory_policy", "unknown"))
+        if policy not in ("noeviction", "unknown"):
+            detail = (
+                f"The queue ({_place(self._redis)}) evicts keys when its memory is full: maxmemory-policy {policy}."
+            )
+            raise QueueUnavailable(detail, "Set maxmemory-policy noeviction: jobs must not be thrown away.")
         return {
             "version": str(info["redis_version"]),
+            "location": _place(self._redis),
             "appendonly": "yes" if info.get("aof_enabled") else "no",
-            "eviction": str(policy),
+            "eviction": policy,
             "waiting": str(waiting),
         }
 
@@ -125,6 +141,16 @@ class RunQueue:
         self._redis.close()
 
 
-def _unavailable(err: RedisError) -> QueueUnavailable:
+def _place(client: Redis) -> str:
+    """Where a client connects to, without its password."""
+    found = client.connection_pool.connection_kwargs
+    return str(found["path"]) if "path" in found else f"{found.get('host')}:{found.get('port')}/{found.get('db') or 0}"
+
+
+def _unavailable(err: RedisError, client: Redis) -> QueueUnavailable:
     fix = "Start Redis, or check SPATIAL_ETL_QUEUE__REDIS_URL. Accepted runs wait in the ledger."
-    return QueueUnavailable(f"The queue does not answer ({type(err).__name__}).", fix)
+    if isinstance(err, AuthenticationError | NoPermissionError) or str(err).startswith(("NOAUTH", "WRONGPASS")):
+        fix = "Check user and password in SPATIAL_ETL_QUEUE__REDIS_URL. Accepted runs wait in the ledger."
+    elif isinstance(err, ReadOnlyError):
+        fix = "Name the primary in SPATIAL_ETL_QUEUE__REDIS_URL, not a replica. Accepted runs wait in the ledger."
+    return QueueUnavailable(f"The queue ({_place(client)}) does not answer ({type(err).__name__}).", fix)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.models.intents import LANES
@@ -31,11 +31,35 @@ class ApiSettings(Group):
 
 
 class LedgerSettings(Group):
-    url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite under the data directory.")
+    url: SecretStr | None = Field(
+        None,
+        description="`mongodb://…/database`, or a SQLAlchemy URL such as `postgresql+asyncpg://…`; "
+        "default: SQLite under the data directory.",
+    )
+
+
+class ObjectsSettings(Group):
+    """Where the buckets are. Without an endpoint and keys: directories under the data directory."""
+
+    backend: Literal["local", "s3"] = Field("local", description="Where the buckets are: directories, or an S3 API.")
+    endpoint: str | None = Field(
+        None, description="S3 endpoint, with or without scheme, e.g. `minio:9000`; default: AWS."
+    )
+    public_endpoint: str | None = Field(
+        None, description="The endpoint as the users of presigned URLs reach it; default: `endpoint`."
+    )
+    region: str = Field("us-east-1", description="S3 region.")
+    access_key: SecretStr | None = Field(None, description="S3 access key; default: AWS' own chain of credentials.")
+    secret_key: SecretStr | None = Field(None, description="S3 secret key.")
+    bucket_prefix: str = Field("", description="Put before the names of both buckets, where names are shared.")
+    create_buckets: bool = Field(True, description="Make missing buckets at the start.")
+    part_bytes: int = Field(16 * MiB, ge=5 * MiB, le=GiB, description="Bytes of one part of a large transfer.")
+    concurrency: int = Field(4, ge=1, le=32, description="Parts of one transfer that are under way at once.")
+    presign_seconds: int = Field(900, ge=1, le=604_800, description="How long a presigned URL is good for.")
 
 
 class QueueSettings(Group):
-    redis_url: str | None = Field(
+    redis_url: SecretStr | None = Field(
         None, description="Redis URL; default: a private Redis that the service starts itself."
     )
     name: str = Field("spatial-etl", description="Name of the RQ queue.")
@@ -54,8 +78,30 @@ class RunSettings(Group):
     memory_limit_bytes: int = Field(4 * GiB, ge=256 * MiB, description="Private memory that a job's process may have.")
 
 
+class EngineSettings(Group):
+    name: Literal["local", "postgis"] = Field("local", description="What runs the recipes of vector intents.")
+    postgis_url: SecretStr | None = Field(None, description="`postgresql://…` of the PostGIS engine.")
+    statement_seconds: int = Field(3600, ge=1, description="Longest time of one statement of the PostGIS engine.")
+
+    @model_validator(mode="after")
+    def _has_url(self) -> Self:
+        if self.name == "postgis" and self.postgis_url is None:
+            raise ValueError("the postgis engine needs SPATIAL_ETL_ENGINE__POSTGIS_URL")
+        return self
+
+
+class WebhookSettings(Group):
+    token: SecretStr | None = Field(
+        None, description="Bearer token of POST /webhooks/minio; without it the webhook is closed."
+    )
+    max_bytes: int = Field(1 * MiB, ge=1024, description="Largest body of one delivery.")
+
+
 class SweepSettings(Group):
     interval_seconds: float = Field(2, gt=0, description="How often the sweep looks for runs that must move on.")
+    manifests_seconds: float = Field(
+        5, gt=0, description="How often the sweep looks for manifests under `manifests/` that nothing announced."
+    )
 
 
 class Limits(Group):
@@ -86,9 +132,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where the embedded profile keeps everything.")
     api: ApiSettings = ApiSettings()
     ledger: LedgerSettings = LedgerSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     queue: QueueSettings = QueueSettings()
     worker: WorkerSettings = WorkerSettings()
     run: RunSettings = RunSettings()
+    engine: EngineSettings = EngineSettings()
+    webhook: WebhookSettings = WebhookSettings()
     sweep: SweepSettings = SweepSettings()
     limits: Limits = Limits()
     enabled_lanes: Annotated[frozenset[str], NoDecode] = Field(
@@ -114,8 +163,10 @@ class Settings(BaseSettings):
 
     @property
     def ledger_url(self) -> str:
+        if self.ledger.url is not None:
+            return self.ledger.url.get_secret_value()
         # Quoted, because SQLAlchemy decodes the path.
-        return self.ledger.url or f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'ledger.sqlite'))}"
+        return f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'ledger.sqlite'))}"
 
     @property
     def objects_dir(self) -> Path:

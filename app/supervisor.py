@@ -12,26 +12,20 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import uvicorn
-from fastapi import FastAPI
 from redis.exceptions import RedisError
 
-from app.clients import open_clients
-from app.errors import DomainError, QueueUnavailable, StoreUnavailable
-from app.main import create_app
+from app.clients import open_ledger, open_objects
+from app.errors import QueueUnavailable, StoreUnavailable
 from app.processes import tied_to_parent
 from app.queue import connect, private_redis_socket
-from app.services.sweep import Sweep
+from app.roles import listening, serve_api, stop_on_signals, sweeping
 from app.settings import Settings
-from app.storage.ledger_sql import open_sql_ledger
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +33,15 @@ _REDIS_START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 # A child that died is started again after this long, doubled each time up to the limit.
 _RESTART_AFTER, _RESTART_LIMIT = 0.2, 10.0
+# Not `-m app.worker`: jobs would import a second copy of the module, which nobody has set up.
+_WORKER = [sys.executable, "-c", "from app.worker import main; main()"]
+
+
+async def run_workers(settings: Settings, processes: int) -> None:
+    """That many workers, each started again when it dies, until SIGTERM or SIGINT: they finish the runs at hand."""
+    stop = stop_on_signals()
+    async with _kept_alive([_WORKER] * processes, settings, "worker", patience=None):
+        await stop.wait()
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -47,22 +50,19 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises StoreUnavailable when another process serves the data directory, QueueUnavailable when Redis won't start.
     """
     _make(settings.data_dir)
-    with _own(settings.data_dir), _listening(settings.api.host, settings.api.port) as listener:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        async with open_sql_ledger(settings.ledger_url) as ledger:
+    with _own(settings.data_dir), listening(settings.api.host, settings.api.port) as listener:
+        stop = stop_on_signals()
+        async with open_ledger(settings) as ledger, open_objects(settings) as objects:
             await ledger.migrate()
+            if settings.objects.create_buckets:
+                await objects.make_buckets()
         async with contextlib.AsyncExitStack() as stack:
             if settings.queue.redis_url is None:
                 await stack.enter_async_context(_kept_alive([_redis_command(settings)], settings, "redis"))
                 await _answering(settings)
-            # Not `-m app.worker`: jobs would import a second copy of the module, which nobody has set up.
-            worker = [sys.executable, "-c", "from app.worker import main; main()"]
-            await stack.enter_async_context(_kept_alive([worker] * settings.worker.processes, settings, "worker"))
-            await stack.enter_async_context(_sweeping(settings))
-            await _serve_api(settings, listener, announce, stop)
+            await stack.enter_async_context(_kept_alive([_WORKER] * settings.worker.processes, settings, "worker"))
+            await stack.enter_async_context(sweeping(settings))
+            await serve_api(settings, listener, announce, stop)
 
 
 def _make(data_dir: Path) -> None:
@@ -90,20 +90,6 @@ def _own(data_dir: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """The API's socket, bound before anything is started, so that a taken port is the first thing said."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as err:
-            detail = f"Cannot listen on {host}:{port}: {err.strerror}."
-            raise StoreUnavailable(detail, "Choose another with --host or --port.") from None
-        yield listener
 
 
 def redis_executable() -> str:
@@ -154,10 +140,15 @@ async def _answering(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _kept_alive(commands: list[list[str]], settings: Settings, name: str) -> AsyncIterator[None]:
-    """Run the commands, start again what dies, and on the way out stop them all and wait until they are gone."""
+async def _kept_alive(
+    commands: list[list[str]], settings: Settings, name: str, patience: float | None = _STOP_SECONDS
+) -> AsyncIterator[None]:
+    """Run the commands, start again what dies, and on the way out stop them all and wait until they are gone.
+
+    patience: seconds after which a child that does not stop is killed; None: it may finish its job.
+    """
     environment = {**os.environ, "SPATIAL_ETL_DATA_DIR": str(settings.data_dir)}
-    keepers = [asyncio.create_task(_keep_alive(command, environment, name)) for command in commands]
+    keepers = [asyncio.create_task(_keep_alive(command, environment, name, patience)) for command in commands]
     try:
         # Let each keeper start its child before anything is stopped or announced.
         await asyncio.sleep(0)
@@ -168,7 +159,7 @@ async def _kept_alive(commands: list[list[str]], settings: Settings, name: str) 
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _keep_alive(command: list[str], environment: dict[str, str], name: str) -> None:
+async def _keep_alive(command: list[str], environment: dict[str, str], name: str, patience: float | None) -> None:
     pause = _RESTART_AFTER
     while True:
         began = time.monotonic()
@@ -176,7 +167,7 @@ async def _keep_alive(command: list[str], environment: dict[str, str], name: str
         try:
             status = await child.wait()
         except asyncio.CancelledError:
-            await _stop(child, name)
+            await _stop(child, name, patience)
             raise
         if time.monotonic() - began > _RESTART_LIMIT:
             pause = _RESTART_AFTER
@@ -185,73 +176,14 @@ async def _keep_alive(command: list[str], environment: dict[str, str], name: str
         pause = min(pause * 2, _RESTART_LIMIT)
 
 
-async def _stop(child: Process, name: str) -> None:
+async def _stop(child: Process, name: str, patience: float | None) -> None:
     """SIGTERM, some time to finish the job at hand, then SIGKILL."""
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     try:
-        await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+        await asyncio.wait_for(child.wait(), patience)
     except TimeoutError:
-        logger.warning("%s (process %s) did not stop within %.0f s and is killed", name, child.pid, _STOP_SECONDS)
+        logger.warning("%s (process %s) did not stop within %.0f s and is killed", name, child.pid, patience)
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
-
-
-@contextlib.asynccontextmanager
-async def _sweeping(settings: Settings) -> AsyncIterator[None]:
-    async with open_clients(settings) as clients:
-        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts)
-
-        async def repeat() -> None:
-            while True:
-                try:
-                    await sweep.once()
-                except DomainError as err:
-                    logger.warning("the sweep failed and tries again: %s", err)
-                except Exception:
-                    logger.exception("the sweep failed and tries again")
-                await asyncio.sleep(settings.sweep.interval_seconds)
-
-        task = asyncio.create_task(repeat())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the supervisor stops everything in order."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Requests that wait for a run are answered first, instead of being waited for."""
-        self._app.state.run_watch.close()
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve_api(
-    settings: Settings, listener: socket.socket, announce: Callable[[str], None], stop: asyncio.Event
-) -> None:
-    app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-    server = _Server(config, app)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it
-        await asyncio.sleep(0.01)
-    if server.started:
-        host, port = listener.getsockname()[:2]
-        announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    await serving
-    stopping.cancel()

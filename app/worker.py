@@ -14,30 +14,40 @@ import os
 import resource
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Never, TypeVar
 
 from anyio.from_thread import start_blocking_portal
+from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from app.clients import open_clients
+from app.clients import open_clients, open_ledger
 from app.errors import DomainError, QueueUnavailable, TimeLimitExceeded
 from app.ledger import Guard
 from app.lifecycle import attempt_died
 from app.models.base import utcnow
 from app.models.intents import INTENTS
 from app.models.run import Lease, RunStatus
-from app.processes import die_with_parent, process_name
+from app.processes import beat, die_with_parent, process_name
 from app.queue import check_connection, connect, redis_url
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+ROLE = "worker"
+# Between two looks whether what a worker needs is there yet.
+_LOOK_EVERY = 2.0
+
+# How long a stopped worker without a job waits for a queue that is away.
+_FAREWELL_SECONDS = 8.0
 
 _CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
@@ -87,12 +97,52 @@ class RunWorker(Worker):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         super().main_work_horse(job, queue)
 
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        threading.Thread(target=self._leave_in_time, daemon=True).start()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ annotates nothing here
+
+    def _leave_in_time(self) -> None:
+        """RQ says farewell to Redis and waits for one that is away: without a job at hand, some seconds are enough."""
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < _FAREWELL_SECONDS:
+            time.sleep(0.5)
+            if self.horse_pid:
+                idle_since = time.monotonic()
+        logger.warning("the queue does not answer: the worker stops without a word to it")
+        os._exit(0)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        beat(ROLE)
+        super().heartbeat(timeout, pipeline)
+
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
         try:
-            asyncio.run(self._renew(job.args[0]))
-        except DomainError as err:
-            logger.warning("run %s: the lease was not renewed: %s", job.args[0], err)
-        super().maintain_heartbeats(job, execution)
+            super().maintain_heartbeats(job, execution)
+        except RedisError as err:
+            # The job needs the ledger, not the queue: it goes on.
+            logger.warning("run %s: the queue got no heartbeat (%s)", job.args[0], type(err).__name__)
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
+        """Renew the lease beside RQ's own heartbeats, which wait while Redis is away.
+
+        The thread lives between two forks only: a child forked while a thread holds a lock would never get it.
+        """
+        over = threading.Event()
+        renewing = threading.Thread(target=self._keep_lease, args=(job.args[0], over))
+        renewing.start()
+        try:
+            super().monitor_work_horse(job, queue, execution)
+        finally:
+            over.set()
+            renewing.join()
+
+    def _keep_lease(self, run_id: str, over: threading.Event) -> None:
+        while not over.wait(self._settings.run.heartbeat_seconds):
+            beat(ROLE)
+            try:
+                asyncio.run(self._renew(run_id))
+            except DomainError as err:
+                logger.warning("run %s: the lease was not renewed: %s", run_id, err)
 
     async def _renew(self, run_id: str) -> None:
         lease = Lease(owner=self._owner, expires_at=utcnow() + timedelta(seconds=self._settings.run.lease_seconds))
@@ -140,15 +190,47 @@ def execute(run_id: str) -> None:
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM: the job at hand is finished first; a second signal kills it.
 
-    Raises QueueUnavailable when there is no Redis to begin with; later on, its restarts are waited out.
+    A ledger or a queue that is not there is said, and waited for: before the first run and whenever it goes away.
     """
     for path in {intent.pipeline for intent in INTENTS if intent.pipeline}:
         importlib.import_module(path.partition(":")[0])
     importlib.import_module("app.pipelines.runner")
-    check_connection(redis_url(settings))
+    signal.signal(signal.SIGTERM, _leave)
+    _wait_for_servers(settings)
     owner = process_name()
     _state.update(settings=settings, owner=owner)
     RunWorker(settings, owner).work(logging_level=logging.getLevelName(logging.getLogger().level))
+
+
+def _leave(_signal: int, _frame: Any) -> Never:
+    raise SystemExit(0)
+
+
+def _wait_for_servers(settings: Settings) -> None:
+    """Return when the queue answers and the ledger is migrated; say what is missing each time that it changes."""
+    said = ""
+    while True:
+        beat(ROLE)
+        missing = _missing(settings)
+        if missing is None:
+            return
+        if str(missing) != said:
+            said = str(missing)
+            logger.warning("the worker waits: %s", said)
+        time.sleep(_LOOK_EVERY)
+
+
+def _missing(settings: Settings) -> DomainError | None:
+    async def look_at_ledger() -> None:
+        async with open_ledger(settings) as ledger:
+            await ledger.ping()
+
+    try:
+        check_connection(redis_url(settings))
+        asyncio.run(look_at_ledger())
+    except DomainError as err:
+        return err
+    return None
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), raster (three bands of uint16 to a
 COG), tabular (a CSV to Parquet), memory (ours at 200 thousand and 2 million features), latency (POST to success through
-the real service). This process imports nothing heavy, because a child's peak memory is never reported as less than its
-parent's.
+the real service), s3 (our store beside the bare client), postgis (the PostGIS engine beside a table for each step).
+This process imports nothing heavy, because a child's peak memory is never reported as less than its parent's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -42,12 +42,17 @@ PACKAGES = (
     "rasterio",
     "rio-cogeo",
 )
-PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "memory", "latency")
+PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "memory", "latency", "s3", "postgis")
 RASTER_PROGRAMS = {"ours": "bench.ours", "rio-cogeo": "bench.peers.with_riocogeo"}
 TABULAR_PROGRAMS = {
     "ours": "bench.ours",
     "duckdb": "bench.peers.csv_with_duckdb",
     "pyarrow": "bench.peers.csv_with_pyarrow",
+}
+# On one server of their own, with the same settings; its processor time is not in the table.
+POSTGIS_PROGRAMS = {
+    "postgis": "bench.ours_postgis",
+    "steps": "bench.peers.with_postgis_steps",
 }
 # A run in which other processes had more of the processors than this says little; all programs get the same retries.
 DISTURBED = 0.08
@@ -63,21 +68,20 @@ def main() -> int:
     say(json.dumps(report["machine"]))
     faults: list[str] = []
     cases = speed_cases(args.rows, args.big_rows)
+    others: dict[str, Callable[[], dict[str, Any]]] = {
+        "raster": lambda: raster(args.pixels, args.rounds, args.retries),
+        "tabular": lambda: tabular(args.table_rows, args.rounds, args.retries),
+        "memory": lambda: memory([args.rows // 5, args.rows * 2], args.rounds, args.retries),
+        "latency": lambda: latency(args.posts),
+        "s3": lambda: s3(args.rounds, args.s3_mebibytes),
+        "postgis": lambda: postgis(cases["gpkg"], args.rounds),
+    }
     for name in args.parts:
         if name in cases:
-            found = compare(cases[name], args.programs, args.rounds, args.retries)
-            report["cases"][name] = found
-            faults += found["faults"]
-        elif name == "memory":
-            report["memory"] = memory([args.rows // 5, args.rows * 2], args.rounds, args.retries)
-        elif name == "raster":
-            report["raster"] = raster(args.pixels, args.rounds, args.retries)
-            faults += report["raster"]["faults"]
-        elif name == "tabular":
-            report["tabular"] = tabular(args.table_rows, args.rounds, args.retries)
-            faults += report["tabular"]["faults"]
-        elif name == "latency":
-            report["latency"] = latency(args.posts)
+            found = report["cases"][name] = compare(cases[name], args.programs, args.rounds, args.retries)
+        else:
+            found = report[name] = others[name]()
+        faults += found.get("faults", [])
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     for fault in faults:
@@ -99,6 +103,7 @@ def arguments() -> argparse.Namespace:
         "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED:.0%} (default 3)"
     )
     parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
+    parser.add_argument("--s3-mebibytes", type=int, default=500, help="size of the s3 part's object (default 500)")
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), help="default: all of them")
     parser.add_argument(
         "--quick", action="store_true", help="20,000 buildings, 50 big polygons, one round: does it work?"
@@ -111,6 +116,7 @@ def arguments() -> argparse.Namespace:
     if args.quick:
         args.rows, args.big_rows, args.rounds, args.posts, args.pixels = 20_000, 50, 1, 3, 1_000
         args.table_rows = 50_000
+        args.s3_mebibytes = 40
     return args
 
 
@@ -224,6 +230,30 @@ def latency(posts: int) -> dict[str, Any]:
     spread = f"{min(found['seconds']):.3f} to {max(found['seconds']):.3f}"
     say(f"  from {spread} s; from start to end of the run itself {found['median_run']:.3f} s")
     return found
+
+
+def s3(rounds: int, mebibytes: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(subprocess.check_output(command("bench.s3", str(rounds), str(mebibytes))))
+    if "skipped" in found:
+        say(f"\ns3 was left out: {found['skipped']}")
+        return found
+    say(f"\n{mebibytes} MiB to and from a private radosgw; rounds: {rounds}")
+    say(f"{'':19} median s  ratio peak MiB")
+    for name, seconds in found["median_seconds"].items():
+        ratio = f"{found['ratios'].get(name, 1.0):5.2f}x"
+        say(f"{name:19} {seconds:8.2f} {ratio} {found['peak_mib'][name]:8.0f}")
+    return found
+
+
+def postgis(case: Case, rounds: int) -> dict[str, Any]:
+    """The PostGIS engine beside the described path: a table for each step, an index, an export."""
+    from tests.servers.postgres import execute, start_server
+
+    server = start_server("shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=30min")
+    execute(server.url, "CREATE EXTENSION postgis")
+    os.environ["BENCH_POSTGIS_URL"] = server.url
+    # The server counts as one of the others: a run cannot be told from a disturbed one, so none is repeated.
+    return compare(case, list(POSTGIS_PROGRAMS), rounds, 0)
 
 
 def generate(case: Case) -> None:

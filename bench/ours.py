@@ -21,6 +21,7 @@ from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import Manifest, ManifestFile
 from app.pipelines.context import FetchedFile, Product
+from app.pipelines.engines import VectorEngine
 from app.settings import Limits
 
 FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".tif": "GTiff", ".csv": "CSV"}
@@ -36,6 +37,7 @@ class Context:
     threads: int
     source: Path
     target: Path
+    engine: VectorEngine
 
     @property
     def watch(self) -> Context:
@@ -51,6 +53,9 @@ class Context:
         copy = folder / self.source.name
         copy.hardlink_to(self.source)
         return FetchedFile(file, copy, ())
+
+    def unchanged(self, *_: object) -> None:
+        return None
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         product.path.rename(self.target)
@@ -78,9 +83,14 @@ class Context:
         print(code, count, message, flush=True)  # into the log of the measurement
 
 
-def main(source: Path, target: Path) -> None:
+def main(source: Path, target: Path, engine: VectorEngine | None = None) -> None:
+    """Run it; with the local engine where none is given and the source is vector."""
     kind = {".tif": "raster", ".csv": "tabular"}.get(source.suffix, "vector")
     pipeline = importlib.import_module(f"app.pipelines.{kind}")
+    if kind == "vector" and engine is None:
+        from app.pipelines.engines.local import LocalEngine
+
+        engine = LocalEngine()
     manifest = Manifest.model_validate(
         {
             "batch_id": "bench",
@@ -93,7 +103,7 @@ def main(source: Path, target: Path) -> None:
         }
     )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        pipeline.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target))
+        pipeline.run(Context(manifest, Limits(), Path(scratch), os.cpu_count() or 1, source, target, engine))
 
 
 if __name__ == "__main__":

@@ -62,13 +62,17 @@ class Companion(Frozen):
 
 
 class AssetMetadata(Frozen):
-    """The manifest's own metadata, and what was found in the data."""
+    """The manifest's own metadata, and what was found in the data.
+
+    fingerprint: `sha256:…` of all that the version's content depends on; equal for runs that would make the same.
+    """
 
     manifest: Mapping[str, Any]
     column_schema: Mapping[str, ColumnSchema]
     header_mapping: Mapping[str, str] = {}
     geometry_type: str | None = None
     companions: tuple[Companion, ...] = ()
+    fingerprint: str | None = None
 
 
 class Asset(Frozen):

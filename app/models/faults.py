@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.errors import Fault
+from app.errors import Fault, InvalidManifest
 from app.models.manifest import FileOptions, JoinConfig, Manifest, ManifestFile, Metadata
 from app.models.nearest import nearest
 
@@ -47,6 +47,16 @@ def json_pointer(loc: Iterable[str | int]) -> str:
 def faults_from(errors: Sequence[Mapping[str, Any]]) -> tuple[Fault, ...]:
     """One fault for each pydantic error line of a manifest, in document order, without repeats."""
     return tuple(dict.fromkeys(_fault(error) for error in errors))
+
+
+def invalid_manifest(errors: Sequence[Mapping[str, Any]]) -> InvalidManifest:
+    """What every door says about a manifest with these pydantic error lines."""
+    return refused(faults_from(errors))
+
+
+def refused(faults: tuple[Fault, ...]) -> InvalidManifest:
+    count = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
+    return InvalidManifest(f"The manifest has {count}.", "Mend them all and send it again.", faults)
 
 
 def _fault(error: Mapping[str, Any]) -> Fault:

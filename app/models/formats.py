@@ -97,9 +97,7 @@ FORMATS: tuple[Format, ...] = (
     Format("CSV", "tabular", (), (".csv",), zipped=True, options=(*_TEXT_OPTIONS, "delimiter")),
     Format("TSV", "tabular", (), (".tsv", ".tab"), zipped=True, options=_TEXT_OPTIONS),
     Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), options=("sheet", "header", "nulls", "types")),
-    Format(
-        "JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), zipped=True, options=("encoding", "types")
-    ),
+    Format("JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), zipped=True, options=("encoding", "types")),
     Format("Parquet", "tabular", (), (".parquet",)),
 )
 

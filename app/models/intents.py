@@ -89,6 +89,7 @@ INTENTS: tuple[Intent, ...] = (
         "join",
         (),
         "GeoParquet: all columns of the tabular side and `geom`",
+        pipeline="app.pipelines.join:run",
         max_files=0,
         needs_join_config=True,
     ),

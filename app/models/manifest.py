@@ -172,6 +172,9 @@ class JoinConfig(Frozen):
     left_key: Text = Field(description="Column of the tabular asset.")
     right_key: Text | None = Field(None, description="Column of the spatial asset; default: left_key.")
     how: Literal["left", "inner", "right", "outer"] = "left"
+    spatial_columns: tuple[Text, ...] = Field(
+        (), description="Attributes of the spatial asset to keep besides `geom`; `*` for all.", examples=[["name"]]
+    )
 
 
 class Metadata(Frozen):
@@ -206,6 +209,11 @@ class Manifest(Frozen):
     )
     files: tuple[ManifestFile, ...] = ()
     metadata: Metadata
+    new_version: Literal["if_changed", "always"] = Field(
+        "if_changed",
+        description="`if_changed`: where the newest version was made of the same files, in the same way, with the same "
+        "metadata and the same software, the run ends with that version.",
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -242,7 +250,9 @@ class Manifest(Frozen):
     @property
     def content_hash(self) -> str:
         """`sha256:…` of the canonical JSON, equal for two spellings of the same manifest."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        # Without defaults, so that a field of a later release does not change the hash of what was accepted before.
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -267,8 +277,21 @@ class ManifestStatus(StrEnum):
     REJECTED = "rejected"
 
 
+class ManifestFault(Frozen):
+    """One thing that is wrong with a rejected manifest. pointer: JSON pointer into the document."""
+
+    pointer: str
+    code: str
+    detail: str
+    fix: str = ""
+
+
 class ManifestRecord(Frozen):
-    """A manifest as the ledger keeps it. `manifest` is the document as it was accepted (or came in, when rejected)."""
+    """A manifest as the ledger keeps it. `manifest` is the document as it was accepted (or came in, when rejected).
+
+    object_key, object_etag: the landing-zone object that it came in, for the webhook and the sweep. A rejected one has
+    faults and a batch id of its own (`rejected.` + 16 hex digits), so that the corrected manifest may use its own.
+    """
 
     batch_id: str
     manifest: Mapping[str, Any]
@@ -276,6 +299,9 @@ class ManifestRecord(Frozen):
     source: Literal["api", "webhook", "sweep"] = "api"
     status: ManifestStatus = ManifestStatus.QUEUED
     error_message: str | None = None
+    faults: tuple[ManifestFault, ...] = ()
+    object_key: str | None = None
+    object_etag: str | None = None
     ingested_at: datetime
     completed_at: datetime | None = None
 

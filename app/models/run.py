@@ -72,7 +72,8 @@ class RunError(Frozen):
 class Run(Frozen):
     """One run. `attempt` counts claims and is the fencing token: writes of an older attempt are refused.
 
-    revision: grows by one with every change; the ETag of the REST resource.
+    revision: grows by one with every change; the ETag of the REST resource. unchanged_version: the version that holds
+    already what this run would have made; such a run publishes nothing.
     """
 
     run_id: str
@@ -90,6 +91,7 @@ class Run(Frozen):
     warnings: tuple[Warning_, ...] = ()
     error: RunError | None = None
     reserved_version: int | None = None
+    unchanged_version: int | None = None
     engine: Mapping[str, str] = {}
     traceparent: str | None = None
     created_at: datetime

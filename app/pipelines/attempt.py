@@ -5,10 +5,11 @@ Every write carries the attempt: one that lost its lease can neither report nor 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,11 @@ from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
 from app.models.run import Progress, Run, RunStatus, Warning_
-from app.pipelines.context import Call, FetchedFile, Product
+from app.objects import Progress as TransferProgress
+from app.pipelines.context import Call, FetchedAsset, FetchedFile, Product
+from app.pipelines.engines import VectorEngine
+from app.pipelines.fingerprint import fingerprint
+from app.pipelines.lake import fetch_version
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
 
@@ -42,9 +47,11 @@ class Attempt:
     scratch: Path
     limits: Limits
     threads: int
+    engine: VectorEngine
     current_step: str | None = None
     warnings: list[Warning_] = field(default_factory=list)
     _looked_at: float = 0.0
+    _fingerprint: str | None = None
 
     @property
     def watch(self) -> Attempt:
@@ -64,7 +71,26 @@ class Attempt:
     def fetch(self, file: ManifestFile) -> FetchedFile:
         directory = self.scratch / f"in{self.manifest.files.index(file)}"
         directory.mkdir()
-        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits)
+        watch = self._transfer_watch()
+        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
+
+    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
+        directory = self.scratch / f"parent{sum(1 for _ in self.scratch.glob('parent*'))}"
+        directory.mkdir()
+        return fetch_version(dataset_id, version, directory, self.clients, self.call, self._transfer_watch())
+
+    def unchanged(
+        self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
+    ) -> Asset | None:
+        self._fingerprint = fingerprint(self.manifest, inputs, recipe, engine)
+        newest = self.call(self.clients.ledger.get_asset, self.run.partition_key)
+        if newest is None or newest.metadata.fingerprint != self._fingerprint:
+            return None
+        if self.manifest.new_version == "always":
+            return None
+        message = f"{newest.dataset_id} version {newest.version} was made of the same: nothing new is made."
+        self.event("asset.unchanged", message, data={"version": newest.version})
+        return newest
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
@@ -107,17 +133,18 @@ class Attempt:
                 header_mapping=product.header_mapping,
                 geometry_type=product.geometry_type,
                 companions=companions,
+                fingerprint=self._fingerprint,
             ),
             statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
             created_at=utcnow(),
         )
 
     def _upload(self, path: Path, key: str, size: int) -> None:
-        objects = self.clients.objects
+        objects, watch = self.clients.objects, self._transfer_watch()
 
         async def put() -> None:
             try:
-                await objects.put_file(LAKE_BUCKET, key, path, create_only=True)
+                await objects.put_file(LAKE_BUCKET, key, path, create_only=True, progress=watch)
             except ObjectExists:
                 there = await objects.stat(LAKE_BUCKET, key)
                 if there is None or there.size != size:
@@ -158,21 +185,36 @@ class Attempt:
         self.call(add)
 
     def _change(self, **changes: Any) -> None:
+        self.run = self.call(self._write, changes)
+
+    async def _write(self, changes: dict[str, Any]) -> Run:
+        """Raises RunCanceled or StaleAttempt when the run is no longer this attempt's."""
         self._looked_at = time.monotonic()
         guard = Guard(frozenset({RunStatus.RUNNING}), attempt=self.run.attempt)
         ledger = self.clients.ledger
-
-        async def change() -> Run | None:
-            return await ledger.change_run(self.run.run_id, guard, **changes)
-
-        changed = self.call(change)
+        changed = await ledger.change_run(self.run.run_id, guard, **changes)
         if changed is not None:
-            self.run = changed
-            return
-        now = self.call(ledger.get_run, self.run.run_id)
+            return changed
+        now = await ledger.get_run(self.run.run_id)
         if now is not None and now.status is RunStatus.CANCELING and now.attempt == self.run.attempt:
             raise RunCanceled(f"Run {self.run.run_id} is being canceled.")
         raise self._stale()
+
+    def _transfer_watch(self) -> TransferProgress:
+        """Looks at the ledger from the middle of a transfer, so that a canceled run need not wait for its end."""
+        look: asyncio.Task[Run] | None = None
+
+        def watch(bytes_done: int) -> None:  # noqa: ARG001 # the protocol's
+            nonlocal look
+            if look is not None and look.done():
+                done, look = look, None
+                done.result()
+            if look is None and time.monotonic() - self._looked_at >= _LOOK_EVERY:
+                look = asyncio.get_running_loop().create_task(self._write({"progress": self.run.progress}))
+                # The transfer may end before the look does; then the next change meets what it met.
+                look.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+        return watch
 
     def _stale(self) -> StaleAttempt:
         return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema
 from app.models.manifest import Manifest, ManifestFile
 from app.settings import Limits
+
+if TYPE_CHECKING:
+    from app.pipelines.engines import VectorEngine
 
 T = TypeVar("T")
 
@@ -43,6 +46,14 @@ class FetchedFile:
     declared: ManifestFile
     path: Path
     inputs: tuple[AssetInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAsset:
+    """Local copy of the data of one version."""
+
+    asset: Asset
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,11 @@ class RunContext(Protocol):
     @property
     def threads(self) -> int: ...
     @property
+    def engine(self) -> VectorEngine:
+        """What runs the recipes of vector intents."""
+        ...
+
+    @property
     def watch(self) -> Watch: ...
     def step(self, name: Literal["load", "transform", "export"]) -> AbstractContextManager[None]:
         """Record the step, its start, end and duration; errors raised inside carry its name."""
@@ -91,6 +107,20 @@ class RunContext(Protocol):
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
         """Download a landing-zone file (and its format's sidecars) into scratch. Raises RunRefused when missing."""
+        ...
+
+    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
+        """Download that version, or the newest, into scratch. Raises RunRefused: dataset_unknown, version_unknown."""
+        ...
+
+    def unchanged(
+        self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
+    ) -> Asset | None:
+        """The newest version of the dataset, if this run would make the same again and the manifest leaves it at that.
+
+        It would where inputs, recipe, engine and metadata are the same. Call it before `publish`, which keeps what it
+        found.
+        """
         ...
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:

@@ -9,30 +9,38 @@ from app.errors import BodyTooLarge, NotFound, RunRefused
 from app.models.asset import SourceInput
 from app.models.formats import Format, find_format
 from app.models.manifest import LANDING_BUCKET, ManifestFile
-from app.objects import ObjectInfo, ObjectStore
+from app.objects import ObjectInfo, ObjectStore, Progress
 from app.pipelines.context import Call, FetchedFile
 from app.settings import Limits
 
 
 def fetch_with_sidecars(
-    file: ManifestFile, directory: Path, objects: ObjectStore, call: Call, limits: Limits
+    file: ManifestFile,
+    directory: Path,
+    objects: ObjectStore,
+    call: Call,
+    limits: Limits,
+    progress: Progress | None = None,
 ) -> FetchedFile:
     """Download the object and any sidecars into `directory`.
 
-    Raises RunRefused: file_missing, file_empty, file_too_large.
+    progress: told how far each transfer is; what it raises ends it. Raises RunRefused: file_missing, file_empty,
+    file_too_large.
     """
     name = file.key.rpartition("/")[2]
     path = directory / name
-    inputs = [_source(_fetch(file.key, path, objects, call, limits))]
+    inputs = [_source(_fetch(file.key, path, objects, call, limits, progress))]
     fmt = find_format(file.format)
     if fmt is not None and Path(name).suffix.lower() in fmt.suffixes:
-        inputs += [_source(info) for info in _fetch_sidecars(file.key, path, fmt, objects, call, limits)]
+        inputs += [_source(info) for info in _fetch_sidecars(file.key, path, fmt, objects, call, limits, progress)]
     return FetchedFile(file, path, tuple(inputs))
 
 
-def _fetch(key: str, path: Path, objects: ObjectStore, call: Call, limits: Limits) -> ObjectInfo:
+def _fetch(
+    key: str, path: Path, objects: ObjectStore, call: Call, limits: Limits, progress: Progress | None
+) -> ObjectInfo:
     async def fetch() -> ObjectInfo:
-        return await objects.fetch(LANDING_BUCKET, key, path, max_bytes=limits.file_bytes)
+        return await objects.fetch(LANDING_BUCKET, key, path, max_bytes=limits.file_bytes, progress=progress)
 
     try:
         info = call(fetch)
@@ -54,7 +62,13 @@ def _fetch(key: str, path: Path, objects: ObjectStore, call: Call, limits: Limit
 
 
 def _fetch_sidecars(
-    key: str, path: Path, fmt: Format, objects: ObjectStore, call: Call, limits: Limits
+    key: str,
+    path: Path,
+    fmt: Format,
+    objects: ObjectStore,
+    call: Call,
+    limits: Limits,
+    progress: Progress | None,
 ) -> list[ObjectInfo]:
     """Sidecars are found whatever the case of their suffix, and stored under the main file's stem in lower case."""
     found: list[ObjectInfo] = []
@@ -63,7 +77,7 @@ def _fetch_sidecars(
         for spelling in (suffix, suffix.upper()):
             there: Any = call(objects.stat, LANDING_BUCKET, stem + spelling)
             if there is not None:
-                found.append(_fetch(stem + spelling, path.with_suffix(suffix), objects, call, limits))
+                found.append(_fetch(stem + spelling, path.with_suffix(suffix), objects, call, limits, progress))
                 break
     return found
 

@@ -13,7 +13,15 @@ from datetime import timedelta
 from typing import Any
 
 from app.clients import Clients
-from app.errors import DomainError, RunCanceled, RunRefused, StaleAttempt, StoreUnavailable
+from app.errors import (
+    DomainError,
+    EngineUnavailable,
+    LedgerUnavailable,
+    RunCanceled,
+    RunRefused,
+    StaleAttempt,
+    StoreUnavailable,
+)
 from app.ledger import Guard
 from app.lifecycle import attempt_died, registered_asset, remove_unregistered, success_changes
 from app.models.activity import Activity
@@ -22,7 +30,11 @@ from app.models.base import new_id, utcnow
 from app.models.run import Lease, Progress, Run, RunError, RunStatus
 from app.pipelines.attempt import Attempt
 from app.pipelines.context import Call, RunContext
+from app.pipelines.engines import VectorEngine
+from app.pipelines.engines.local import LocalEngine
+from app.pipelines.engines.postgis import PostgisEngine
 from app.settings import Settings
+from app.storage.postgis import RunSchema
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +52,9 @@ def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Set
     if record is None:
         raise LookupError(f"run {run_id}: its manifest {run.batch_id!r} is not in the ledger")
     scratch = settings.attempt_dir(run.run_id, run.attempt)
-    attempt = Attempt(run, record.parsed(), clients, call, scratch, settings.limits, settings.worker.threads)
+    attempt = Attempt(
+        run, record.parsed(), clients, call, scratch, settings.limits, settings.worker.threads, _engine(run, clients)
+    )
     try:
         scratch.mkdir(parents=True)
         (scratch / ".owner").write_text(owner)
@@ -68,6 +82,7 @@ def _claim(run_id: str, clients: Clients, call: Call, owner: str, settings: Sett
             counts={},
             warnings=(),
             error=None,
+            unchanged_version=None,
         )
 
     return call(claim)
@@ -84,7 +99,9 @@ def _carry(attempt: Attempt, owner: str, settings: Settings) -> None:
     except RunCanceled:
         _end(attempt, RunStatus.CANCELED)
     except StoreUnavailable as err:
-        _try_again(attempt, err, settings.run.max_attempts)
+        _try_again(attempt, f"the object store failed: {err.detail}", settings.run.max_attempts)
+    except (EngineUnavailable, LedgerUnavailable) as err:
+        _try_again(attempt, str(err), settings.run.max_attempts)
     except RunRefused as err:
         _fail(attempt, err.reason, err.detail, err.fix, file=err.file)
     except DomainError as err:
@@ -98,6 +115,12 @@ def _carry(attempt: Attempt, owner: str, settings: Settings) -> None:
         logger.exception("run %s attempt %s failed, correlation %s", run.run_id, run.attempt, correlation)
         detail = f"The pipeline failed for a reason of its own (correlation id {correlation})."
         _fail(attempt, "internal_error", detail, "This is a defect: look for the correlation id in the worker's log.")
+
+
+def _engine(run: Run, clients: Clients) -> VectorEngine:
+    if clients.postgis is None:
+        return LocalEngine()
+    return PostgisEngine(clients.postgis, RunSchema(run.run_id, run.attempt))
 
 
 def _pipeline(attempt: Attempt) -> Callable[[RunContext], Asset]:
@@ -114,7 +137,7 @@ def _registered(attempt: Attempt) -> Asset | None:
 
 
 def _succeed(attempt: Attempt, asset: Asset) -> None:
-    _write_end(attempt, **success_changes(asset))
+    _write_end(attempt, **success_changes(attempt.run, asset))
 
 
 def _fail(attempt: Attempt, code: str, detail: str, fix: str, *, file: str | None = None) -> None:
@@ -132,9 +155,7 @@ def _end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
     _write_end(attempt, status=status, lease=None, **changes)
 
 
-def _try_again(attempt: Attempt, err: StoreUnavailable, max_attempts: int) -> None:
-    reason = f"the object store failed: {err.detail}"
-
+def _try_again(attempt: Attempt, reason: str, max_attempts: int) -> None:
     async def give_up() -> Run | None:
         return await attempt_died(attempt.run, reason, attempt.clients, max_attempts, utcnow())
 

@@ -7,8 +7,7 @@ from app.models.asset import Asset
 from app.models.intents import intent_names, is_known
 from app.models.recipe import Recipe
 from app.pipelines.context import Product, RunContext
-from app.pipelines.engines import Report, VectorEngine
-from app.pipelines.engines.local import LocalEngine
+from app.pipelines.engines import Report
 from app.pipelines.formats.vector import inspect
 
 
@@ -18,15 +17,16 @@ def run(ctx: RunContext) -> Asset:
     Raises RunRefused, with a reason, for input that cannot become a dataset; RunCanceled and StaleAttempt pass through.
     """
     recipe = _recipe(ctx)
-    engine: VectorEngine = LocalEngine()
     target = ctx.scratch / "product.parquet"
 
     with ctx.step("load"):
         files = [ctx.fetch(file) for file in ctx.manifest.files]
+        if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
+            return same
         sources = [inspect(file, ctx.limits) for file in files]
 
     with ctx.step("transform"):
-        report = engine.run(sources, recipe, target, ctx.watch, ctx.threads)
+        report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
 
     with ctx.step("export"):
         product = _product(ctx, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from app.deps import ClientsDep, PageDep
 from app.errors import NotFound
@@ -12,7 +13,7 @@ from app.ledger import AssetFilter
 from app.models.manifest import LAKE_BUCKET
 from app.routers.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
 from app.routers.problems import responses
-from app.routers.streaming import object_response
+from app.routers.streaming import etag_matches, object_response
 from app.routers.views import AssetView, PageOf, asset_view, page_of
 from app.services import catalog
 
@@ -65,6 +66,10 @@ async def get_version(dataset_id: DatasetId, version: Version, clients: ClientsD
         200: {"description": "The file.", "content": {"application/vnd.apache.parquet": {}}},
         206: {"description": "The range that was asked for."},
         304: {"description": "Nothing changed since the ETag in If-None-Match."},
+        307: {
+            "description": "The object store has presigned URLs: the file is there, for a while.",
+            "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+        },
         **responses(404, 416, 422),
     },
 )
@@ -75,18 +80,23 @@ async def download(
     range_: Annotated[str | None, Header(alias="Range", description="One byte range.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The bytes of the version; the ETag is their hash."""
+    """The bytes of the version, or a redirect to them; the ETag is their hash."""
     asset = await catalog.get_version(clients.ledger, dataset_id, version)
     info = await clients.objects.stat(LAKE_BUCKET, asset.s3_key)
     if info is None:
         raise NotFound(
             f"The object {asset.s3_key!r} is gone from the lake.", "Restore it from a backup, or run the batch again."
         )
+    etag = f'"{asset.content_hash}"'
+    if not etag_matches(if_none_match, etag):
+        presigned = await clients.objects.presign("GET", LAKE_BUCKET, asset.s3_key)
+        if presigned is not None:  # which the client follows with the same Range
+            return RedirectResponse(presigned.url, 307, {"ETag": etag, "Cache-Control": "no-store"})
     return await object_response(
         clients.objects,
         LAKE_BUCKET,
         info,
-        etag=f'"{asset.content_hash}"',
+        etag=etag,
         media_type=_MEDIA_TYPES[asset.format],
         file_name=f"{dataset_id}_v{version}.{_SUFFIXES[asset.format]}",
         range_header=range_,

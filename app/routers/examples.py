@@ -41,6 +41,8 @@ LANDING_BODY: dict[str, Any] = {
     }
 }
 
+PRESIGN_EXAMPLE: dict[str, Any] = {"key": _KEY, "method": "PUT"}
+
 MANIFEST_EXAMPLES: dict[str, Example] = {
     "places": {
         "summary": "Three places",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.deps import CallerDep, ClientsDep, SettingsDep
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.models.manifest import LANDING_BUCKET
 from app.objects import ObjectInfo, check_key
-from app.routers.examples import EXAMPLE_KEY, LANDING_BODY
+from app.routers.examples import EXAMPLE_KEY, LANDING_BODY, PRESIGN_EXAMPLE
 from app.routers.problems import responses
 from app.routers.streaming import object_response
 from app.routers.views import landing_link
@@ -40,6 +40,28 @@ class LandingPage(BaseModel):
 
     items: list[LandingObject]
     next: str | None = None
+
+
+class PresignRequest(BaseModel):
+    """PUT takes the bytes as they are; POST takes a browser's form, and binds the size."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": PRESIGN_EXAMPLE})
+
+    key: str
+    method: Literal["PUT", "POST"] = "PUT"
+    max_bytes: int | None = Field(
+        None, ge=1, description="Largest size, for POST only; default: SPATIAL_ETL_API__MAX_UPLOAD_BYTES."
+    )
+
+
+class Presigned(BaseModel):
+    """Whoever has the URL may write this one object until it expires. fields: sent before the file of a form."""
+
+    url: str
+    method: Literal["PUT", "POST"]
+    expires_at: datetime
+    fields: dict[str, str]
+    path: str
 
 
 def _view(info: ObjectInfo) -> LandingObject:
@@ -71,6 +93,25 @@ async def list_landing(
     url = request.url.include_query_params(after=listing.next_after)
     response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return LandingPage(items=items, next=f"{url.path}?{url.query}")
+
+
+@router.post("/presign", summary="Get a URL to upload to", responses=responses(400, 413, 422, 501))
+async def presign_landing(
+    wanted: PresignRequest, clients: ClientsDep, settings: SettingsDep, caller: CallerDep
+) -> Presigned:
+    """An upload straight to the object store. 501 where that is a directory: use PUT /landing/{key} there."""
+    limit = settings.api.max_upload_bytes
+    if wanted.max_bytes is not None and wanted.method == "PUT":
+        raise InvalidRequest("A URL for PUT cannot bind the size.", "Leave max_bytes out, or use the method POST.")
+    size = min(wanted.max_bytes or limit, limit)
+    url = await landing.presign(clients, wanted.key, wanted.method, max_bytes=size, ip=caller)
+    return Presigned(
+        url=url.url,
+        method=wanted.method,
+        expires_at=url.expires_at,
+        fields=dict(url.fields),
+        path=f"s3://{LANDING_BUCKET}/{wanted.key}",
+    )
 
 
 @router.put(

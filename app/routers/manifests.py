@@ -17,6 +17,7 @@ from app.routers.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
 from app.routers.problems import responses
 from app.routers.views import ManifestView, ManifestWithRuns, PageOf, RunView, manifest_view, page_of, run_view
 from app.services import intake
+from app.services.documents import read_json
 
 router = APIRouter(prefix="/manifests", tags=["manifests"])
 
@@ -42,6 +43,7 @@ async def post_manifest(
     clients: ClientsDep,
     settings: SettingsDep,
     caller: CallerDep,
+    request: Request,
     response: Response,
     traceparent: Annotated[
         str | None, Header(description="W3C trace context, kept on the run.", max_length=128)
@@ -51,9 +53,10 @@ async def post_manifest(
 
     Posting the same manifest again is safe: the answer is 200 with the run that there is.
     """
-    accepted = await intake.submit(
-        manifest, clients, enabled_lanes=settings.enabled_lanes, ip=caller, traceparent=traceparent
-    )
+    # FastAPI takes the last of two equal names without a word.
+    read_json(await request.body())
+    origin = intake.Origin(ip=caller, traceparent=traceparent)
+    accepted = await intake.submit(manifest, clients, enabled_lanes=settings.enabled_lanes, origin=origin)
     view = run_view(accepted.run)
     response.status_code = 202 if accepted.created else 200
     response.headers["Location"] = view.links["self"]
@@ -80,9 +83,12 @@ async def list_manifests(
             description="Ingested at or after this time, with its zone: 2026-11-22T10:00:00Z.",
         ),
     ] = None,
+    object_key: Annotated[
+        str | None, Query(description="Key of the landing-zone object that it came in: `manifests/….json`.")
+    ] = None,
 ) -> PageOf[ManifestView]:
-    """Newest first."""
-    where = ManifestFilter(status, intent, uploader, project, testing, since)
+    """Newest first. `status=rejected` lists what was dropped into the landing zone and could not be accepted."""
+    where = ManifestFilter(status, intent, uploader, project, testing, since, object_key)
     found = await clients.ledger.list_manifests(where, page)
     return page_of([manifest_view(record) for record in found.items], found, request, response)
 
@@ -92,7 +98,7 @@ async def get_manifest(
     batch_id: Annotated[str, EXAMPLE_BATCH],
     clients: ClientsDep,
 ) -> ManifestWithRuns:
-    """The manifest as it was accepted, where it stands, and its runs, newest first."""
+    """The manifest as it was accepted, where it stands, and its runs, newest first; of a rejected one its faults."""
     record = await clients.ledger.get_manifest(batch_id)
     if record is None:
         raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")

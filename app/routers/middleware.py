@@ -8,18 +8,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """Reading more than `max_bytes` raises 413. Streamed uploads below `exempt` have a limit of their own.
+    """Reading more than `max_bytes` raises 413. What has a method and path prefix of `exempt` has a limit of its own.
 
     The framework's limit would answer in plain text; this one is answered with a problem.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, exempt: str) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, exempt: tuple[tuple[str, str], ...]) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(self._exempt):
+        if scope["type"] != "http" or any(
+            scope["method"] == method and scope["path"].startswith(prefix) for method, prefix in self._exempt
+        ):
             await self._app(scope, receive, send)
             return
         read = 0

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from app import errors
 from app.errors import DomainError, Fault
 from app.models.base import new_id
-from app.models.faults import faults_from
+from app.models.faults import invalid_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,14 @@ STATUS: dict[type[DomainError], int] = {
     errors.BatchConflict: 409,
     errors.NotFound: 404,
     errors.BodyTooLarge: 413,
+    # 503, not 404: the sender keeps its events until the webhook is open.
+    errors.WebhookClosed: 503,
+    errors.Unauthorized: 401,
     errors.LedgerUnavailable: 503,
     errors.StoreUnavailable: 503,
+    errors.EngineUnavailable: 503,
     errors.QueueUnavailable: 503,
+    errors.NoPresignedUrls: 501,
     errors.InvalidKey: 422,
     errors.ObjectExists: 409,
     errors.VersionTaken: 409,
@@ -46,7 +51,7 @@ STATUS: dict[type[DomainError], int] = {
     errors.RunRefused: 500,
 }
 
-_RETRY_AFTER_SECONDS = 5
+_HEADERS = {503: {"Retry-After": "5"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
 class ProblemFault(BaseModel):
@@ -93,8 +98,7 @@ def problem(
         fix=fix or None,
         errors=[ProblemFault(pointer=f.pointer, code=f.code, detail=f.detail, fix=f.fix) for f in faults],
     )
-    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers, MEDIA_TYPE)
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, _HEADERS.get(status), MEDIA_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -117,12 +121,7 @@ async def _validation_error(request: Request, err: Exception) -> JSONResponse:
     assert isinstance(err, RequestValidationError)  # noqa: S101 # as above
     in_body = [e for e in err.errors() if e["loc"] and e["loc"][0] == "body"]
     if in_body and request.url.path == "/manifests":
-        faults = faults_from([{**error, "loc": error["loc"][1:]} for error in in_body])
-        count = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
-        detail = f"The manifest has {count}."
-        return problem(
-            422, "manifest_invalid", detail, request.url.path, fix="Mend them all and post again.", faults=faults
-        )
+        return await _domain_error(request, invalid_manifest([{**error, "loc": error["loc"][1:]} for error in in_body]))
     faults = tuple(
         Fault(
             "/".join(map(str, e["loc"])),

@@ -30,7 +30,7 @@ class RunView(Run):
 
 
 class ManifestView(ManifestRecord):
-    """A manifest as it was accepted, and where to go from it."""
+    """A manifest as it was accepted (or came in, when rejected), and where to go from it."""
 
     links: dict[str, str]
 
@@ -52,8 +52,9 @@ def run_view(run: Run) -> RunView:
         "manifest": f"/manifests/{run.batch_id}",
         "dataset": f"/assets/{run.partition_key}",
     }
-    if run.status is RunStatus.SUCCESS and run.reserved_version is not None:
-        links["asset"] = f"/assets/{run.partition_key}/v{run.reserved_version}"
+    version = run.unchanged_version or run.reserved_version
+    if run.status is RunStatus.SUCCESS and version is not None:
+        links["asset"] = f"/assets/{run.partition_key}/v{version}"
     return RunView(**dict(run), links=links)
 
 

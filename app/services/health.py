@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -12,15 +13,19 @@ from app.clients import Clients
 from app.errors import DomainError
 from app.models.base import Frozen
 
+# A server that takes connections and never answers must not hold up the others' answers.
+_LOOK_SECONDS = 10.0
+
 
 class Check(Frozen):
-    """One dependency. required: the service is not ready without it."""
+    """One dependency. required: the service is not ready without it. warning: it works, but not as it should."""
 
     name: str
     ok: bool
     required: bool = True
     latency_ms: float
     details: Mapping[str, Any] = {}
+    warning: str | None = None
     problem: str | None = None
     fix: str | None = None
 
@@ -31,34 +36,61 @@ class Readiness(Frozen):
 
 
 async def readiness(clients: Clients) -> Readiness:
-    """Look at ledger, object store and queue. The queue is not required: accepted runs wait for it in the ledger."""
+    """Look at ledger, object store, queue and, where it is the engine, PostGIS; all at once.
+
+    The queue is not required: accepted runs wait for it in the ledger. Neither is PostGIS: only attempts need it.
+    """
 
     async def ledger() -> Mapping[str, Any]:
         info = await clients.ledger.ping()
         return {"backend": info.name, "version": info.version, **info.details}
 
     async def queue() -> Mapping[str, Any]:
-        return await to_thread.run_sync(clients.queue.ping)
+        return await to_thread.run_sync(clients.queue.ping, abandon_on_cancel=True)
 
-    checks = (
-        await _check("ledger", ledger),
-        await _check("objects", clients.objects.ping),
-        await _check("queue", queue, required=False),
-    )
-    return Readiness(ready=all(check.ok or not check.required for check in checks), checks=checks)
+    looks = [
+        check("ledger", ledger),
+        check("objects", clients.objects.ping),
+        check("queue", queue, required=False, warn=_forgetful),
+    ]
+    if clients.postgis is not None:
+        looks.append(check("postgis", clients.postgis.ping, required=False))
+    checks = tuple(await asyncio.gather(*looks))
+    return Readiness(ready=all(found.ok or not found.required for found in checks), checks=checks)
 
 
-async def _check(name: str, look: Callable[[], Awaitable[Mapping[str, Any]]], *, required: bool = True) -> Check:
+def _forgetful(details: Mapping[str, Any]) -> str | None:
+    if details.get("appendonly") == "no":
+        return "Redis keeps no append-only file: a restart forgets the queue, which the sweep then fills again."
+    return None
+
+
+async def check(
+    name: str,
+    look: Callable[[], Awaitable[Mapping[str, Any]]],
+    *,
+    required: bool = True,
+    warn: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+) -> Check:
+    """One look with its duration; a DomainError, or no answer in time, becomes the check's problem and fix."""
     began = time.perf_counter()
+    problem = fix = None
+    details: Mapping[str, Any] = {}
     try:
-        details = await look()
+        async with asyncio.timeout(_LOOK_SECONDS):
+            details = await look()
     except DomainError as err:
-        took = round((time.perf_counter() - began) * 1000, 1)
-        return Check(name=name, ok=False, required=required, latency_ms=took, problem=err.detail, fix=err.fix)
+        problem, fix = err.detail, err.fix
+    except TimeoutError:
+        problem = f"It does not answer within {_LOOK_SECONDS:.0f} s."
+        fix = "Look whether it hangs, or whether something between here and there drops packets."
     return Check(
         name=name,
-        ok=True,
+        ok=problem is None,
         required=required,
         latency_ms=round((time.perf_counter() - began) * 1000, 1),
         details=details,
+        warning=warn(details) if problem is None else None,
+        problem=problem,
+        fix=fix,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -19,6 +20,23 @@ from app.models.run import Run
 
 logger = logging.getLogger(__name__)
 
+# Of the batch ids that rejected manifests are kept under: nobody else may take one.
+REJECTED_PREFIX = "rejected."
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a manifest came from. object_key, object_etag: of the landing-zone object, where it came in one."""
+
+    source: Literal["api", "webhook", "sweep"] = "api"
+    ip: str | None = None
+    traceparent: str | None = None
+    object_key: str | None = None
+    object_etag: str | None = None
+
+
+_POSTED = Origin()
+
 
 def run_id_for(batch_id: str, number: int = 1) -> str:
     """The id of a batch's nth run: 32 hex digits, derived, so that two doors can't make two runs of one batch."""
@@ -30,9 +48,7 @@ async def submit(
     clients: Clients,
     *,
     enabled_lanes: frozenset[str],
-    source: Literal["api", "webhook", "sweep"] = "api",
-    ip: str | None = None,
-    traceparent: str | None = None,
+    origin: Origin = _POSTED,
 ) -> Accepted:
     """Accept a manifest: write it and its run to the ledger, then hand the run id to the queue.
 
@@ -46,7 +62,9 @@ async def submit(
         batch_id=manifest.batch_id,
         manifest=manifest.model_dump(mode="json"),
         content_hash=manifest.content_hash,
-        source=source,
+        source=origin.source,
+        object_key=origin.object_key,
+        object_etag=origin.object_etag,
         ingested_at=now,
     )
     run = Run(
@@ -55,7 +73,7 @@ async def submit(
         job_name=intent.job_name,
         lane=intent.lane,
         partition_key=manifest.dataset_id,
-        traceparent=traceparent,
+        traceparent=origin.traceparent,
         created_at=now,
     )
     accepted = await clients.ledger.accept(record, run)
@@ -73,8 +91,8 @@ async def submit(
             action="manifest.accepted",
             resource_type="manifest",
             resource_id=manifest.batch_id,
-            details={"run_id": run.run_id, "intent": manifest.intent, "source": source},
-            ip=ip,
+            details={"run_id": run.run_id, "intent": manifest.intent, "source": origin.source},
+            ip=origin.ip,
         )
         await clients.ledger.add_activity(entry)
     return accepted
@@ -91,6 +109,9 @@ async def enqueue(run: Run, clients: Clients) -> None:
 def _check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:
     intent = manifest.intent_row
     faults = []
+    if manifest.batch_id.startswith(REJECTED_PREFIX):
+        detail = f"Batch ids that begin with {REJECTED_PREFIX!r} belong to rejected manifests."
+        faults.append(Fault("/batch_id", "batch_id_reserved", detail, "Choose another."))
     if intent.pipeline is None:
         faults.append(
             Fault(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Literal
+from urllib.parse import quote
 
 from app.clients import Clients
-from app.errors import NotFound
+from app.errors import NoPresignedUrls, NotFound
 from app.models.activity import Activity
 from app.models.base import utcnow
 from app.models.manifest import LANDING_BUCKET
-from app.objects import ObjectInfo, check_key
+from app.objects import ObjectInfo, PresignedUrl, check_key
 
 
 async def upload(
@@ -21,6 +23,24 @@ async def upload(
     info = await clients.objects.put(LANDING_BUCKET, key, body, max_bytes=max_bytes)
     await _log(clients, "object.replaced" if before else "object.uploaded", key, ip, size=info.size, etag=info.etag)
     return info, before is not None
+
+
+async def presign(
+    clients: Clients, key: str, method: Literal["PUT", "POST"], *, max_bytes: int, ip: str | None
+) -> PresignedUrl:
+    """A URL for one upload past this service. Raises InvalidKey, NoPresignedUrls."""
+    check_key(key)
+    if method == "POST":
+        url = await clients.objects.presign_post(LANDING_BUCKET, key, max_bytes)
+    else:
+        url = await clients.objects.presign("PUT", LANDING_BUCKET, key)
+    if url is None:
+        raise NoPresignedUrls(
+            "The object store of this service is a directory, which has no presigned URLs.",
+            f"Upload through the service: PUT /landing/{quote(key)}.",
+        )
+    await _log(clients, "object.presigned", key, ip, method=method, expires_at=url.expires_at.isoformat())
+    return url
 
 
 async def remove(clients: Clients, key: str, *, ip: str | None) -> None:

@@ -20,6 +20,7 @@ from app.lifecycle import attempt_died
 from app.models.base import utcnow
 from app.models.run import Run, RunStatus
 from app.processes import is_gone
+from app.services.orphan_schemas import OrphanSchemas
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Sweep:
         self._max_attempts = max_attempts
         self._suspects: frozenset[str] = frozenset()
         self._tidied_at = -_TIDY_EVERY
+        self._orphan_schemas = OrphanSchemas(clients)
 
     async def once(self) -> tuple[Repair, ...]:
         """One look. Raises LedgerUnavailable; a queue that is away is tried again the next time."""
@@ -59,6 +61,7 @@ class Sweep:
         except QueueUnavailable as err:
             logger.warning("the sweep could not look at the queue: %s", err.detail)
         await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
+        await self._orphan_schemas.drop()
         if time.monotonic() - self._tidied_at >= _TIDY_EVERY:
             self._tidied_at = time.monotonic()
             await self._clients.objects.remove_stale_uploads(_STALE_AFTER)

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.errors import Fault, InvalidRequest
+from app.errors import BatchConflict, Fault, InvalidRequest, VersionTaken
 from app.ledger import Guard
+from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import ManifestStatus
+from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.run import TRANSITIONS, Run, RunStatus
 
+MAX_INTEGER = 2**63 - 1
 FIXED_FIELDS = frozenset({"run_id", "batch_id", "partition_key", "reserved_version", "created_at", "revision"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -51,6 +53,49 @@ def mirrored(run: Run) -> dict[str, Any]:
         "error_message": message,
         "completed_at": run.completed_at if run.status.is_final else None,
     }
+
+
+def version_taken(asset: Asset, owner: Asset) -> VersionTaken:
+    detail = (
+        f"Run {asset.run_id} cannot register version {asset.version} of {asset.dataset_id} at {asset.s3_key}: "
+        f"run {owner.run_id} registered version {owner.version} of {owner.dataset_id} at {owner.s3_key}."
+    )
+    return VersionTaken(detail, "Reserve a version for this run and publish under that number.")
+
+
+def name_of_rejected(batch_id: str) -> BatchConflict:
+    return BatchConflict(f"The batch id {batch_id!r} is that of a rejected manifest.", "Choose a new batch_id.")
+
+
+def filterable(record: ManifestRecord) -> dict[str, Any]:
+    """What a listing of manifests filters by. A rejected document may be wrong anywhere: only right types count."""
+    document = record.manifest
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    tags = metadata.get("tags")
+    found = {"intent": document.get("intent"), "uploader": document.get("uploader"), "project": metadata.get("project")}
+    values: dict[str, Any] = {name: value if isinstance(value, str) else None for name, value in found.items()}
+    return values | {"testing": isinstance(tags, Mapping) and tags.get("testing") is True}
+
+
+def utc_milliseconds(value: datetime) -> datetime:
+    """The same moment in UTC, cut to the millisecond. Raises ValueError for a time without zone."""
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; ledger times are in UTC with zone.")
+    value = value.astimezone(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def to_json(value: Any) -> str:
+    """Escaped to ASCII, so that NUL and lone surrogates of a hostile manifest survive in every database."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def plain_text(value: str) -> str:
+    """What no database stores in its text (NUL, lone surrogates) becomes U+FFFD."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def encode_cursor(listing: str, key: tuple[datetime | str | int, ...]) -> str:

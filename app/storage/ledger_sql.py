@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Table, and_, exists, insert, literal, or_, select, tuple_, update
@@ -18,15 +19,23 @@ from app.ledger import Accepted, AssetFilter, BackendInfo, Guard, ManifestFilter
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import utcnow
+from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord
 from app.models.page import Page, Slice
 from app.models.run import Run, RunEvent, RunStatus
 from app.storage import sql_tables as tables
-from app.storage.ledger_rules import checked_change, decode_cursor, encode_cursor, mirrored
+from app.storage.ledger_rules import (
+    MAX_INTEGER,
+    checked_change,
+    decode_cursor,
+    encode_cursor,
+    mirrored,
+    name_of_rejected,
+    version_taken,
+)
 from app.storage.sql_engine import Database, insert_into
 from app.storage.sql_migrate import applied_versions, known_versions, upgrade
-from app.storage.sql_tables import ACTIVITY, ASSETS, COUNTERS, EVENTS, INPUTS, MANIFESTS, RUNS, Row
-from app.storage.sql_types import MAX_INTEGER
+from app.storage.sql_tables import ACTIVITY, ASSETS, COUNTERS, DELIVERIES, EVENTS, INPUTS, MANIFESTS, RUNS, Row
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -80,8 +89,19 @@ class SqlLedger:
             newest = select(RUNS).where(RUNS.c.batch_id == manifest.batch_id)
             newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
             old = (await connection.execute(found)).mappings().one()
-            row = (await connection.execute(newest)).mappings().one()
+            row = (await connection.execute(newest)).mappings().one_or_none()
+            if row is None:
+                raise name_of_rejected(manifest.batch_id)
             return Accepted(tables.manifest_from(old), tables.run_from(row), created=False)
+
+    @_unbroken
+    async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
+        same = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
+        async with self._db.write() as connection:
+            row = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
+            if row is None:
+                row = (await connection.execute(same)).mappings().one()
+            return tables.manifest_from(row)
 
     async def get_manifest(self, batch_id: str) -> ManifestRecord | None:
         return await self._one(select(MANIFESTS).where(MANIFESTS.c.batch_id == batch_id), tables.manifest_from)
@@ -89,7 +109,7 @@ class SqlLedger:
     async def list_manifests(self, where: ManifestFilter, page: Page) -> Slice[ManifestRecord]:
         c = MANIFESTS.c
         wanted = {"status": where.status, "intent": where.intent, "uploader": where.uploader, "project": where.project}
-        terms = _equal(MANIFESTS, {**wanted, "testing": where.testing})
+        terms = _equal(MANIFESTS, {**wanted, "testing": where.testing, "object_key": where.object_key})
         if where.since is not None:
             terms.append(c.ingested_at >= where.since)
         return await self._page(MANIFESTS, terms, (c.ingested_at, c.batch_id), tables.manifest_from, page)
@@ -239,6 +259,30 @@ class SqlLedger:
         return await self._page(ACTIVITY, [], (ACTIVITY.c.timestamp, ACTIVITY.c.id), tables.activity_from, page)
 
     @_unbroken
+    async def add_delivery(self, delivery: Delivery) -> Delivery:
+        c = DELIVERIES.c
+        statement = insert_into(DELIVERIES, self._db.dialect).values(tables.delivery_values(delivery))
+        statement = statement.on_conflict_do_update(index_elements=[c.delivery_id], set_={"repeats": c.repeats + 1})
+        async with self._db.write() as connection:
+            return tables.delivery_from((await connection.execute(statement.returning(*c))).mappings().one())
+
+    @_unbroken
+    async def finish_delivery(
+        self, delivery_id: str, outcomes: tuple[EventOutcome, ...], at: datetime
+    ) -> Delivery | None:
+        c = DELIVERIES.c
+        statement = update(DELIVERIES).where(c.delivery_id == delivery_id, c.status == "received").returning(*c)
+        made = [outcome.model_dump(mode="json") for outcome in outcomes]
+        async with self._db.write() as connection:
+            done = await connection.execute(statement.values(status="done", outcomes=made, processed_at=at))
+            row = done.mappings().one_or_none()
+            return None if row is None else tables.delivery_from(row)
+
+    async def list_deliveries(self, status: Literal["received", "done"] | None, page: Page) -> Slice[Delivery]:
+        key = (DELIVERIES.c.received_at, DELIVERIES.c.delivery_id)
+        return await self._page(DELIVERIES, _equal(DELIVERIES, {"status": status}), key, tables.delivery_from, page)
+
+    @_unbroken
     async def migrate(self) -> tuple[str, ...]:
         async with self._db.migration() as connection:
             return await upgrade(connection)
@@ -321,8 +365,4 @@ async def _taken(connection: AsyncConnection, asset: Asset) -> VersionTaken:
     same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
     query = select(ASSETS).where(or_(same, ASSETS.c.s3_key == asset.s3_key)).limit(1)
     owner = tables.asset_from((await connection.execute(query)).mappings().one())
-    detail = (
-        f"Run {asset.run_id} cannot register version {asset.version} of {asset.dataset_id} at {asset.s3_key}: "
-        f"run {owner.run_id} registered version {owner.version} of {owner.dataset_id} at {owner.s3_key}."
-    )
-    return VersionTaken(detail, "Reserve a version for this run and publish under that number.")
+    return version_taken(asset, owner)

@@ -19,14 +19,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, TypeVar, TypeVarTuple
+from typing import BinaryIO, Literal, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 
 from app.errors import BodyTooLarge, InvalidKey, NotFound, RangeNotSatisfiable, StoreUnavailable
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
-from app.objects import Listing, ObjectInfo, check_key
+from app.objects import Listing, ObjectInfo, PresignedUrl, Progress, check_key
 from app.storage.local_files import (
     CHUNK_BYTES,
     HashedFile,
@@ -84,7 +84,9 @@ class LocalObjectStore:
             await _shielded(upload.discard)
             raise
 
-    async def put_file(self, bucket: str, key: str, path: Path, *, create_only: bool = False) -> ObjectInfo:
+    async def put_file(
+        self, bucket: str, key: str, path: Path, *, create_only: bool = False, progress: Progress | None = None
+    ) -> ObjectInfo:
         await _off_loop(self._check_place, bucket, key, create_only)
         upload = Upload(self._partial_folder(bucket))
         try:
@@ -92,7 +94,8 @@ class LocalObjectStore:
             source = await _off_loop(lambda: path.open("rb"))
             try:
                 while await _off_loop(copy_chunk, source, upload):
-                    pass
+                    if progress is not None:
+                        progress(upload.size)
             finally:
                 await _shielded(source.close)
             return await _off_loop(self._place, upload, bucket, key, create_only)
@@ -100,7 +103,15 @@ class LocalObjectStore:
             await _shielded(upload.discard)
             raise
 
-    async def fetch(self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectInfo:
+    async def fetch(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
         source, info = await _off_loop(self._open, bucket, key)
         target = HashedFile(path)
         try:
@@ -108,7 +119,8 @@ class LocalObjectStore:
                 raise _too_large(key, str(info.size), max_bytes)
             await _off_loop(target.open)
             while await _off_loop(copy_chunk, source, target) and target.size <= info.size:
-                pass
+                if progress is not None:
+                    progress(target.size)
             await _off_loop(_check_unchanged, source, info, target)
             return replace(info, sha256=await _off_loop(target.close))
         except BaseException:
@@ -158,9 +170,29 @@ class LocalObjectStore:
         self._bucket(bucket)
         return await _off_loop(look)
 
-    async def delete(self, bucket: str, key: str) -> bool:
+    async def delete(self, bucket: str, key: str, *, etag: str | None = None) -> bool:
+        """As the protocol. With an etag, an overwrite between the look and the deletion is not seen."""
         self._bucket(bucket)
-        return await _off_loop(self._delete, bucket, key)
+        return await _off_loop(self._delete, bucket, key, etag)
+
+    async def presign(self, method: Literal["GET", "PUT"], bucket: str, key: str) -> PresignedUrl | None:  # noqa: ARG002 # the protocol's
+        self._bucket(bucket)
+        check_key(key)
+        return None
+
+    async def presign_post(self, bucket: str, key: str, max_bytes: int) -> PresignedUrl | None:  # noqa: ARG002 # as above
+        self._bucket(bucket)
+        check_key(key)
+        return None
+
+    async def make_buckets(self) -> tuple[str, ...]:
+        def make() -> tuple[str, ...]:
+            made = tuple(bucket for bucket in _BUCKETS if not self._bucket(bucket).is_dir())
+            for bucket in made:
+                self._bucket(bucket).mkdir(parents=True, exist_ok=True)
+            return made
+
+        return await _off_loop(make)
 
     async def ping(self) -> dict[str, str]:
         """As the protocol; also makes the buckets, so that files can be copied into them."""
@@ -278,14 +310,18 @@ class LocalObjectStore:
             f"The folder of {key!r} vanishes again and again.", "Look for a program that removes it."
         )
 
-    def _delete(self, bucket: str, key: str) -> bool:
+    def _delete(self, bucket: str, key: str, etag: str | None) -> bool:
         *folders, name = check_key(key).split("/")
         try:
+            if etag is not None and self._look(bucket, key).etag != etag:
+                return False
             with self._folder(bucket, folders) as folder:
                 if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                     return False
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
+        except NotFound:
+            return False
         except OSError as error:
             if error.errno in _NO_OBJECT:
                 return False

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.errors import LedgerUnavailable
-from app.storage.sql_types import to_json
+from app.storage.ledger_rules import to_json
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite

@@ -15,9 +15,11 @@ from sqlmodel import Field, SQLModel
 
 from app.models.activity import Activity
 from app.models.asset import Asset, ParentInput
+from app.models.delivery import Delivery
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunEvent
-from app.storage.sql_types import Json, PlainText, UtcTime, utc_milliseconds
+from app.storage.ledger_rules import filterable, utc_milliseconds
+from app.storage.sql_types import Json, PlainText, UtcTime
 
 Row = RowMapping
 Values = dict[str, Any]
@@ -54,6 +56,7 @@ class ManifestRow(Base, table=True):
         Index("ix_manifests_uploader", "uploader", "ingested_at", "batch_id"),
         Index("ix_manifests_project", "project", "ingested_at", "batch_id"),
         Index("ix_manifests_testing", "testing", "ingested_at", "batch_id"),
+        Index("ix_manifests_object_key", "object_key", "ingested_at", "batch_id"),
     )
 
     batch_id: str = _text(key=True)
@@ -62,6 +65,9 @@ class ManifestRow(Base, table=True):
     source: str = _text()
     status: str = _text()
     error_message: str | None = _text()
+    faults: list[Any] = _json()
+    object_key: str | None = _text()
+    object_etag: str | None = _text()
     ingested_at: datetime = _time()
     completed_at: datetime | None = _time()
     intent: str | None = _text()
@@ -99,6 +105,7 @@ class RunRow(Base, table=True):
     warnings: list[Any] = _json()
     error: dict[str, Any] | None = _json()
     reserved_version: int | None = _integer()
+    unchanged_version: int | None = _integer()
     engine: dict[str, Any] = _json()
     traceparent: str | None = _text()
     created_at: datetime = _time()
@@ -194,6 +201,23 @@ class ActivityRow(Base, table=True):
     ip: str | None = _text()
 
 
+class DeliveryRow(Base, table=True):
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_newest", "received_at", "delivery_id"),
+        Index("ix_webhook_deliveries_status", "status", "received_at", "delivery_id"),
+    )
+
+    delivery_id: str = _text(key=True)
+    received_at: datetime = _time()
+    ip: str | None = _text()
+    body: str = _text()
+    status: str = _text()
+    outcomes: list[Any] = _json()
+    repeats: int = _integer()
+    processed_at: datetime | None = _time()
+
+
 class MigrationRow(Base, table=True):
     __tablename__ = "schema_migrations"
 
@@ -208,7 +232,7 @@ def _table(row: type[Base]) -> Table:
 
 MANIFESTS, RUNS, EVENTS = _table(ManifestRow), _table(RunRow), _table(EventRow)
 ASSETS, INPUTS, COUNTERS = _table(AssetRow), _table(InputRow), _table(CounterRow)
-ACTIVITY, MIGRATIONS = _table(ActivityRow), _table(MigrationRow)
+ACTIVITY, DELIVERIES, MIGRATIONS = _table(ActivityRow), _table(DeliveryRow), _table(MigrationRow)
 
 
 def _times(values: Values) -> Values:
@@ -217,14 +241,7 @@ def _times(values: Values) -> Values:
 
 def manifest_values(record: ManifestRecord) -> Values:
     values = record.model_dump(mode="json") | {"ingested_at": record.ingested_at, "completed_at": record.completed_at}
-    # A rejected manifest may be wrong in any way: only what has the right type can be filtered by.
-    document = record.manifest
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, Mapping) else {}
-    tags = metadata.get("tags")
-    found = {"intent": document.get("intent"), "uploader": document.get("uploader"), "project": metadata.get("project")}
-    values |= {name: value if isinstance(value, str) else None for name, value in found.items()}
-    return _times(values | {"testing": isinstance(tags, Mapping) and tags.get("testing") is True})
+    return _times(values | filterable(record))
 
 
 def manifest_from(row: Row) -> ManifestRecord:
@@ -287,3 +304,12 @@ def activity_values(entry: Activity) -> Values:
 
 def activity_from(row: Row) -> Activity:
     return Activity.model_validate({name: row[name] for name in Activity.model_fields})
+
+
+def delivery_values(delivery: Delivery) -> Values:
+    times = {"received_at": delivery.received_at, "processed_at": delivery.processed_at}
+    return _times(delivery.model_dump(mode="json") | times)
+
+
+def delivery_from(row: Row) -> Delivery:
+    return Delivery.model_validate(dict(row))

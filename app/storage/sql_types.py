@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-MAX_INTEGER = 2**63 - 1
-
-
-def utc_milliseconds(value: datetime) -> datetime:
-    """The same moment in UTC, cut to the millisecond. Raises ValueError for a time without zone."""
-    if value.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone; ledger times are in UTC with zone.")
-    value = value.astimezone(UTC)
-    return value.replace(microsecond=value.microsecond // 1000 * 1000)
-
-
-def to_json(value: Any) -> str:
-    """Escaped to ASCII, so that NUL and lone surrogates of a hostile manifest survive in every database."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+from app.storage.ledger_rules import plain_text, utc_milliseconds
 
 
 class PlainText(TypeDecorator[str]):
@@ -40,9 +26,7 @@ class PlainText(TypeDecorator[str]):
         return Text(collation="C") if dialect.name == "postgresql" else Text()
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 # SQLAlchemy's signature
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return None if value is None else plain_text(value)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -54,7 +54,10 @@ def test_one_manifest_posted_fifty_times_at_once_is_one_run(service: Service) ->
 def test_fifty_manifests_for_one_dataset_at_once_are_fifty_versions(service: Service) -> None:
     service.put("api/points.geojson", POINTS)
     documents = [
-        manifest(f"api-v{n}", ("api/points.geojson", "GeoJSON"), tags={"dataset_id": "api-versions"}) for n in range(50)
+        manifest(
+            f"api-v{n}", ("api/points.geojson", "GeoJSON"), tags={"dataset_id": "api-versions"}, new_version="always"
+        )
+        for n in range(50)
     ]
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(service.post, documents))

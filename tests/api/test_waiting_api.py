@@ -24,10 +24,10 @@ from app.ledger import Guard, Ledger
 from app.main import create_app
 from app.models.base import utcnow
 from app.models.run import Progress, Run, RunStatus
+from app.roles import _Server
 from app.services import runs
 from app.services.runs import RunWatch, Shared
 from app.settings import Settings
-from app.supervisor import _Server
 from tests.contract.ledgers import put_run, put_running
 from tests.service import PATIENCE, POINTS, Service, manifest
 

@@ -23,17 +23,21 @@ def ledger_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def empty_ledger_url(ledger_backend: str, tmp_path: Path) -> AsyncIterator[str]:
-    """A ledger that nobody has migrated yet."""
-    async with BACKENDS[ledger_backend].fresh(tmp_path) as url:
+async def _ledger_url(request: pytest.FixtureRequest, ledger_backend: str, tmp_path: Path) -> AsyncIterator[str]:
+    async with BACKENDS[ledger_backend].fresh(tmp_path, "ledger_url" in request.fixturenames) as url:
         yield url
 
 
 @pytest.fixture
-async def ledger_url(ledger_backend: str, empty_ledger_url: str) -> str:
-    async with BACKENDS[ledger_backend].open(empty_ledger_url) as ledger:
-        await ledger.migrate()
-    return empty_ledger_url
+def empty_ledger_url(_ledger_url: str) -> str:
+    """A ledger that nobody has migrated yet."""
+    return _ledger_url
+
+
+@pytest.fixture
+def ledger_url(_ledger_url: str) -> str:
+    """A migrated ledger without entries."""
+    return _ledger_url
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ Crowd = Callable[..., Awaitable[list[list[Any]]]]
 
 
 @pytest.fixture
-def crowd(processes: ProcessPoolExecutor, ledger_backend: str, empty_ledger_url: str, tmp_path: Path) -> Crowd:
+def crowd(processes: ProcessPoolExecutor, ledger_backend: str, _ledger_url: str, tmp_path: Path) -> Crowd:
     """Run a work of `ledgers.WORK` in several real processes at once; what each of them returned."""
     gates = iter(range(100))
 
@@ -60,8 +64,7 @@ def crowd(processes: ProcessPoolExecutor, ledger_backend: str, empty_ledger_url:
         gate = tmp_path / f"gate-{next(gates)}"
         gate.mkdir()
         jobs = [
-            processes.submit(in_process, ledger_backend, empty_ledger_url, gate, CROWD, work, names)
-            for _ in range(CROWD)
+            processes.submit(in_process, ledger_backend, _ledger_url, gate, CROWD, work, names) for _ in range(CROWD)
         ]
         return await anyio.to_thread.run_sync(lambda: [job.result(timeout=120) for job in jobs])
 

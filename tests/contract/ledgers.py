@@ -19,26 +19,51 @@ from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import new_id
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunStatus
+from app.storage.ledger_mongo import open_mongo_ledger
 from app.storage.ledger_sql import open_sql_ledger
+from tests.servers import mongo, postgres_ledgers
 
 MINUTE = timedelta(minutes=1)
 T0 = datetime.fromisoformat("2026-11-22T12:00:00.123+00:00")
 
 
 @asynccontextmanager
-async def _sqlite(folder: Path) -> AsyncIterator[str]:
-    yield f"sqlite+aiosqlite:///{folder / 'ledger.sqlite'}"
+async def _sqlite(folder: Path, migrated: bool) -> AsyncIterator[str]:
+    url = f"sqlite+aiosqlite:///{folder / 'ledger.sqlite'}"
+    if migrated:
+        async with open_sql_ledger(url) as ledger:
+            await ledger.migrate()
+    yield url
+
+
+@asynccontextmanager
+async def _mongodb(_folder: Path, migrated: bool) -> AsyncIterator[str]:
+    with mongo.fresh_database() as url:
+        if migrated:
+            async with open_mongo_ledger(url) as ledger:
+                await ledger.migrate()
+        yield url
+
+
+@asynccontextmanager
+async def _postgresql(_folder: Path, migrated: bool) -> AsyncIterator[str]:
+    async with postgres_ledgers.fresh_database(migrated=migrated) as url:
+        yield url
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """fresh: gives the URL of an empty ledger and removes that ledger afterwards. open: the ledger behind a URL."""
+    """fresh: gives the URL of a ledger without entries, migrated or not, and removes it later. open: opens it."""
 
-    fresh: Callable[[Path], AbstractAsyncContextManager[str]]
+    fresh: Callable[[Path, bool], AbstractAsyncContextManager[str]]
     open: Callable[[str], AbstractAsyncContextManager[Ledger]]
 
 
-BACKENDS = {"sqlite": Backend(_sqlite, open_sql_ledger)}
+BACKENDS = {
+    "mongodb": Backend(_mongodb, open_mongo_ledger),
+    "postgresql": Backend(_postgresql, open_sql_ledger),
+    "sqlite": Backend(_sqlite, open_sql_ledger),
+}
 
 
 def a_manifest(batch_id: str = "batch", **fields: Any) -> ManifestRecord:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,10 @@ def test_every_command_that_reads_speaks_to_people(service: Service, tmp_path: P
 def test_doctor_and_migrate_work_without_a_service(tmp_path: Path) -> None:
     data = str(tmp_path / "fresh")
     assert "0001" in cli("migrate", "--data-dir", data).stdout
-    assert json.loads(cli("migrate", "--data-dir", data, "--json").stdout) == {"applied": []}
+    assert json.loads(cli("migrate", "--data-dir", data, "--json").stdout) == {"applied": [], "buckets": []}
     checks = json.loads(cli("doctor", "--data-dir", data, "--json").stdout)
     by_name = {check["name"]: check for check in checks}
-    assert all(by_name[name]["ok"] for name in ("ledger", "objects", "gdal", "proj", "arrow"))
+    assert all(by_name[name]["ok"] for name in ("ledger", "objects", "rights", "gdal", "proj", "arrow"))
     assert "serve" in by_name["queue"]["fix"]
 
 
@@ -131,3 +132,49 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     second = cli("demo", "--data-dir", str(data)).stdout
     assert second.count("ingested before") == 2
     assert len([path for path in (data / "objects" / "data-lake").rglob("*.parquet") if path.is_file()]) == 2
+
+
+def test_migrate_may_run_twice_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app", "migrate", "--json", "--data-dir", str(tmp_path / "data")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    known = sorted(path.stem for path in (ROOT / "migrations" / "sql" / "versions").glob("[0-9]*.py"))
+    assert sorted(answers[0]["applied"] + answers[1]["applied"]) == known
+
+
+def test_doctor_waits_for_what_is_required_and_says_so_once(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    began = time.monotonic()
+    done = cli("doctor", "--wait", "3", "--data-dir", data, code=1)
+    assert time.monotonic() - began >= 3
+    assert done.stderr.count("Waiting up to 3 s for: ledger.") == 1
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "app", "doctor", "--wait", "60", "--json", "--data-dir", data],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert waiting.stderr is not None
+    assert "Waiting" in waiting.stderr.readline()
+    cli("migrate", "--data-dir", data)
+    out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, out
+    assert all(check["ok"] for check in json.loads(out) if check["required"])
+
+
+def test_alive_tells_an_old_sign_of_life_from_a_new_one(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    assert "never gave" in cli("alive", "worker", code=1, env=environment).stderr
+    sign = tmp_path / f"spatial-etl-{os.getuid()}-worker.alive"
+    sign.touch()
+    cli("alive", "worker", env=environment)
+    old = time.time() - 1000
+    os.utime(sign, (old, old))
+    assert " s ago" in cli("alive", "worker", code=1, env=environment).stderr
+    cli("alive", "worker", "--within", "2000", env=environment)
+    assert "worker and sweep" in cli("alive", "api", code=2).stderr
+
+
+def test_the_api_alone_says_a_taken_port_plainly(service: Service, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+    done = cli("api", "--port", port, "--data-dir", str(tmp_path), code=3)
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr

@@ -46,7 +46,7 @@ def through(bench: Bench, *wkt: str | None, crs: int | str | None = 4326, **more
 def test_nulls_empties_and_mixtures_stay(bench: Bench) -> None:
     wkt = (None, "POINT (1 2)", "POLYGON EMPTY", "LINESTRING (0 0, 1 1)", "GEOMETRYCOLLECTION (POINT (1 1))", None)
     result = through(bench, *wkt)
-    assert_same_geometries(result.frame.geometry, frame_of(*wkt).geometry)
+    bench.agree(result.frame.geometry, frame_of(*wkt).geometry)
     assert result.counts["rows_in"] == result.counts["rows_out"] == 6
     assert (result.counts["null_geometries"], result.counts["empty_geometries"]) == (2, 1)
     assert result.watch.warnings["null_geometries"][2][1] == {"file": "data.parquet", "row": 5}
@@ -72,7 +72,7 @@ def test_z_is_kept(bench: Bench, crs: int) -> None:
         crs=crs,
     )
     found = bench.one(put(bench, frame, "GPKG"), "GPKG").frame.geometry
-    assert_same_geometries(found, expected(frame))
+    bench.agree(found, expected(frame))
     assert shapely.get_coordinates(found.to_numpy(), include_z=True)[:, 2].tolist() == [7.5, 1, 2]
 
 
@@ -104,7 +104,7 @@ def test_curves_are_linearised_and_counted(bench: Bench, name: str) -> None:
     shutil.copy(FIXTURES / f"{name}.gpkg", bench.landing / "c.gpkg")
     result = bench.one("c.gpkg", "GPKG")
     assert result.counts["curved_linearized"] == 1
-    assert_same_geometries(result.frame.geometry, expected(geopandas.read_file(FIXTURES / f"{name}.gpkg")))
+    bench.agree(result.frame.geometry, expected(geopandas.read_file(FIXTURES / f"{name}.gpkg")))
 
 
 def test_broken_polygons_are_repaired_and_only_they(bench: Bench) -> None:
@@ -156,7 +156,7 @@ def test_reprojection_equals_geopandas(bench: Bench, countries: geopandas.GeoDat
     points = shapely.points(np.random.default_rng(2).uniform((8, 46.5), (10, 47.5), (500, 2)))
     frame = geopandas.GeoDataFrame({"i": range(500)}, geometry=points, crs=4326).to_crs(crs)
     found = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet").frame.geometry
-    assert_same_geometries(found, frame.to_crs(4326).geometry)
+    bench.agree(found, frame.to_crs(4326).geometry)
     assert np.allclose(shapely.get_coordinates(found.to_numpy()), shapely.get_coordinates(points), atol=2e-5)
 
 
@@ -286,7 +286,7 @@ def test_what_is_really_as_wide_as_the_world_stays_whole(bench: Bench) -> None:
     frame = geopandas.GeoDataFrame({"i": [0]}, geometry=[shapely.box(-half, -1e6, half, 1e6)], crs=3857)
     result = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet")
     assert "antimeridian_split" not in result.counts
-    assert_same_geometries(result.frame.geometry, expected(frame))
+    bench.agree(result.frame.geometry, expected(frame))
 
 
 def test_countries_through_a_polar_projection(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
@@ -311,7 +311,7 @@ def test_several_files_become_one(bench: Bench, parcels: geopandas.GeoDataFrame)
     assert result.frame["name"].where(result.frame["name"].notna(), None).tolist() == parcels["name"].tolist()
     assert result.product.statistics["rows_by_file"] == {a: 200, b: 400}
     assert [i.s3_key for i in result.asset.inputs] == [a, b]  # type: ignore[union-attr] # sources
-    assert_same_geometries(result.frame.geometry, expected(multi(parcels)), 1e-9)
+    bench.agree(result.frame.geometry, expected(multi(parcels)), 1e-9)
 
 
 def test_schemas_that_differ(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
@@ -358,7 +358,7 @@ def test_crs_declarations(bench: Bench, parcels: geopandas.GeoDataFrame) -> None
     assert bench.refused(bare, "GPKG").reason == "crs_missing"
     assert bench.refused(bare, "GPKG", crs="EPSG:0").reason == "crs_unknown"
     found = bench.one(bare, "GPKG", crs="EPSG:25832").frame
-    assert_same_geometries(found.geometry, expected(multi(parcels)))
+    bench.agree(found.geometry, expected(multi(parcels)))
     (bench.lake / "v1.parquet").unlink()
     known = put(bench, parcels, "GPKG", "known")
     error = bench.refused(known, "GPKG", crs="EPSG:25833")
@@ -377,7 +377,7 @@ def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
     other = bench.run({"path": name, "format": "GPKG"}, intent="ingest_parcels")
     assert "ingest_vector" in other.watch.warnings["intent_unknown"][0]
     coarse = bench.run({"path": name, "format": "GPKG"}, intent="ingest_building_footprints")
-    assert_same_geometries(coarse.frame.geometry, expected(multi(parcels), 1e-3))
+    bench.agree(coarse.frame.geometry, expected(multi(parcels), 1e-3), simplified=1e-3)
     with pytest.raises(RunRefused) as caught:
         bench.run({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_parcels")
     assert caught.value.reason == "format_not_vector"

@@ -18,7 +18,7 @@ import pytest
 import shapely
 
 from app.models.formats import FORMATS
-from tests.pipelines.conftest import Bench, assert_same_geometries, expected
+from tests.pipelines.conftest import Bench, expected
 
 # format → (driver that writes it for the test, suffix, attributes keep their exact names and types)
 WRITERS = {
@@ -41,6 +41,8 @@ def put(bench: Bench, frame: geopandas.GeoDataFrame, fmt: str, stem: str = "data
     target = bench.landing / f"{stem}{suffix}"
     if fmt in LONLAT_ONLY:
         frame = frame.to_crs(4326)
+    if fmt == "KML":  # LIBKML writes no polygon that crosses itself
+        frame = frame.set_geometry(frame.geometry.where(frame.geometry.is_valid, frame.geometry.make_valid()))
     if driver is None:
         frame.to_parquet(target)
     else:
@@ -72,7 +74,7 @@ def test_round_trip(bench: Bench, parcels: geopandas.GeoDataFrame, fmt: str) -> 
         independent = geopandas.read_file(bench.landing / name)
         wanted = independent.assign(geometry=shapely.force_2d(independent.geometry.to_numpy()))
         found = found.assign(geom=shapely.force_2d(found.geometry.to_numpy())).set_geometry("geom")
-    assert_same_geometries(found.geometry, expected(wanted), tolerance)
+    bench.agree(found.geometry, expected(wanted), tolerance)
     assert shapely.is_valid(found.geometry.to_numpy()).all()
     for column in ("name", "count", "area"):
         source = "Name" if fmt == "KML" and column == "name" else column
@@ -105,7 +107,7 @@ def test_countries_equal_geopandas(bench: Bench, countries: geopandas.GeoDataFra
     source = Path(pyogrio.__file__).parent / "tests" / "fixtures" / "naturalearth_lowres"
     shutil.make_archive(str(bench.landing / "ne"), "zip", source.parent, source.name)
     result = bench.one("ne.zip", "ESRI Shapefile")
-    assert_same_geometries(result.frame.geometry, expected(countries))
+    bench.agree(result.frame.geometry, expected(countries))
     assert result.frame.drop(columns="geom").equals(countries.drop(columns="geometry"))
     assert result.product.geometry_type == "MultiPolygon"
     assert result.product.crs == "EPSG:4326"

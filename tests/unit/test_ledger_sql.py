@@ -72,13 +72,12 @@ async def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     scripts = tmp_path / "sql"
     shutil.copytree(sql_migrate.scripts_dir(), scripts)
-    broken = (
-        'import sqlalchemy as sa\nfrom alembic import op\nrevision = "0002_broken"\ndown_revision = "0001_ledger"\n'
-    )
+    last = sql_migrate.known_versions()[-1]
+    broken = f'import sqlalchemy as sa\nfrom alembic import op\nrevision = "9999_broken"\ndown_revision = "{last}"\n'
     broken += (
         'def upgrade():\n    op.create_table("half", sa.Column("id", sa.Integer()))\n    op.drop_table("absent")\n'
     )
-    (scripts / "versions" / "0002_broken.py").write_text(broken)
+    (scripts / "versions" / "9999_broken.py").write_text(broken)
     with monkeypatch.context() as patch:
         patch.setattr(sql_migrate, "scripts_dir", lambda: scripts)
         async with open_sql_ledger(f"sqlite+aiosqlite:///{quote(str(path))}") as ledger:
@@ -90,9 +89,33 @@ async def test_a_migration_that_fails_leaves_nothing(
         assert await ledger.migrate() == sql_migrate.known_versions()
 
 
+async def test_what_is_in_a_ledger_of_the_first_release_is_kept(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = tmp_path / "sql"
+    shutil.copytree(sql_migrate.scripts_dir(), scripts)
+    for later in [*(scripts / "versions").glob("0*.py")]:
+        if not later.name.startswith("0001_"):
+            later.unlink()
+    url = f"sqlite+aiosqlite:///{quote(str(path))}"
+    with monkeypatch.context() as patch:
+        patch.setattr(sql_migrate, "scripts_dir", lambda: scripts)
+        async with open_sql_ledger(url) as ledger:
+            assert await ledger.migrate() == ("0001_ledger",)
+    columns = "batch_id, manifest, content_hash, source, status, ingested_at, testing"
+    with create_engine(f"sqlite:///{quote(str(path))}").begin() as connection:
+        values = """'old', '{"a": 1}', 'sha256:1', 'api', 'success', '2026-11-22 12:00:00.123000', 0"""
+        connection.exec_driver_sql(f"INSERT INTO manifests ({columns}) VALUES ({values})")  # noqa: S608 # both above
+    async with open_sql_ledger(url) as ledger:
+        assert await ledger.migrate() == sql_migrate.known_versions()[1:]
+        old = await ledger.get_manifest("old")
+    assert old is not None
+    assert (old.manifest, old.status, old.faults, old.object_key) == ({"a": 1}, "success", (), None)
+
+
 async def test_a_ledger_behind_this_release_is_not_ready(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.storage.ledger_sql.known_versions", lambda: ("0001_ledger", "0002_next"))
-    with pytest.raises(LedgerUnavailable, match="0002_next") as caught:
+    monkeypatch.setattr("app.storage.ledger_sql.known_versions", lambda: (*sql_migrate.known_versions(), "9999_next"))
+    with pytest.raises(LedgerUnavailable, match="9999_next") as caught:
         await ledger.ping()
     assert "spatial-etl migrate" in caught.value.fix
 
@@ -132,6 +155,7 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
     event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: statements.append((sql, values)))
     now = utcnow()
     last = {"manifests": (now, "a"), "runs": (now, "a"), "assets": (now, "a", 1), "activity_logs": (now, 1)}
+    last["webhook_deliveries"] = (now, "a")
     pages = {name: [Page(2), Page(2, encode_cursor(name, key))] for name, key in last.items()}
     of_manifests: list[dict[str, Any]] = [
         {},
@@ -140,6 +164,7 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
         {"uploader": "a"},
         {"project": "a"},
         {"testing": True},
+        {"object_key": "a"},
     ]
     of_runs: list[dict[str, Any]] = [
         {},
@@ -157,10 +182,12 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
         await ledger.list_assets(AssetFilter(**where), page)
     for page in pages["activity_logs"]:
         await ledger.list_activity(page)
+    for status, page in product((None, "received"), pages["webhook_deliveries"]):
+        await ledger.list_deliveries(status, page)
     await ledger.list_events("a")
     await ledger.get_asset("a")
     await ledger.get_asset_by_key("a")
-    assert len(statements) == 37
+    assert len(statements) == 43
     with create_engine(f"sqlite:///{quote(str(path))}").connect() as connection:
         for sql, values in statements:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]

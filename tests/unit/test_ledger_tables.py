@@ -13,11 +13,11 @@ from sqlalchemy import Table, create_engine, insert, select
 
 from app.models.activity import Activity
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, ParentInput, SourceInput
-from app.models.manifest import ManifestRecord, ManifestStatus
+from app.models.delivery import Delivery, EventOutcome
+from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
 from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, Warning_
 from app.storage import sql_tables as tables
-from app.storage.ledger_rules import checked_change
-from app.storage.sql_types import to_json
+from app.storage.ledger_rules import checked_change, to_json
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -31,6 +31,9 @@ MANIFEST = ManifestRecord(
     source="webhook",
     status=ManifestStatus.FAILURE,
     error_message=ODD,
+    faults=(ManifestFault(pointer="/metadata/title", code="empty", detail=ODD, fix=ODD),),
+    object_key=f"manifests/{ODD}.json",
+    object_etag="0123-4",
     ingested_at=T0,
     completed_at=T0 + MINUTE,
 )
@@ -89,6 +92,19 @@ ASSET = Asset(
 ACTIVITY = Activity(
     timestamp=T0, user=ODD, action="submit", resource_type="run", resource_id="r1", details=NESTED, ip="::1"
 )
+DELIVERY = Delivery(
+    delivery_id="d1",
+    received_at=T0,
+    ip="::1",
+    body=ODD,
+    status="done",
+    outcomes=(
+        EventOutcome(event="s3:ObjectCreated:Put", key=ODD, result="accepted", batch_id="batch-1", detail=ODD),
+        EventOutcome(event="", key="", result="unreadable"),
+    ),
+    repeats=2**40,
+    processed_at=T0 + MINUTE,
+)
 
 Row = Mapping[str, Any]
 CASES: list[tuple[Table, Any, Callable[[Any], dict[str, Any]], Callable[[Any], Any]]] = [
@@ -97,6 +113,7 @@ CASES: list[tuple[Table, Any, Callable[[Any], dict[str, Any]], Callable[[Any], A
     (tables.EVENTS, EVENT, tables.event_values, tables.event_from),
     (tables.ASSETS, ASSET, tables.asset_values, tables.asset_from),
     (tables.ACTIVITY, ACTIVITY, tables.activity_values, tables.activity_from),
+    (tables.DELIVERIES, DELIVERY, tables.delivery_values, tables.delivery_from),
 ]
 IDS = [case[0].name for case in CASES]
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import BaseModel
 
+from app.cli import app
 from app.models.formats import FORMATS
 from app.models.intents import INTENTS
 from app.settings import Settings
@@ -31,8 +33,10 @@ def variables(model: type[BaseModel], prefix: str = "SPATIAL_ETL_") -> Iterator[
 
 
 def default_text(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, frozenset):
         return "all"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -44,6 +48,24 @@ def test_the_configuration_table_is_the_settings() -> None:
     ]
     documented = [line for line in README.splitlines() if line.startswith(("| `SPATIAL_ETL_", "| `MANIFEST_"))]
     assert documented == expected, "\n".join(expected)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
+def test_every_command_of_the_documents_exists(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    named = re.findall(
+        r"\bspatial-etl ([a-z]+)((?: --[a-z-]+(?: [A-Z0-9]+)?)*)",
+        re.sub(r"```console.*?```", "", text, flags=re.DOTALL),
+    )
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined] # a group's
+    called = [(name, options.split()) for name, options in named if name not in ("serves", "image")]
+    assert len(called) > 3
+    for name, options in called:
+        assert name in commands, f"spatial-etl {name}"
+        known = {
+            option for parameter in commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        assert {word for word in options if word.startswith("--")} <= known, f"spatial-etl {name} {options}"
 
 
 def test_the_table_of_intents_is_the_table_of_intents() -> None:

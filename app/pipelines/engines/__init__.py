@@ -36,6 +36,10 @@ class Report:
 class VectorEngine(Protocol):
     """Runs the steps of a recipe."""
 
+    def versions(self) -> Mapping[str, str]:
+        """Names and versions of all that computes. Raises EngineUnavailable."""
+        ...
+
     def run(self, sources: Sequence[VectorSource], recipe: Recipe, target: Path, watch: Watch, threads: int) -> Report:
         """Write all rows of all sources, in order, to `target` as GeoParquet in the recipe's CRS, x before y.
 

@@ -98,6 +98,53 @@ class Reprojector:
             result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
         return result
 
+    @property
+    def area(self) -> tuple[float, float, float, float] | None:
+        """West, south, east, north of the area of use in degrees; None where unknown or the target is projected."""
+        return self._area
+
+    def is_plain(self, boxes: Coordinates, margin: float) -> bool:
+        """Whether these (n, 4) boxes of transformed features all lie in the area of use, `margin` degrees from its edge
+        and none of them as wide as one that crosses the antimeridian: then no check of ours finds anything in them."""
+        boxes = boxes[~np.isnan(boxes[:, 0])]
+        if self._area is None or not np.isfinite(boxes).all():
+            return False
+        west, south, east, north = self._area
+        inside = (boxes[:, :2] >= (west + margin, south + margin)) & (boxes[:, 2:] <= (east - margin, north - margin))
+        return bool(inside.all() and (boxes[:, 2] - boxes[:, 0] < HALF_TURN - 1).all())
+
+    def is_plain_source(self, coords: Coordinates) -> bool:
+        """A quick guess at what `is_plain` will say, from source coordinates: only finite 2D ones can be plain, and the
+        longitudes of a geographic source must stay clear of ±180°."""
+        if self._area is None or self._area[0] > self._area[2] or coords.shape[1] != 2 or not len(coords):
+            return False
+        low, high = coords.min(axis=0), coords.max(axis=0)
+        if not np.isfinite([low, high]).all():
+            return False
+        if self._degrees is not None:
+            factor, offset = self._degrees
+            if max(abs(low[0] * factor + offset), abs(high[0] * factor + offset)) > HALF_TURN - 1:
+                return False
+        try:
+            box = self._transformer().transform_bounds(low[0], low[1], high[0], high[1], errcheck=True)
+        except ProjError:
+            return False
+        return bool(box[0] < box[2]) and self.is_plain(np.array([box]), 0.0)
+
+    def move(self, coords: Coordinates) -> Coordinates:
+        """(n, 2) coordinates in the target CRS, unchecked: not finite where PROJ has no answer."""
+        return self._transform(coords)
+
+    def points_of_use(self, side: int = 25) -> Coordinates:
+        """Up to side² points in the source CRS, spread evenly over the area of use."""
+        if self._area is None or self._area[0] > self._area[2]:
+            return np.empty((0, 2))
+        west, south, east, north = self._area
+        steps = (np.arange(side) + 0.5) / side
+        x, y = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
+        points: Coordinates = np.column_stack(self._transformer().transform(x.ravel(), y.ravel(), direction="INVERSE"))
+        return points[np.isfinite(points).all(axis=1)]
+
     def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
         """Count features outside the area of use: `outside_area_of_use`, and those beyond 6° again as FAR.
 

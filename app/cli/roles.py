@@ -1,0 +1,105 @@
+"""Commands that run: the service as a whole, or one role of it as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from app.cli.common import (
+    FAILED,
+    UNREACHABLE,
+    AsJson,
+    DataDir,
+    Host,
+    Port,
+    app,
+    fail,
+    read_settings,
+)
+from app.errors import DomainError
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Start the service: API, workers, sweep and, by default, a private Redis. Ctrl+C stops all of it."""
+    from app.supervisor import serve as run_service
+
+    settings = read_settings(data_dir, host=host, port=port)
+
+    def announce(url: str) -> None:
+        given = {"url": url, "data_dir": str(settings.data_dir)}
+        print(json.dumps(given) if as_json else f"spatial-etl serves {url}", flush=True)
+
+    try:
+        asyncio.run(run_service(settings, announce))
+    except DomainError as err:
+        fail(str(err), UNREACHABLE)
+
+
+@app.command()
+def api(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Start the API alone. It stays up while something is missing, and says at /ready what. Ctrl+C stops it."""
+    from app.roles import run_api
+
+    settings = read_settings(data_dir, host=host, port=port)
+
+    def announce(url: str) -> None:
+        print(json.dumps({"url": url}) if as_json else f"spatial-etl's API answers at {url}", flush=True)
+
+    try:
+        asyncio.run(run_api(settings, announce))
+    except DomainError as err:
+        fail(str(err), UNREACHABLE)
+
+
+@app.command()
+def worker(
+    data_dir: DataDir = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each carries one run.")] = 1,
+) -> None:
+    """Join workers to the queue of a running service. Ctrl+C stops them after the runs at hand."""
+    settings = read_settings(data_dir)
+    try:
+        if processes == 1:
+            from app.worker import run_worker
+
+            run_worker(settings)
+        else:
+            from app.supervisor import run_workers
+
+            asyncio.run(run_workers(settings, processes))
+    except DomainError as err:
+        fail(str(err), UNREACHABLE)
+
+
+@app.command()
+def sweep(data_dir: DataDir = None) -> None:
+    """Start the sweep alone: it moves on what nobody carries, and tidies up. Several may run. Ctrl+C stops it."""
+    from app.roles import run_sweep
+
+    try:
+        asyncio.run(run_sweep(read_settings(data_dir)))
+    except DomainError as err:
+        fail(str(err), UNREACHABLE)
+
+
+@app.command()
+def alive(
+    role: Annotated[str, typer.Argument(help="worker or sweep.")],
+    within: Annotated[float, typer.Option(min=1, help="Seconds since its last sign of life.")] = 240,
+) -> None:
+    """For health checks of containers: exit 0 when a worker or sweep of this host gave a sign of life lately.
+
+    An idle worker whose Redis is away gives one every two to three minutes.
+    """
+    from app.processes import seconds_since_beat
+
+    if role not in ("worker", "sweep"):
+        raise typer.BadParameter(f"found {role!r}; roles with a sign of life are worker and sweep.")
+    age = seconds_since_beat(role)
+    if age is None or age > within:
+        when = "never gave a sign of life" if age is None else f"gave its last sign of life {age:.0f} s ago"
+        fail(f"The {role} of this host {when}. Look into its log.", FAILED)

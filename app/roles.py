@@ -1,0 +1,166 @@
+"""The roles that `serve` plays at once, each also a process of its own: the API and the sweep (workers: app.worker).
+
+Neither gives up when something is missing at its start: it says what and how to mend it, and goes on when it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.clients import open_clients
+from app.errors import DomainError, StoreUnavailable
+from app.main import create_app
+from app.models.manifest import LANDING_BUCKET
+from app.processes import beat
+from app.services.dropped import Door
+from app.services.health import readiness
+from app.services.sweep import Sweep
+from app.services.watch import LandingWatch
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SWEEP = "sweep"
+
+
+async def run_api(settings: Settings, announce: Callable[[str], None]) -> None:
+    """The API alone, until SIGTERM or SIGINT. `announce` gets the URL once it answers.
+
+    A ledger that is away or not migrated is said and then found at /ready: requests are answered with 503 meanwhile.
+    Raises StoreUnavailable when the port is taken, and DomainErrors for settings that no server can be reached by.
+    """
+    async with open_clients(settings):
+        pass
+    with listening(settings.api.host, settings.api.port) as listener:
+        telling: list[asyncio.Task[None]] = []
+
+        def started(url: str) -> None:
+            announce(url)
+            telling.append(asyncio.create_task(_say_what_is_missing(settings)))
+
+        try:
+            await serve_api(settings, listener, started, stop_on_signals())
+        finally:
+            for task in telling:
+                task.cancel()
+            await asyncio.gather(*telling, return_exceptions=True)
+
+
+async def run_sweep(settings: Settings) -> None:
+    """The sweep alone, until SIGTERM or SIGINT. Any number may run: every change is compare-and-set."""
+    stop = stop_on_signals()
+    async with sweeping(settings):
+        await stop.wait()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The API's socket, bound before anything is started, so that a taken port is the first thing said."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as err:
+            detail = f"Cannot listen on {host}:{port}: {err.strerror}."
+            raise StoreUnavailable(detail, "Choose another with --host or --port.") from None
+        yield listener
+
+
+@contextlib.asynccontextmanager
+async def sweeping(settings: Settings) -> AsyncIterator[None]:
+    """The sweep's loop beside the body."""
+    async with open_clients(settings) as clients:
+        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts)
+        bucket = settings.objects.bucket_prefix + LANDING_BUCKET
+        watch = LandingWatch(Door(clients, settings.enabled_lanes, settings.api.max_manifest_bytes, bucket))
+        # Beside each other: a slow object store must not keep runs from moving on.
+        tasks = [
+            asyncio.create_task(_repeat(SWEEP, sweep.once, settings.sweep.interval_seconds)),
+            asyncio.create_task(_repeat("look into the landing zone", watch.once, settings.sweep.manifests_seconds)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _repeat(name: str, look: Callable[[], Awaitable[object]], interval: float) -> None:
+    said = ""
+    while True:
+        try:
+            await look()
+            said = ""
+        except DomainError as err:
+            # Once, not every two seconds for as long as a server is away.
+            if str(err) != said:
+                said = str(err)
+                logger.warning("the %s failed and tries again: %s", name, said)
+        except Exception:
+            logger.exception("the %s failed and tries again", name)
+        if name == SWEEP:
+            beat(SWEEP)
+        await asyncio.sleep(interval)
+
+
+async def _say_what_is_missing(settings: Settings) -> None:
+    async with open_clients(settings) as clients:
+        for check in (await readiness(clients)).checks:
+            if not check.ok:
+                logger.warning("%s: %s %s", check.name, check.problem, check.fix)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: whoever starts it stops everything in order."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Requests that wait for a run are answered first, instead of being waited for."""
+        self._app.state.run_watch.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_api(
+    settings: Settings, listener: socket.socket, announce: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    """The API on that socket until `stop` is set; requests under way get five seconds to end."""
+    app = create_app(settings)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    server = _Server(config, app)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    if server.started:
+        host, port = listener.getsockname()[:2]
+        announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    stopping.cancel()

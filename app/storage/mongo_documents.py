@@ -1,0 +1,202 @@
+"""The ledger's MongoDB documents, and the way between them and the frozen domain models.
+
+Documents hold what the platform's contract names, readable by anybody's queries, and a few fields of the ledger's own:
+`_id`, `writes` (counts every write, for compare-and-set), `exact` (see `encoded`), `sort_at` (the time that the listing
+goes by, in milliseconds: some servers of the protocol compare dates by the second only) and the marks of `mongo_pairs`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.models.activity import Activity
+from app.models.asset import Asset, ParentInput
+from app.models.delivery import Delivery, EventOutcome
+from app.models.manifest import ManifestRecord
+from app.models.run import Run, RunEvent
+from app.storage.ledger_rules import filterable, mirrored, plain_text, to_json, utc_milliseconds
+
+Document = dict[str, Any]
+
+# A server refuses documents nested deeper than 100 levels; ours sit a few levels down.
+_MAX_DEPTH = 60
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INT64 = range(-(2**63), 2**63)
+
+
+def encoded(fields: Mapping[str, Any]) -> Document:
+    """BSON for `fields`. A value that BSON would bend is stored as near as it gets, and as JSON text in `exact`.
+
+    Such are integers over 64 bits, lone surrogates, keys that contain a dot or begin with a dollar sign, deep nesting.
+    Raises ValueError for NaN, infinity, and a time without zone.
+    """
+    document: Document = {}
+    exact: dict[str, str] = {}
+    for name, value in fields.items():
+        if isinstance(value, datetime):
+            document[name] = utc_milliseconds(value)
+        elif isinstance(value, str):
+            document[name] = plain_text(value)
+        elif isinstance(value, dict | list) and not _is_exact(value):
+            exact[name] = to_json(value)
+            document[name] = _near(value)
+        else:
+            document[name] = value
+    return document | {"exact": exact}
+
+
+def decoded(document: Mapping[str, Any], names: Mapping[str, Any]) -> Document:
+    """The fields called `names`, as they went in."""
+    exact = {name: json.loads(text) for name, text in document["exact"].items()}
+    return {name: exact.get(name, document[name]) for name in names}
+
+
+def milliseconds(value: datetime) -> int:
+    """Since 1970, cut as `utc_milliseconds` cuts."""
+    return (utc_milliseconds(value) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _is_exact(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, dict):
+        return depth < _MAX_DEPTH and all(_is_key(key) and _is_exact(each, depth + 1) for key, each in value.items())
+    if isinstance(value, list):
+        return depth < _MAX_DEPTH and all(_is_exact(each, depth + 1) for each in value)
+    if isinstance(value, str):
+        return plain_text(value) == value
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or value in _INT64
+
+
+def _is_key(key: str) -> bool:
+    return key != "" and not key.startswith("$") and "." not in key and plain_text(key) == key
+
+
+def _near(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict | list) and depth >= _MAX_DEPTH:
+        return to_json(value)
+    if isinstance(value, dict):
+        return {_near_key(key): _near(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_near(each, depth + 1) for each in value]
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
+        return str(value)
+    return value
+
+
+def _near_key(key: str) -> str:
+    """The full-width twins of dot and dollar sign, as MongoDB's manual advises."""
+    return plain_text(key).replace(".", "\uff0e").replace("$", "\uff04") or "\ufffd"
+
+
+def manifest_document(record: ManifestRecord, newest: Run | None = None) -> Document:
+    """newest: the run that speaks for it; None for a rejected one."""
+    fields = record.model_dump(mode="json")
+    fields |= {"ingested_at": record.ingested_at, "completed_at": record.completed_at, **filterable(record)}
+    own: Document = {"_id": plain_text(record.batch_id), "newest_run": newest and _run_key(newest), "writes": 1}
+    return own | {"sort_at": milliseconds(record.ingested_at)} | encoded(fields)
+
+
+def manifest_from(document: Mapping[str, Any]) -> ManifestRecord:
+    return ManifestRecord.model_validate(decoded(document, ManifestRecord.model_fields))
+
+
+def _run_key(run: Run) -> Document:
+    return {
+        "created_at": utc_milliseconds(run.created_at),
+        "run_id": plain_text(run.run_id),
+        "revision": run.revision,
+    }
+
+
+def mirrored_document(document: Document, run: Run) -> Document | None:
+    """The manifest's document when it says what `run` says; None where something newer spoke already."""
+    ours, theirs = _run_key(run), document["newest_run"]
+    if theirs is not None and tuple(theirs[name] for name in ours) >= tuple(ours.values()):
+        return None
+    said = encoded({**mirrored(run), "status": run.status.value})
+    return document | {name: said[name] for name in mirrored(run)} | {"newest_run": ours}
+
+
+def run_document(run: Run) -> Document:
+    own = {"_id": plain_text(run.run_id), "sort_at": milliseconds(run.created_at), "writes": 1}
+    return own | encoded(_run_fields(run))
+
+
+def _run_fields(run: Run) -> Document:
+    fields = run.model_dump(mode="json", exclude={"lease"})
+    fields |= {"created_at": run.created_at, "started_at": run.started_at, "completed_at": run.completed_at}
+    lease = run.lease
+    # Put together by hand: a time within a document must stay one.
+    due = lease and {"owner": plain_text(lease.owner), "expires_at": utc_milliseconds(lease.expires_at)}
+    return fields | {"lease": due}
+
+
+def run_from(document: Mapping[str, Any]) -> Run:
+    return Run.model_validate(decoded(document, Run.model_fields))
+
+
+def changed_run_document(document: Document, changed: Run, names: Mapping[str, Any]) -> Document:
+    """The run's document with the fields called `names` as `changed` has them, one revision on."""
+    fields = encoded({name: value for name, value in _run_fields(changed).items() if name in names})
+    exact = {name: text for name, text in document["exact"].items() if name not in names} | fields["exact"]
+    return document | fields | {"exact": exact, "revision": document["revision"] + 1}
+
+
+def event_document(event: RunEvent) -> Document:
+    own = {"_id": f"{plain_text(event.run_id)}:{event.seq}"}
+    return own | encoded(event.model_dump(mode="json") | {"at": event.at})
+
+
+def event_from(document: Mapping[str, Any]) -> RunEvent:
+    return RunEvent.model_validate(decoded(document, RunEvent.model_fields))
+
+
+def version_key(dataset_id: str, version: int) -> str:
+    """Names one version, in `_id` and in the `parents` of others."""
+    return f"{plain_text(dataset_id)}@{version}"
+
+
+def asset_document(asset: Asset) -> Document:
+    """parents repeats the parents among the inputs, for the way down."""
+    parents = {version_key(each.dataset_id, each.version) for each in asset.inputs if isinstance(each, ParentInput)}
+    own: Document = {"_id": version_key(asset.dataset_id, asset.version), "parents": sorted(parents)}
+    own |= {"sort_at": milliseconds(asset.created_at)}
+    return own | encoded(asset.model_dump(mode="json") | {"created_at": asset.created_at})
+
+
+def asset_from(document: Mapping[str, Any]) -> Asset:
+    return Asset.model_validate(decoded(document, Asset.model_fields))
+
+
+def activity_document(entry: Activity, number: int) -> Document:
+    """number: counts all entries, so that those of one millisecond keep their order."""
+    own = {"_id": f"{number:020d}", "number": number, "sort_at": milliseconds(entry.timestamp)}
+    return own | encoded(entry.model_dump(mode="json") | {"timestamp": entry.timestamp})
+
+
+def activity_from(document: Mapping[str, Any]) -> Activity:
+    return Activity.model_validate(decoded(document, Activity.model_fields))
+
+
+def delivery_document(delivery: Delivery) -> Document:
+    fields = delivery.model_dump(mode="json")
+    fields |= {"received_at": delivery.received_at, "processed_at": delivery.processed_at}
+    own = {"_id": plain_text(delivery.delivery_id), "sort_at": milliseconds(delivery.received_at), "writes": 1}
+    return own | encoded(fields)
+
+
+def delivery_from(document: Mapping[str, Any]) -> Delivery:
+    return Delivery.model_validate(decoded(document, Delivery.model_fields))
+
+
+def finished_delivery_document(document: Document, outcomes: tuple[EventOutcome, ...], at: datetime) -> Document:
+    said = encoded({"outcomes": [each.model_dump(mode="json") for each in outcomes], "processed_at": at})
+    exact = {name: text for name, text in document["exact"].items() if name != "outcomes"} | said["exact"]
+    return document | said | {"status": "done", "exact": exact}

@@ -1,0 +1,189 @@
+"""What the MongoDB ledger changes in two documents, without transactions: a standalone server has none.
+
+Each of these is begun by ONE write, which decides it and leaves a mark that holds all that is needed to finish. The
+rest is idempotent, and whoever comes next does it: the caller, a reader that needs it, or the sweep through `settle`.
+A crash between two writes therefore loses nothing. All reads see what a majority keeps, so nothing is built on a write
+that a failover takes back. Runs and assets are never deleted; the arguments below stand on that.
+
+**accept** inserts the manifest with its run inside (`pending_run`): the unique batch id decides. Finished: the run is
+inserted under its own id, then the mark goes. A second finisher meets the run id and changes nothing. When the id
+belongs to a run of another batch, the manifest is withdrawn: neither. Readers of a manifest finish it first, so nobody
+sees one without its run.
+
+**A change of status** leaves `mirror_due` in the run, in the same write. Finished: the manifest takes over the status
+if what it says is older by (created_at, run_id, revision) of the run, so a late finisher cannot turn it back.
+
+**reserve_version** counts in one document for each dataset, which also names the run of the last number. Before anybody
+counts on, that run gets its number; so all numbers but the last are in their runs, and none is lost. A run counts only
+if it had no number *after* the counter was read, and the counter has not moved since; so none gets two.
+
+**commit_asset** writes the asset into the run (`pending_commit`) if it runs at this attempt: compare-and-set of one
+document, so there is no time between check and write. This is the commit point. Finished: the asset is inserted, then
+the mark goes; where the version or key is another run's, only the mark goes. No change of status or attempt passes a
+mark: `change_run` finishes it first. So the insert that counts happens while the run runs at that attempt, and one that
+comes late (its process slept) meets either its own asset or the one that was in its way, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.models.asset import Asset
+from app.models.base import new_id
+from app.models.run import RunStatus
+from app.storage.ledger_rules import plain_text, version_taken
+from app.storage.mongo_database import MongoDatabase
+from app.storage.mongo_documents import Document, asset_document, asset_from, mirrored_document, run_from
+
+# Between two looks at what another process has written but a majority has not confirmed yet.
+_PAUSE_SECONDS = 0.005
+
+
+class Pairs:
+    """See the module. `settle` finishes everything that anybody left half done."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        self.manifests = database.collection("manifests")
+        self.runs = database.collection("runs")
+        self.assets = database.collection("assets")
+        self.versions = database.collection("dataset_versions")
+        # Tasks of one process wait for each other instead of finding each other's writes.
+        self._turn = asyncio.Lock()
+
+    async def settle(self) -> None:
+        for manifest in await self.manifests.many({"pending_run.run_id": {"$exists": True}}):
+            await self.finish_accept(manifest)
+        for run in await self.runs.many({"pending_commit.s3_key": {"$exists": True}}):
+            await self.finish_commit(run)
+        for run in await self.runs.many({"mirror_due": {"$exists": True}}):
+            await self.mirror(run)
+
+    async def finish_accept(self, manifest: Document) -> Document | None:
+        """The manifest as it is now; None when it was withdrawn because its run id belongs to another batch."""
+        pending = manifest.get("pending_run")
+        if pending is None:
+            return manifest
+        while not await self.runs.add(pending):
+            there = await self.runs.one({"_id": pending["_id"]})
+            if there is not None and there["batch_id"] != pending["batch_id"]:
+                await self.manifests.remove({"_id": manifest["_id"], "pending_run.run_id": pending["run_id"]})
+                return None
+            if there is not None:
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+        def done(document: Document) -> Document | None:
+            mark = document.get("pending_run")
+            return _without(document, "pending_run") if mark and mark["run_id"] == pending["run_id"] else None
+
+        finished = await self.manifests.change(manifest["_id"], done)
+        return finished or await self.manifests.one({"_id": manifest["_id"]})
+
+    async def mirror(self, run: Document) -> None:
+        """Let the manifest say what its newest run says."""
+        due, model = run["mirror_due"], run_from(run)
+        await self.manifests.change(run["batch_id"], lambda document: mirrored_document(document, model))
+
+        def done(document: Document) -> Document | None:
+            return _without(document, "mirror_due") if document.get("mirror_due") == due else None
+
+        await self.runs.change(run["_id"], done)
+
+    async def reserve(self, run_id: str, attempt: int) -> int | None:
+        key = plain_text(run_id)
+        async with self._turn:
+            while True:
+                run = await self.runs.one({"_id": key})
+                if run is None:
+                    return None
+                counter = await self.versions.one({"_id": run["partition_key"]})
+                if counter is None:
+                    new = {"_id": run["partition_key"], "dataset_id": run["partition_key"], "writes": 1}
+                    await self.versions.add(new | {"last_version": 0, "run_id": None})
+                    continue
+                await self._give_number(counter)
+                # Read again: what it says must be newer than the counter.
+                run = await self.runs.one({"_id": key})
+                if run is None or not _runs_at(run, attempt):
+                    return None
+                if run["reserved_version"] is not None:
+                    return int(run["reserved_version"])
+                if (counted := await self._count(counter, key)) is not None:
+                    await self._give_number(counted)
+
+    async def _count(self, counter: Document, run_key: str) -> Document | None:
+        """The next number for this run; None when the counter has moved."""
+
+        def next_number(document: Document) -> Document | None:
+            if document["writes"] != counter["writes"]:
+                return None
+            return document | {"last_version": document["last_version"] + 1, "run_id": run_key}
+
+        return await self.versions.change(counter["_id"], next_number)
+
+    async def _give_number(self, counter: Document) -> None:
+        """Write the last number into the run that it was counted for."""
+
+        def given(document: Document) -> Document | None:
+            if document["reserved_version"] is not None:
+                return None
+            return document | {"reserved_version": counter["last_version"], "revision": document["revision"] + 1}
+
+        if counter["run_id"] is not None:
+            await self.runs.change(counter["run_id"], given)
+
+    async def commit(self, asset: Asset, attempt: int) -> Asset | None:
+        """Raises VersionTaken when the version or the key is another run's."""
+        document = asset_document(asset)
+        key = plain_text(asset.run_id)
+        mark = {"commit_id": new_id(), "s3_key": document["s3_key"], "asset": document}
+
+        def marked(run: Document) -> Document | None:
+            free = _runs_at(run, attempt) and "pending_commit" not in run
+            return run | {"pending_commit": mark} if free else None
+
+        while True:
+            run = await self.runs.one({"_id": key})
+            if run is None or run["attempt"] != attempt:
+                return None
+            if "pending_commit" in run:
+                await self.finish_commit(run)
+                continue
+            there = await self.assets.one({"_id": document["_id"]})
+            if there is not None and there["run_id"] == key:
+                return asset_from(there)
+            if not _runs_at(run, attempt):
+                return None
+            if (begun := await self.runs.change(key, marked)) is not None:
+                owner = await self.finish_commit(begun)
+                if owner["_id"] == document["_id"] and owner["run_id"] == key:
+                    return asset_from(owner)
+                raise version_taken(asset, asset_from(owner))
+
+    async def finish_commit(self, run: Document) -> Document:
+        """The registered asset: the run's own, or the one that was in its way."""
+        mark = run["pending_commit"]
+        asset: Document = mark["asset"]
+        owner: Document | None = None
+        while owner is None:
+            if await self.assets.add(asset):
+                owner = asset
+                break
+            owner = await self.assets.one({"_id": asset["_id"]}) or await self.assets.one({"s3_key": asset["s3_key"]})
+            if owner is None:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+        def done(document: Document) -> Document | None:
+            there = document.get("pending_commit")
+            return _without(document, "pending_commit") if there and there["commit_id"] == mark["commit_id"] else None
+
+        await self.runs.change(run["_id"], done)
+        return owner
+
+
+def _runs_at(run: Document, attempt: int) -> bool:
+    return bool(run["status"] == RunStatus.RUNNING and run["attempt"] == attempt)
+
+
+def _without(document: Document, name: str) -> Document:
+    return {key: value for key, value in document.items() if key != name}
