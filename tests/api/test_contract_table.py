@@ -33,6 +33,7 @@ CONTRACT: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "doors": {
         "POST /webhooks/minio": (),
+        "GET /webhooks/deliveries": ("status", "cursor", "limit"),
         "GET /landing": ("prefix",),
         "GET /landing/{key}": (),
         "PUT /landing/{key}": (),
@@ -54,8 +55,6 @@ MISSING = {
     "DELETE /manifests/{batch_id}",
     "POST /runs/{run_id}/cancel",
     "POST /runs/{run_id}/rerun",
-    "POST /webhooks/minio",
-    "POST /landing/presign",
     "GET /metrics",
     "GET /assets?keyword",
     "GET /assets?project",

@@ -80,7 +80,8 @@ def test_lineage_leads_from_the_version_to_its_source(service: Service, asset: d
 
 def test_datasets_are_listed_by_their_newest_version(service: Service, asset: dict[str, Any]) -> None:
     service.put("runs/points.geojson", POINTS)
-    service.ingest(manifest("runs-two", ("runs/points.geojson", "GeoJSON"), tags={"dataset_id": "runs-one"}))
+    service.ingest(manifest("runs-two", ("runs/points.geojson", "GeoJSON"), tags={"dataset_id": "runs-one"},
+                            new_version="always"))  # fmt: skip
     listed = [
         a for a in service.http.get("/assets", params={"limit": 1000}).json()["items"] if a["dataset_id"] == "runs-one"
     ]

@@ -53,6 +53,7 @@ RUN = Run(
     warnings=(Warning_(code="w", message=ODD, count=7, samples=(1, "x", None, [1.5])),),
     error=RunError(code="c", detail=ODD, fix="f", step="load", file="a/b.gpkg"),
     reserved_version=2**40,
+    unchanged_version=2**41,
     engine={"geos": "3.13"},
     traceparent="00-1-2-01",
     created_at=T0,

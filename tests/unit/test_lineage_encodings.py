@@ -51,7 +51,7 @@ def metadata(columns: dict[str, ColumnSchema], **mapping: str) -> AssetMetadata:
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     backend = BACKENDS["sqlite"]
-    async with backend.fresh(tmp_path) as url, backend.open(url) as opened:
+    async with backend.fresh(tmp_path, True) as url, backend.open(url) as opened:
         await opened.migrate()
         yield opened
 
