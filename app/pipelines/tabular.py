@@ -10,12 +10,12 @@ import pyarrow as pa
 from app.errors import RunRefused
 from app.models.asset import Asset, ColumnSchema
 from app.pipelines.context import FetchedFile, Product, RunContext
+from app.pipelines.formats.profile import profile
 from app.pipelines.formats.tabular import open_table
 from app.pipelines.formats.tabular_headers import clean_headers, mapping_of
 from app.pipelines.formats.tabular_hints import hints
 from app.pipelines.formats.tabular_overrides import types_by_column
 from app.pipelines.formats.tabular_parquet import ParquetTable, copy_parquet
-from app.pipelines.formats.tabular_profile import profile
 from app.pipelines.formats.tabular_quarantine import Quarantine
 from app.pipelines.formats.tabular_source import TableSource, no_rows
 from app.pipelines.formats.tabular_table import Outcome, Plan, write_table

@@ -50,6 +50,7 @@ _WARNINGS = {
     "repaired": "{n} invalid geometries were repaired.",
     "repaired_type_changed": "{n} repaired geometries have another geometry type than before.",
     "simplify_kept": "{n} geometries were left unsimplified, because simplified they would not be valid.",
+    "null_island": "{n} geometries lie at 0, 0: often the place of coordinates that are missing.",
     "outside_area_of_use": "{n} geometries reach outside the area of use of their CRS.",
 }
 

@@ -27,6 +27,7 @@ from app.pipelines.formats.collector import paused_collector
 from app.pipelines.formats.crs import crs_name, parse_crs
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.geoparquet import GeoParquetWriter, column_names
+from app.pipelines.formats.profile import profile
 from app.pipelines.formats.shapes import Geometries
 from app.pipelines.formats.source import Chunk, VectorSource
 from app.settings import MiB
@@ -45,6 +46,8 @@ _TYPE_NAMES = np.array(
 )
 # Chunks that wait between reading, transforming and writing, besides those being transformed.
 _SPARE_CHUNKS = 1
+# A geometry within so many units of 0, 0 probably has no coordinates.
+NULL_ISLAND = 1e-6
 # Seconds between two looks at the watch while one chunk takes long.
 _LOOK_EVERY = 0.5
 
@@ -117,12 +120,14 @@ def finish(
     findings.add("null_geometries", shapely.is_missing(geometries), first)
     findings.add("empty_geometries", shapely.is_empty(geometries), first)
     findings.counts["vertices_out"] += int(shapely.get_num_coordinates(geometries).sum())
+    boxes = shapely.bounds(geometries)
+    findings.add("null_island", (np.abs(boxes) < NULL_ISLAND).all(axis=1), first)
     high = np.zeros(len(geometries), np.bool_) if is_flat else shapely.has_z(geometries)
     return Done(
         source=source,
         attributes=attributes,
         wkb=pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()) if wkb is None else wkb,
-        boxes=shapely.bounds(geometries),
+        boxes=boxes,
         types=_types(geometries, high),
         heights=_heights(geometries[high]) if high.any() else None,
         findings=findings,
@@ -180,6 +185,7 @@ def run_recipe(
             "geometry_types": dict(sorted(types.items())),
             "rows_by_file": dict(by_file),
             "bytes": target.stat().st_size,
+            "columns": profile(target, attributes, writer.rows, threads),
         },
         engine=means.versions,
     )
