@@ -64,6 +64,24 @@ class BatchConflict(DomainError):
     code = "batch_conflict"
 
 
+class RunOver(DomainError):
+    """The run is over: there is nothing left to cancel."""
+
+    code = "run_over"
+
+
+class RunNotOver(DomainError):
+    """The batch has a run that is not over: it can neither be run again nor withdrawn."""
+
+    code = "run_not_over"
+
+
+class ManifestRejected(DomainError):
+    """The manifest was never accepted: there is nothing to run again, and nothing to withdraw."""
+
+    code = "manifest_rejected"
+
+
 class NotFound(DomainError):
     """No such manifest, run, asset, version or object."""
 
@@ -152,6 +170,24 @@ class RunCanceled(DomainError):
     """Somebody asked for the run to stop."""
 
     code = "canceled"
+
+
+class PlanTimedOut(DomainError):
+    """A plan took longer than SPATIAL_ETL_PLAN__TIME_LIMIT_SECONDS."""
+
+    code = "plan_timeout"
+
+
+class PlanFailed(DomainError):
+    """The process that made a plan ended without one."""
+
+    code = "plan_failed"
+
+
+class NoFreeWorker(DomainError):
+    """No worker took the plan in time."""
+
+    code = "workers_busy"
 
 
 class TimeLimitExceeded(DomainError):

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.models.activity import Activity
-from app.models.asset import Asset
+from app.models.asset import Asset, Bounds
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord
 from app.models.page import Page, Slice
@@ -60,12 +60,49 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
-    """latest_only: one row a dataset, its newest version, where that one fits the other fields."""
+    """latest_only: one row a dataset, its newest version, where that one fits the other fields.
+
+    keywords, tags (`name:value`), words of `text`: all of them. bbox: degrees, minx > maxx across the antimeridian; a
+    version whose place in degrees is unknown is in none. How each is compared: `app.storage.ledger_search`.
+    """
 
     dataset_id: str | None = None
     run_id: str | None = None
     kind: str | None = None
     latest_only: bool = False
+    keywords: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    project: str | None = None
+    testing: bool | None = None
+    text: str | None = None
+    bbox: Bounds | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotal:
+    """The runs of one status and lane. oldest: created_at of the first."""
+
+    status: RunStatus
+    lane: str
+    runs: int
+    attempts: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AssetTotal:
+    """The versions of one kind. bytes: of their data, without companions."""
+
+    kind: str
+    versions: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    runs: tuple[RunTotal, ...]
+    assets: tuple[AssetTotal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +121,15 @@ class Ledger(Protocol):
         """Write both, or neither. When the batch id exists, write nothing and return what is there: its newest run.
 
         Raises BatchConflict when it is the id of a rejected manifest, which has no run.
+        """
+        ...
+
+    async def add_run(self, run: Run) -> Run | None:
+        """A further run of a batch that is there; `run.retry_of` names an earlier one. It speaks for the manifest now.
+
+        None, and nothing is written, unless the newest run of the batch is over and the run id is new: of several that
+        ask for the same at once, one succeeds. Raises ValueError for a run that could not become the newest of its
+        batch: without retry_of, not younger than the newest by (created_at, run_id), or with the id of another's run.
         """
         ...
 
@@ -144,7 +190,7 @@ class Ledger(Protocol):
         ...
 
     async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
-        """Newest first by (created_at, dataset_id, version)."""
+        """Newest first by (created_at, dataset_id, version). A cursor is good for the same filter only."""
         ...
 
     async def get_asset_by_key(self, s3_key: str) -> Asset | None:
@@ -190,6 +236,18 @@ class Ledger(Protocol):
 
     async def list_deliveries(self, status: Literal["received", "done"] | None, page: Page) -> Slice[Delivery]:
         """Newest first by (received_at, delivery_id)."""
+        ...
+
+    async def totals(self) -> Totals:
+        """How many runs and versions there are; reads all of them, so not for every request."""
+        ...
+
+    async def count(self, amounts: Mapping[str, int]) -> None:
+        """Add to the counters of these names, which begin at 0: what no other entry tells (seconds, repairs)."""
+        ...
+
+    async def get_counts(self) -> Mapping[str, int]:
+        """Every counter that was ever counted."""
         ...
 
     async def migrate(self) -> tuple[str, ...]:

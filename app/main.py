@@ -12,7 +12,8 @@ from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
-from app.routers import activity, assets, events, health, landing, lineage, manifests, runs, webhooks
+from app.routers import activity, assets, events, health, landing, lineage, manifests, metrics, plans, runs, webhooks
+from app.routers.metrics import CountRequests, HttpMetrics
 from app.routers.middleware import BodyLimit, OfflineDocs
 from app.routers.problems import Problem, ProblemFault, add_problem_handlers
 from app.services.runs import RunWatch
@@ -49,7 +50,9 @@ def create_app(settings: Settings) -> FastAPI:
     exempt = (("PUT", "/landing/"), ("POST", "/webhooks/"))
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt)
     app.add_middleware(OfflineDocs, pages=frozenset({"/docs", "/redoc"}))
-    for module in (landing, manifests, runs, events, assets, lineage, webhooks, activity, health):
+    app.state.http_metrics = HttpMetrics()
+    app.add_middleware(CountRequests, metrics=app.state.http_metrics)
+    for module in (landing, manifests, plans, runs, events, assets, lineage, webhooks, activity, health, metrics):
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _document_problems(app)

@@ -1,13 +1,18 @@
-"""The one module that enqueues and looks at RQ jobs. A job carries a run id only: the ledger knows the rest."""
+"""The one module that enqueues and looks at RQ jobs.
+
+A run's job carries its id only: the ledger knows the rest. A plan's carries its manifest: no ledger knows of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from redis import Redis
@@ -17,14 +22,20 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Queue
-from rq.exceptions import DuplicateJobError
+from rq.command import send_stop_job_command
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.worker_registration import get_keys
 
 from app.errors import QueueUnavailable
 from app.models.run import Run
 from app.settings import Settings
 
 JOB = "app.worker.execute"
+PLAN_JOB = "app.worker.plan"
+# How long an answer waits in Redis for the API that asked; it looks many times a second.
+_PLAN_TTL = 60
 # Longest path of a unix socket, less the terminating zero.
 _MAX_SOCKET_PATH = 107
 _PLAIN_PATH = re.compile(r"[\w./+-]+", re.ASCII)
@@ -80,6 +91,24 @@ def check_connection(url: str) -> None:
         client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class PlanJob:
+    """A look at a plan's job. beat: changes while its worker lives; result: what a finished one gave back."""
+
+    state: Literal["waiting", "running", "finished", "died"]
+    beat: str = ""
+    result: str | None = None
+    reason: str = ""
+
+
+def plan_id_of(job_id: str) -> str:
+    return job_id.removeprefix("plan-")
+
+
+def _plan_job(plan_id: str) -> str:
+    return f"plan-{plan_id}"
+
+
 class RunQueue:
     """Hands run ids to the workers. Blocking: call it from a thread when on an event loop."""
 
@@ -109,10 +138,96 @@ class RunQueue:
         except RedisError as err:
             raise _unavailable(err, self._redis) from err
 
+    def enqueue_plan(self, plan_id: str, document: str, time_limit: int) -> None:
+        """Put a plan of this manifest (JSON) before everything else in the queue. Raises QueueUnavailable."""
+        try:
+            self._queue.enqueue_call(
+                PLAN_JOB,
+                args=(document,),
+                job_id=_plan_job(plan_id),
+                timeout=time_limit,
+                result_ttl=_PLAN_TTL,
+                failure_ttl=_PLAN_TTL,
+                description="plan",
+                at_front=True,
+            )
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+
+    def look_at_plan(self, plan_id: str) -> PlanJob:
+        """Raises QueueUnavailable."""
+        try:
+            job = Job.fetch(_plan_job(plan_id), connection=self._redis, serializer=JSONSerializer)
+            status = job.get_status(refresh=False)
+            if status is JobStatus.FINISHED:
+                made = job.return_value()
+                return PlanJob("finished", result=None if made is None else str(made))
+            if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+                found = job.latest_result()
+                reason = (found.exc_string if found is not None else None) or "it was stopped"
+                return PlanJob("died", reason=reason.strip().splitlines()[-1])
+        except NoSuchJobError:
+            return PlanJob("died", reason="the queue has forgotten it")
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+        state: Literal["waiting", "running"] = "running" if status is JobStatus.STARTED else "waiting"
+        return PlanJob(state, beat=str(job.last_heartbeat))
+
+    def withdraw_plan(self, plan_id: str) -> bool:
+        """Take a plan out of the queue; False when a worker has it already. Raises QueueUnavailable."""
+        try:
+            if not self._queue.remove(_plan_job(plan_id)):
+                return False
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+        self.forget_plan(plan_id)
+        return True
+
+    def end_plan(self, plan_id: str) -> None:
+        """Take it out of the queue, or have its process killed. Raises QueueUnavailable."""
+        if self.withdraw_plan(plan_id):
+            return
+        with contextlib.suppress(RedisError, NoSuchJobError, InvalidJobOperation):
+            send_stop_job_command(self._redis, _plan_job(plan_id), JSONSerializer)
+
+    def forget_plan(self, plan_id: str) -> None:
+        """Remove a finished plan and its answer before its time."""
+        with contextlib.suppress(RedisError, NoSuchJobError):
+            Job.fetch(_plan_job(plan_id), connection=self._redis, serializer=JSONSerializer).delete()
+
+    def count_workers(self) -> int:
+        """Raises QueueUnavailable."""
+        try:
+            return len(get_keys(queue=self._queue))
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+
     def waiting_runs(self) -> frozenset[str]:
         """The run ids in the queue. Raises QueueUnavailable."""
         try:
             return frozenset(job_id.partition("-")[0] for job_id in self._queue.get_job_ids())
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+
+    def remove(self, run_id: str) -> None:
+        """Take every waiting job of the run out of the queue. Raises QueueUnavailable."""
+        try:
+            for job_id in self._queue.get_job_ids():
+                if job_id.partition("-")[0] == run_id:
+                    with contextlib.suppress(NoSuchJobError):
+                        job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
+                        job.delete(delete_dependents=False)
+        except RedisError as err:
+            raise _unavailable(err, self._redis) from err
+
+    def stop(self, run: Run) -> None:
+        """Have the worker that carries this attempt kill its job's process, if it listens. Raises QueueUnavailable."""
+        name = f"{run.run_id}-{run.attempt}"
+        try:
+            for job_id in self._queue.started_job_registry.get_job_ids(cleanup=False):
+                if job_id == name or job_id.startswith(f"{name}-"):
+                    with contextlib.suppress(NoSuchJobError, InvalidJobOperation):
+                        send_stop_job_command(self._redis, job_id, serializer=JSONSerializer)
         except RedisError as err:
             raise _unavailable(err, self._redis) from err
 

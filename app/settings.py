@@ -68,6 +68,11 @@ class QueueSettings(Group):
 class WorkerSettings(Group):
     processes: int = Field(2, ge=0, le=64, description="Worker processes that `serve` starts.")
     threads: int = Field(2, ge=1, le=64, description="Threads that transform geometries within one run.")
+    memory_bytes: int = Field(
+        512 * MiB,
+        ge=128 * MiB,
+        description="Memory that pairing the keys of a join may take; the rest goes to scratch.",
+    )
 
 
 class RunSettings(Group):
@@ -76,6 +81,14 @@ class RunSettings(Group):
     max_attempts: int = Field(3, ge=1, description="Attempts before a run whose worker keeps dying fails.")
     time_limit_seconds: int = Field(3600, ge=1, description="Longest time of one attempt.")
     memory_limit_bytes: int = Field(4 * GiB, ge=256 * MiB, description="Private memory that a job's process may have.")
+    cancel_seconds: float = Field(
+        10, gt=0, description="How long a canceled run may take to end by itself before its process is killed."
+    )
+
+
+class PlanSettings(Group):
+    time_limit_seconds: int = Field(60, ge=1, le=600, description="Longest look at the sources for a plan.")
+    wait_seconds: float = Field(20, gt=0, le=600, description="How long a plan waits for a free worker.")
 
 
 class EngineSettings(Group):
@@ -111,7 +124,7 @@ class Limits(Group):
     archive_entries: int = Field(10_000, ge=1, description="Entries of an archive.")
     archive_bytes: int = Field(64 * GiB, ge=1, description="Bytes of an archive when unpacked.")
     archive_ratio: int = Field(200, ge=2, description="Unpacked bytes for each packed byte (over 16 MiB unpacked).")
-    rows: int = Field(500_000_000, ge=1, description="Rows of one source.")
+    rows: int = Field(500_000_000, ge=1, description="Rows of one source, or of a join.")
     columns: int = Field(2_000, ge=1, description="Columns of one source.")
     layers: int = Field(1_000, ge=1, description="Layers of one source.")
     row_bytes: int = Field(16 * MiB, ge=1, description="Bytes of one row of a table.")
@@ -136,6 +149,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     worker: WorkerSettings = WorkerSettings()
     run: RunSettings = RunSettings()
+    plan: PlanSettings = PlanSettings()
     engine: EngineSettings = EngineSettings()
     webhook: WebhookSettings = WebhookSettings()
     sweep: SweepSettings = SweepSettings()
@@ -179,3 +193,7 @@ class Settings(BaseSettings):
     def attempt_dir(self, run_id: str, attempt: int) -> Path:
         """Scratch of one attempt."""
         return self.scratch_dir / f"{run_id}.{attempt}"
+
+    def plan_dir(self, plan_id: str) -> Path:
+        """Scratch of one plan."""
+        return self.scratch_dir / f"plan-{plan_id}"

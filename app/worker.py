@@ -8,6 +8,7 @@ that holds the interpreter lock would silence a thread of the job's own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -17,12 +18,12 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Never, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 from redis.exceptions import RedisError
-from rq import Queue, Worker
+from rq import Queue, Worker, get_current_job
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -31,11 +32,11 @@ from app.clients import open_clients, open_ledger
 from app.errors import DomainError, QueueUnavailable, TimeLimitExceeded
 from app.ledger import Guard
 from app.lifecycle import attempt_died
-from app.models.base import utcnow
+from app.models.base import new_id, utcnow
 from app.models.intents import INTENTS
 from app.models.run import Lease, RunStatus
 from app.processes import beat, die_with_parent, process_name
-from app.queue import check_connection, connect, redis_url
+from app.queue import PLAN_JOB, check_connection, connect, plan_id_of, redis_url
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -120,13 +121,20 @@ class RunWorker(Worker):
             super().maintain_heartbeats(job, execution)
         except RedisError as err:
             # The job needs the ledger, not the queue: it goes on.
-            logger.warning("run %s: the queue got no heartbeat (%s)", job.args[0], type(err).__name__)
+            logger.warning("run %s: the queue got no heartbeat (%s)", job.description, type(err).__name__)
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
         """Renew the lease beside RQ's own heartbeats, which wait while Redis is away.
 
         The thread lives between two forks only: a child forked while a thread holds a lock would never get it.
         """
+        if job.func_name == PLAN_JOB:
+            try:
+                super().monitor_work_horse(job, queue, execution)
+            finally:
+                # Its process does so itself unless it was killed.
+                shutil.rmtree(self._settings.plan_dir(plan_id_of(job.id)), ignore_errors=True)
+            return
         over = threading.Event()
         renewing = threading.Thread(target=self._keep_lease, args=(job.args[0], over))
         renewing.start()
@@ -137,19 +145,45 @@ class RunWorker(Worker):
             renewing.join()
 
     def _keep_lease(self, run_id: str, over: threading.Event) -> None:
-        while not over.wait(self._settings.run.heartbeat_seconds):
+        """Until the job is over; kills its process when the run is being canceled and the time for that is over."""
+        pause, deadline = self._settings.run.heartbeat_seconds, None
+        while not over.wait(pause):
             beat(ROLE)
             try:
-                asyncio.run(self._renew(run_id))
+                deadline = asyncio.run(self._renew(run_id)) or deadline
             except DomainError as err:
                 logger.warning("run %s: the lease was not renewed: %s", run_id, err)
+            if deadline is None:
+                continue
+            left = (deadline - utcnow()).total_seconds()
+            if left <= 0:
+                logger.warning("run %s does not end although it is being canceled: its process is killed", run_id)
+                self._kill_job()
+                return
+            pause = min(left, self._settings.run.heartbeat_seconds)
 
-    async def _renew(self, run_id: str) -> None:
+    def _kill_job(self) -> None:
+        # Not RQ's kill_horse: between its two looks at the pid the job may end, and 0 would be this worker's own group.
+        if pid := self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    async def _renew(self, run_id: str) -> datetime | None:
+        """When the run has to be over, if it is being canceled: that lease is its deadline, and is not renewed."""
         lease = Lease(owner=self._owner, expires_at=utcnow() + timedelta(seconds=self._settings.run.lease_seconds))
-        async with open_clients(self._settings) as clients:
-            await clients.ledger.change_run(run_id, Guard(_CARRIED, lease_owner=self._owner), lease=lease)
+        # Nothing but the ledger: a client of S3 alone takes a tenth of a second and thirty megabytes to open.
+        async with open_ledger(self._settings) as ledger:
+            guard = Guard(frozenset({RunStatus.RUNNING}), lease_owner=self._owner)
+            if await ledger.change_run(run_id, guard, lease=lease) is not None:
+                return None
+            run = await ledger.get_run(run_id)
+        if run is None or run.status is not RunStatus.CANCELING or run.lease is None:
+            return None
+        return run.lease.expires_at if run.lease.owner == self._owner else None
 
     def _job_died(self, job: Job, _pid: int, status: int, _usage: Any) -> None:
+        if job.func_name == PLAN_JOB:
+            return
         killed = (
             f"signal {os.WTERMSIG(status)}"
             if os.WIFSIGNALED(status)
@@ -187,15 +221,39 @@ def execute(run_id: str) -> None:
         runner.execute(run_id, clients, call, _state["owner"], settings)
 
 
+def plan(document: str) -> str:
+    """The RQ job of a plan, in the forked process, under the limits of a run: a manifest in, a PlanOutcome out (JSON).
+
+    The ledger knows nothing of it: the answer goes to whoever waits for it, or to nobody.
+    """
+    from app.pipelines import plan_runner
+
+    settings: Settings = _state["settings"]
+    job = get_current_job()
+    plan_id = plan_id_of(job.id) if job is not None else new_id()
+    try:
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_clients(settings)) as clients:
+
+            def call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+                return portal.call(function, *args)
+
+            found = plan_runner.outcome(document, plan_id, clients, call, settings)
+    except TimeLimitExceeded:
+        found = plan_runner.too_long(settings.plan.time_limit_seconds)
+    return found.model_dump_json()
+
+
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM: the job at hand is finished first; a second signal kills it.
 
     A ledger or a queue that is not there is said, and waited for: before the first run and whenever it goes away.
     """
+    # Before the imports, which take a second: whoever stops it then stops it cleanly too.
+    signal.signal(signal.SIGTERM, _leave)
     for path in {intent.pipeline for intent in INTENTS if intent.pipeline}:
         importlib.import_module(path.partition(":")[0])
-    importlib.import_module("app.pipelines.runner")
-    signal.signal(signal.SIGTERM, _leave)
+    for name in ("app.pipelines.runner", "app.pipelines.plan_runner"):
+        importlib.import_module(name)
     _wait_for_servers(settings)
     owner = process_name()
     _state.update(settings=settings, owner=owner)
@@ -203,7 +261,8 @@ def run_worker(settings: Settings) -> None:
 
 
 def _leave(_signal: int, _frame: Any) -> Never:
-    raise SystemExit(0)
+    """Nothing is at hand yet that would have to be put away, and an import may swallow what is raised in it."""
+    os._exit(0)
 
 
 def _wait_for_servers(settings: Settings) -> None:

@@ -1,8 +1,9 @@
 """`python -m bench`: this service beside its peers, in interleaved rounds of whole processes.
 
 Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), raster (three bands of uint16 to a
-COG), tabular (a CSV to Parquet), memory (ours at 200 thousand and 2 million features), latency (POST to success through
-the real service), s3 (our store beside the bare client), postgis (the PostGIS engine beside a table for each step).
+COG), tabular (a CSV to Parquet), join (a table to features), memory (ours at 200 thousand and 2 million features),
+latency (POST to success through the real service), s3 (our store beside the bare client), postgis (the PostGIS engine
+beside a table for each step).
 This process imports nothing heavy, because a child's peak memory is never reported as less than its parent's.
 """
 
@@ -42,13 +43,14 @@ PACKAGES = (
     "rasterio",
     "rio-cogeo",
 )
-PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "memory", "latency", "s3", "postgis")
+PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "join", "memory", "latency", "s3", "postgis")
 RASTER_PROGRAMS = {"ours": "bench.ours", "rio-cogeo": "bench.peers.with_riocogeo"}
 TABULAR_PROGRAMS = {
     "ours": "bench.ours",
     "duckdb": "bench.peers.csv_with_duckdb",
     "pyarrow": "bench.peers.csv_with_pyarrow",
 }
+JOIN_PROGRAMS = {"ours": "bench.ours_join", "duckdb": "bench.peers.join_with_duckdb"}
 # On one server of their own, with the same settings; its processor time is not in the table.
 POSTGIS_PROGRAMS = {
     "postgis": "bench.ours_postgis",
@@ -71,6 +73,7 @@ def main() -> int:
     others: dict[str, Callable[[], dict[str, Any]]] = {
         "raster": lambda: raster(args.pixels, args.rounds, args.retries),
         "tabular": lambda: tabular(args.table_rows, args.rounds, args.retries),
+        "join": lambda: join(args.rows, args.rounds, args.retries),
         "memory": lambda: memory([args.rows // 5, args.rows * 2], args.rounds, args.retries),
         "latency": lambda: latency(args.posts),
         "s3": lambda: s3(args.rounds, args.s3_mebibytes),
@@ -217,6 +220,34 @@ def tabular(rows: int, rounds: int, retries: int) -> dict[str, Any]:
     ends = {name: f"{each['bytes'] / MiB:5.0f} MiB  {each['code']}, {each['price']}" for name, each in outputs.items()}
     table(costs, ends, "file size, types of a code and a price")
     same = {name: (each["rows"], each["ids"], each["prices"]) for name, each in outputs.items()}
+    faults = [f"{name} wrote {each}, ours {same['ours']}" for name, each in same.items() if each != same["ours"]]
+    return {"costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()}, "outputs": outputs,
+            "faults": faults}  # fmt: skip
+
+
+def join(features: int, rounds: int, retries: int) -> dict[str, Any]:
+    """A table joined to features on a text key. Ours counts keys, keeps the order of rows and writes GeoParquet."""
+    source = FOLDER / "data" / f"join-{features}"
+    if not source.exists():
+        say(f"making {source} …")
+        run(command("bench.join", "make", str(source), str(features)), FOLDER / "generate.log")
+    costs: dict[str, list[Cost]] = {name: [] for name in JOIN_PROGRAMS}
+    outputs: dict[str, dict[str, Any]] = {}
+    for number in range(rounds):
+        for name, module in JOIN_PROGRAMS.items():
+            target = FOLDER / "out" / f"{name}.parquet"
+            costs[name].append(undisturbed(name, module, source, "", target, retries))
+            if number == 0:
+                outputs[name] = json.loads(subprocess.check_output(command("bench.join", "check", str(target))))
+            target.unlink()
+    say(f"\n{features * 5:,} rows joined to {features:,} polygons on a text key; rounds: {rounds}")
+    ends = {
+        name: f"{each['bytes'] / MiB:5.0f} MiB  order {'kept' if each['in_order'] else 'lost'}, "
+        f"{'GeoParquet' if each['geo'] else 'Parquet'}"
+        for name, each in outputs.items()
+    }
+    table(costs, ends, "file size, what it is")
+    same = {name: (each["rows"], each["matched"], each["sum"]) for name, each in outputs.items()}
     faults = [f"{name} wrote {each}, ours {same['ours']}" for name, each in same.items() if each != same["ours"]]
     return {"costs": {name: [asdict(cost) for cost in runs] for name, runs in costs.items()}, "outputs": outputs,
             "faults": faults}  # fmt: skip

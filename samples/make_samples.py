@@ -6,6 +6,7 @@ countries.zip: Natural Earth's 177 countries (public domain), a zipped shapefile
 raster/terrain.tif: the height of the hills around that village in decimetres, EPSG:25832, with a pond as nodata.
 parcels.gpkg: invented field parcels around an invented village, EPSG:25832, with the faults that such files have.
 tabular/population.csv: populations of those countries (public domain), with the traps that such tables have.
+join/population_map.json: that table and those countries together, a manifest without a file.
 """
 
 from __future__ import annotations
@@ -209,6 +210,37 @@ def make_population(folder: Path) -> None:
     (folder / "tabular" / "population.json").write_text(text, encoding="utf-8")
 
 
+def make_join(folder: Path) -> None:
+    """The map that the table was made for. Natural Earth has no codes for two of the table's countries."""
+    document = {
+        "batch_id": "demo-population-map",
+        "uploader": "demo",
+        "intent": "join_datasets",
+        "files": [],
+        "metadata": {
+            "title": "Population on the map",
+            "description": "The table of populations with the outlines of the countries.",
+            "source": "Natural Earth",
+            "license": "Public domain",
+            "attribution": "Made with Natural Earth",
+            "keywords": ["countries", "population", "map"],
+            "project": "demo",
+            "tags": {"dataset_id": "population-map"},
+            "join_config": {
+                "tabular_dataset_id": "population",
+                "left_key": "iso_code",
+                "spatial_dataset_id": "countries",
+                "right_key": "iso_a3",
+                "how": "left",
+                "spatial_columns": ["continent"],
+            },
+        },
+    }
+    (folder / "join").mkdir(exist_ok=True)
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / "join" / "population_map.json").write_text(text, encoding="utf-8")
+
+
 def manifest(name: str, file: dict[str, str], **metadata: object) -> dict[str, object]:
     return {
         "batch_id": f"demo-{name}",
@@ -270,4 +302,5 @@ if __name__ == "__main__":
     make_parcels(target)
     make_population(target)
     make_terrain(target)
+    make_join(target)
     make_manifests(target)

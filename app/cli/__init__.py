@@ -32,4 +32,4 @@ def main(
 
 
 # Each module adds its commands to `app`, in the order of the help text.
-from app.cli import roles, upkeep, usage  # noqa: E402, F401
+from app.cli import control, formats, roles, upkeep, usage  # noqa: E402, F401

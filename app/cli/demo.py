@@ -13,6 +13,7 @@ from typing import Any
 
 from app.cli import show
 from app.cli.client import Client, connected
+from app.cli.demo_pictures import draw, first_rows
 from app.models.manifest import LANDING_BUCKET
 from app.settings import Settings
 
@@ -29,8 +30,8 @@ def run_demo(settings: Settings, samples: Path, *, as_json: bool) -> bool:
     results: list[Json] = []
     with _running_service(settings) as url, connected(url) as client:
         _say(f"The service runs at {url}, its data under {settings.data_dir}.", as_json)
-        pictures = settings.data_dir / "demo"
-        results += [_ingest(client, path, pictures, as_json=as_json) for path in sorted(samples.glob("*.json"))]
+        for folder, manifest in _manifests(samples):
+            results.append(_ingest(client, folder, manifest, settings.data_dir / "demo", as_json=as_json))
     if as_json:
         show.print_json(results)
     _say("Everything is stopped again. To go on:\n  spatial-etl serve\n  then open http://127.0.0.1:8000/docs", as_json)
@@ -64,11 +65,16 @@ def _running_service(settings: Settings) -> Iterator[str]:
                 service.wait()
 
 
-def _ingest(client: Client, path: Path, pictures: Path, *, as_json: bool) -> Json:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+def _manifests(samples: Path) -> list[tuple[Path, Json]]:
+    """(folder, manifest) by batch; joins after what they join."""
+    found = [(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in samples.rglob("*.json")]
+    return sorted(found, key=lambda each: (each[1]["intent"] == "join_datasets", each[1]["batch_id"]))
+
+
+def _ingest(client: Client, folder: Path, manifest: Json, pictures: Path, *, as_json: bool) -> Json:
     for file in manifest["files"]:
         key = file["path"].removeprefix(f"s3://{LANDING_BUCKET}/")
-        client.upload(path.parent / key.rpartition("/")[2], key)
+        client.upload(folder / key.rpartition("/")[2], key)
     submitted, created = client.submit(manifest)
     run = client.follow(submitted["run_id"])
     _say(
@@ -81,34 +87,11 @@ def _ingest(client: Client, path: Path, pictures: Path, *, as_json: bool) -> Jso
         return {"run": run}
     asset = client.get(run["links"]["asset"])
     graph = client.get(asset["links"]["lineage"])
-    picture = _draw(client, asset, pictures)
+    picture, rows = draw(client, asset, pictures), first_rows(client, asset, pictures)
     if not as_json:
         show.out.print(show.run_table(run), "", show.asset_table(asset), "", show.lineage_tree(graph))
-        show.out.print(f"map        {picture}", soft_wrap=True)
+        if rows is not None:
+            show.out.print("", rows)
+        else:
+            show.out.print(f"map        {picture}", soft_wrap=True)
     return {"run": run, "asset": asset, "lineage": graph, "map": str(picture) if picture else None}
-
-
-def _draw(client: Client, asset: Json, directory: Path) -> Path | None:
-    """A PNG map of the version, read back through its download link; None without the `demo` extra."""
-    try:
-        import geopandas
-        import matplotlib as mpl
-    except ImportError:
-        return None
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    directory.mkdir(parents=True, exist_ok=True)
-    name = f"{asset['dataset_id']}_v{asset['version']}"
-    data = directory / f"{name}.parquet"
-    data.write_bytes(client.request("GET", asset["links"]["download"]).content)
-    frame = geopandas.read_parquet(data)
-    figure, axes = pyplot.subplots(figsize=(10, 5.5), layout="constrained")
-    frame.plot(ax=axes, facecolor="#b7d3c6", edgecolor="#2f5d50", linewidth=0.5)
-    axes.set_title(f"{asset['metadata']['manifest']['title']}: {len(frame):,} features, {asset['crs']}")
-    axes.set_xlabel("longitude (°)")
-    axes.set_ylabel("latitude (°)")
-    picture = directory / f"{name}.png"
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
-    return picture

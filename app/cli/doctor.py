@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from app.clients import Clients, open_clients
 from app.errors import DomainError, StoreUnavailable
-from app.models.formats import FORMATS
+from app.models.formats import FORMATS, Format
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import ObjectStore
 from app.services.health import Check, check, readiness
@@ -19,7 +19,6 @@ from app.settings import Settings
 
 _LOOK_EVERY = 1.0
 _PROBE = b"spatial-etl doctor"
-_RASTER_DRIVERS = {"COG", "GRIB", "GTiff", "JP2OpenJPEG", "Zarr", "netCDF"}
 
 
 async def examine(
@@ -45,7 +44,7 @@ async def examine(
 
 def libraries() -> list[Check]:
     """What jobs are made of, in this installation."""
-    return [_look("gdal", _gdal), _look("proj", _proj), _look("arrow", _arrow), *_raster()]
+    return [_look("gdal", _gdal), _look("proj", _proj), _look("arrow", _arrow), _look("raster", _raster)]
 
 
 async def _servers(settings: Settings) -> list[Check]:
@@ -124,17 +123,31 @@ def _look(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:
 def _gdal() -> Mapping[str, Any]:
     import pyogrio
 
-    there = pyogrio.list_drivers()
-    wanted = {fmt.name: fmt.drivers for fmt in FORMATS if fmt.available and fmt.drivers}
+    version = pyogrio.__gdal_version_string__
+    return {
+        "version": version,
+        "geos": ".".join(map(str, pyogrio.__gdal_geos_version__ or ("none",))),
+        "drivers": _drivers(lambda fmt: fmt.type != "raster", pyogrio.list_drivers(), version),
+    }
+
+
+def _raster() -> Mapping[str, Any]:
+    """rasterio brings a GDAL of its own, with other drivers."""
+    import rasterio
+
+    with rasterio.Env() as gdal:
+        there = gdal.drivers()
+    version = rasterio.__gdal_version__
+    return {"version": version, "drivers": _drivers(lambda fmt: fmt.type == "raster", there, version)}
+
+
+def _drivers(chosen: Callable[[Format], bool], there: Container[str], version: str) -> str:
+    """Those that read the chosen formats. Raises LookupError for a format that none reads."""
+    wanted = {fmt.name: fmt.drivers for fmt in FORMATS if fmt.available and fmt.drivers and chosen(fmt)}
     missing = [name for name, drivers in wanted.items() if not any(driver in there for driver in drivers)]
     if missing:
-        raise LookupError(f"GDAL {pyogrio.__gdal_version_string__} cannot read {', '.join(missing)}")
-    drivers = sorted({driver for drivers in wanted.values() for driver in drivers if driver in there})
-    return {
-        "version": pyogrio.__gdal_version_string__,
-        "geos": ".".join(map(str, pyogrio.__gdal_geos_version__ or ("none",))),
-        "drivers": " ".join(drivers),
-    }
+        raise LookupError(f"GDAL {version} cannot read {', '.join(missing)}")
+    return " ".join(sorted({driver for drivers in wanted.values() for driver in drivers if driver in there}))
 
 
 def _proj() -> Mapping[str, Any]:
@@ -167,18 +180,3 @@ def _arrow() -> Mapping[str, Any]:
         "shapely": shapely.__version__,
         "geos": shapely.geos_version_string,
     }
-
-
-def _raster() -> list[Check]:
-    """Only where rasterio is installed: this release has no raster intents yet."""
-    try:
-        import rasterio
-    except ImportError:
-        return []
-
-    def look() -> Mapping[str, Any]:
-        with rasterio.Env() as gdal:
-            there = gdal.drivers()
-        return {"version": rasterio.__gdal_version__, "drivers": " ".join(sorted(_RASTER_DRIVERS & set(there)))}
-
-    return [_look("raster", look)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +32,21 @@ def _plain_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
+    return table
+
+
+def formats_table(rows: Sequence[dict[str, str]]) -> Table:
+    table = _plain_table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    return table
+
+
+def rows_table(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    """Rows of a table; nothing where there is no value."""
+    table = _plain_table(*names)
+    for row in rows:
+        table.add_row(*("" if value is None else escape(str(value)) for value in row))
     return table
 
 

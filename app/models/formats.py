@@ -33,6 +33,18 @@ class Format:
     options: tuple[str, ...] = ()
     available: bool = True
 
+    def row(self) -> dict[str, str]:
+        """For people: everywhere that formats are listed."""
+        suffixes = [*self.required_sidecars, *(f"{suffix}?" for suffix in self.optional_sidecars)]
+        return {
+            "format": self.name,
+            "also": ", ".join(self.aliases),
+            "type": self.type,
+            "beside it": ", ".join(suffixes),
+            "zip": "yes" if self.zipped else "",
+            "options": ", ".join(self.options),
+        }
+
 
 _RASTER_OPTIONS = ("warp", "resampling")
 

@@ -73,7 +73,7 @@ class Run(Frozen):
     """One run. `attempt` counts claims and is the fencing token: writes of an older attempt are refused.
 
     revision: grows by one with every change; the ETag of the REST resource. unchanged_version: the version that holds
-    already what this run would have made; such a run publishes nothing.
+    already what this run would have made; such a run publishes nothing. new_version: goes before the manifest's own.
     """
 
     run_id: str
@@ -92,6 +92,7 @@ class Run(Frozen):
     error: RunError | None = None
     reserved_version: int | None = None
     unchanged_version: int | None = None
+    new_version: Literal["if_changed", "always"] | None = None
     engine: Mapping[str, str] = {}
     traceparent: str | None = None
     created_at: datetime

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
 from app.ledger import Guard
 from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
+from app.models.counts import STEP_SECONDS, observed
 from app.models.manifest import LAKE_BUCKET, Manifest, ManifestFile
 from app.models.run import Progress, Run, RunStatus, Warning_
 from app.objects import Progress as TransferProgress
 from app.pipelines.context import Call, FetchedAsset, FetchedFile, Product
 from app.pipelines.engines import VectorEngine
 from app.pipelines.fingerprint import fingerprint
+from app.pipelines.inputs import Inputs
 from app.pipelines.lake import fetch_version
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
@@ -47,9 +50,12 @@ class Attempt:
     scratch: Path
     limits: Limits
     threads: int
+    memory_bytes: int
     engine: VectorEngine
     current_step: str | None = None
     warnings: list[Warning_] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _inputs: Inputs = field(default_factory=Inputs)
     _looked_at: float = 0.0
     _fingerprint: str | None = None
 
@@ -64,20 +70,26 @@ class Attempt:
         self.current_step = name
         self._change(step=name)
         began = time.monotonic()
-        yield
+        with self._inputs.kept(self):
+            yield
         seconds = round(time.monotonic() - began, 3)
+        self.counts += observed(STEP_SECONDS, seconds, lane=self.run.lane, step=name)
         self.event("step.finished", f"{name} took {seconds} s.", data={"seconds": seconds})
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
         directory = self.scratch / f"in{self.manifest.files.index(file)}"
         directory.mkdir()
         watch = self._transfer_watch()
-        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
+        fetched = fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
+        self._inputs.add_file(fetched)
+        return fetched
 
     def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
         directory = self.scratch / f"parent{sum(1 for _ in self.scratch.glob('parent*'))}"
         directory.mkdir()
-        return fetch_version(dataset_id, version, directory, self.clients, self.call, self._transfer_watch())
+        fetched = fetch_version(dataset_id, version, directory, self.clients, self.call, self._transfer_watch())
+        self._inputs.add_asset(fetched)
+        return fetched
 
     def unchanged(
         self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
@@ -86,7 +98,7 @@ class Attempt:
         newest = self.call(self.clients.ledger.get_asset, self.run.partition_key)
         if newest is None or newest.metadata.fingerprint != self._fingerprint:
             return None
-        if self.manifest.new_version == "always":
+        if (self.run.new_version or self.manifest.new_version) == "always":
             return None
         message = f"{newest.dataset_id} version {newest.version} was made of the same: nothing new is made."
         self.event("asset.unchanged", message, data={"version": newest.version})
@@ -95,7 +107,7 @@ class Attempt:
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
         if version is None:
-            raise self._stale()
+            raise self.call(self._no_longer_mine)
         folder = f"{self.run.partition_key}/v{version}"
         companions = {path: _companion(name, path, folder) for name, path in product.companions.items()}
         asset = self._describe(product, inputs, version, tuple(companions.values()))
@@ -105,7 +117,7 @@ class Attempt:
         with _time_limit_held_back():
             committed = self.call(self.clients.ledger.commit_asset, asset, self.run.attempt)
         if committed is None:
-            raise self._stale()
+            raise self.call(self._no_longer_mine)
         message = f"{asset.dataset_id} version {version} is in the catalogue."
         self.event("asset.committed", message, data={"s3_key": asset.s3_key})
         return committed
@@ -195,10 +207,13 @@ class Attempt:
         changed = await ledger.change_run(self.run.run_id, guard, **changes)
         if changed is not None:
             return changed
-        now = await ledger.get_run(self.run.run_id)
+        raise await self._no_longer_mine()
+
+    async def _no_longer_mine(self) -> RunCanceled | StaleAttempt:
+        now = await self.clients.ledger.get_run(self.run.run_id)
         if now is not None and now.status is RunStatus.CANCELING and now.attempt == self.run.attempt:
-            raise RunCanceled(f"Run {self.run.run_id} is being canceled.")
-        raise self._stale()
+            return RunCanceled(f"Run {self.run.run_id} is being canceled.")
+        return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")
 
     def _transfer_watch(self) -> TransferProgress:
         """Looks at the ledger from the middle of a transfer, so that a canceled run need not wait for its end."""
@@ -215,9 +230,6 @@ class Attempt:
                 look.add_done_callback(lambda task: task.cancelled() or task.exception())
 
         return watch
-
-    def _stale(self) -> StaleAttempt:
-        return StaleAttempt(f"Attempt {self.run.attempt} of run {self.run.run_id} no longer holds the lease.")
 
 
 def _companion(name: str, path: Path, folder: str) -> Companion:

@@ -95,6 +95,11 @@ class RunContext(Protocol):
     @property
     def threads(self) -> int: ...
     @property
+    def memory_bytes(self) -> int:
+        """What may be held in memory of work that can also be done through scratch."""
+        ...
+
+    @property
     def engine(self) -> VectorEngine:
         """What runs the recipes of vector intents."""
         ...

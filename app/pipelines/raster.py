@@ -9,14 +9,15 @@ from importlib.metadata import version
 from typing import Any
 
 import rasterio
+from pyproj import CRS
 
 from app.errors import RunRefused
 from app.models.asset import Asset
 from app.models.formats import find_format
 from app.models.intents import intent_names, is_known
 from app.models.recipe import Recipe, Reproject, clean_raster
-from app.pipelines.context import Product, RunContext
-from app.pipelines.engines.raster import Raster, assemble, block_size, warp
+from app.pipelines.context import FetchedFile, Product, RunContext
+from app.pipelines.engines.raster import Raster, assemble, block_size, read_ends, warp
 from app.pipelines.engines.raster_grid import Grid, one_grid
 from app.pipelines.engines.raster_place import area_of_use, bounds_of, box_4326
 from app.pipelines.engines.reproject import Reprojector
@@ -26,6 +27,8 @@ from app.pipelines.formats.raster_cog import check_cog, predictor, write_cog
 from app.pipelines.formats.raster_gdal import guarded
 from app.pipelines.formats.raster_georef import same_transform
 from app.pipelines.formats.raster_preview import write_preview
+from app.pipelines.plan import Rehearsal
+from app.pipelines.plan_files import raster_file
 
 # Degrees that a raster may lie outside its CRS's area of use; farther out, coordinates and CRS do not belong together.
 _FAR = 6.0
@@ -45,13 +48,46 @@ def run(ctx: RunContext) -> Asset:
                 return same
             sources = [inspect(file, ctx.limits) for file in files]
             grid = _grid(ctx, sources)
+            target = _target(ctx, grid, recipe)
+            _check_resampling(grid.parts[0].source, resampling)
 
         with ctx.step("transform"):
-            raster = _transform(ctx, grid, recipe, resampling)
+            raster = _transform(ctx, grid, target, resampling)
 
         with ctx.step("export"):
             product = _export(ctx, grid, raster, resampling)
             return ctx.publish(product, [found for file in files for found in file.inputs])
+
+
+def plan(ctx: Rehearsal) -> None:
+    """What `run` would do, as far as the files' descriptions and their first and last pixels tell.
+
+    Raises RunRefused as `run` does, for all files at once.
+    """
+    draft, (recipe, resampling) = ctx.draft, _recipe(ctx)
+    draft.steps, draft.engine = recipe.describe(), _engine()
+    draft.objects = ["data-{sha256}.tif", "preview-{sha256}.png"]
+    draft.not_looked_at = (
+        "Pixels, the first and last ones aside: damage in the middle, and whether they are classes or measurements.",
+        "Whether a GeoTIFF can hold the CRS.",
+    )
+    formats = [fmt for file in ctx.manifest.files if (fmt := find_format(file.format)) is not None]
+    with guarded([driver for fmt in formats for driver in fmt.drivers], ctx.threads):
+        files = ctx.each(ctx.manifest.files, ctx.fetch)
+        ctx.unchanged(files, draft.steps, {"engine": "gdal"})
+
+        def look(file: FetchedFile) -> RasterSource:
+            source = inspect(file, ctx.limits)
+            draft.files.append(raster_file(file, source))
+            read_ends(source)
+            return source
+
+        grid = _grid(ctx, ctx.each(files, look))
+        target = _target(ctx, grid, recipe)
+        _check_resampling(grid.parts[0].source, resampling)
+        counts = {"rows_in": sum(part.source.height for part in grid.parts)}
+        counts |= {"pixels_in": sum(part.source.width * part.source.height for part in grid.parts)}
+        draft.counts = counts if target else counts | {"rows_out": grid.height, "pixels_out": grid.width * grid.height}
 
 
 def _recipe(ctx: RunContext) -> tuple[Recipe, str | None]:
@@ -118,16 +154,14 @@ def _check_area(ctx: RunContext, grid: Grid) -> None:
         ctx.watch.warn("outside_area_of_use", f"{text}; it is kept as it is.")
 
 
-def _transform(ctx: RunContext, grid: Grid, recipe: Recipe, resampling: str | None) -> Raster:
+def _target(ctx: RunContext, grid: Grid, recipe: Recipe) -> CRS | None:
+    """The CRS to warp to, None to stay on the grid; refused, before a pixel is read, where that cannot be done."""
+    like = grid.parts[0].source
     target = next(
         (parse_crs(step.crs, "", "of the recipe") for step in recipe.steps if isinstance(step, Reproject)), None
     )
-    warps = target is not None and not (same_crs(grid.crs, target) and _is_north_up(grid))
-    told = _progress(ctx, grid, 0.0, 0.2 if warps else 0.3)
-    assembled = assemble(grid, ctx.scratch / "assembled.tif", told, for_warp=warps)
-    if not warps or target is None:
-        return assembled
-    like = assembled.like
+    if target is None or (same_crs(grid.crs, target) and _is_north_up(grid)):
+        return None
     if like.wide_nodata is not None or like.dtype in ("int64", "uint64"):
         raise RunRefused(
             f"{like.file} has pixels of type {like.dtype}, which GDAL warps through floats that cannot hold them.",
@@ -146,6 +180,14 @@ def _transform(ctx: RunContext, grid: Grid, recipe: Recipe, resampling: str | No
         )
     for code, message in Reprojector(grid.crs, target, like.file).warnings():
         ctx.watch.warn(code, message)
+    return target
+
+
+def _transform(ctx: RunContext, grid: Grid, target: CRS | None, resampling: str | None) -> Raster:
+    told = _progress(ctx, grid, 0.0, 0.3 if target is None else 0.2)
+    assembled = assemble(grid, ctx.scratch / "assembled.tif", told, for_warp=target is not None)
+    if target is None:
+        return assembled
     how = _resampling(assembled, resampling, "bilinear")
     warped = ctx.scratch / "warped.tif"
     made = warp(assembled, warped, target, how, ctx.limits, _progress(ctx, grid, 0.2, 0.6))
@@ -154,10 +196,14 @@ def _transform(ctx: RunContext, grid: Grid, recipe: Recipe, resampling: str | No
 
 
 def _resampling(raster: Raster, asked: str | None, measured: str) -> str:
-    """What was asked for, where it makes sense; else by the data: classes are chosen, measurements get `measured`."""
+    """What was asked for; else by the data: classes are chosen, measurements get `measured`."""
+    return asked or ("nearest" if raster.is_categorical else measured)
+
+
+def _check_resampling(like: RasterSource, asked: str | None) -> None:
+    """Raises RunRefused resampling_invents."""
     if asked is None:
-        return "nearest" if raster.is_categorical else measured
-    like = raster.like
+        return
     wide = like.dtype in ("int64", "uint64")
     if (wide and asked != "nearest") or (like.colours is not None and asked not in ("nearest", "mode")):
         why = "64-bit integers, which GDAL averages as floats" if wide else "a colour table, whose numbers are names"
@@ -167,7 +213,6 @@ def _resampling(raster: Raster, asked: str | None, measured: str) -> str:
             reason="resampling_invents",
             file=like.file,
         )
-    return asked
 
 
 def _export(ctx: RunContext, grid: Grid, raster: Raster, resampling: str | None) -> Product:
@@ -213,14 +258,18 @@ def _export(ctx: RunContext, grid: Grid, raster: Raster, resampling: str | None)
         geometry_type=None,
         counts=_counts(grid, raster),
         statistics=statistics,
-        engine={
-            "engine": "local",
-            "rasterio": version("rasterio"),
-            "gdal": rasterio.__gdal_version__,
-            "proj": rasterio.__proj_version__,
-        },
+        engine=_engine(),
         companions={"preview.png": preview},
     )
+
+
+def _engine() -> dict[str, str]:
+    return {
+        "engine": "local",
+        "rasterio": version("rasterio"),
+        "gdal": rasterio.__gdal_version__,
+        "proj": rasterio.__proj_version__,
+    }
 
 
 def _check_described(path: os.PathLike[str], raster: Raster) -> None:

@@ -23,8 +23,14 @@ from app.errors import (
     StoreUnavailable,
 )
 from app.ledger import Guard
-from app.lifecycle import attempt_died, registered_asset, remove_unregistered, success_changes
-from app.models.activity import Activity
+from app.lifecycle import (
+    attempt_died,
+    cancel_came_too_late,
+    registered_asset,
+    remove_unregistered,
+    success_changes,
+    tell_end,
+)
 from app.models.asset import Asset
 from app.models.base import new_id, utcnow
 from app.models.run import Lease, Progress, Run, RunError, RunStatus
@@ -53,7 +59,15 @@ def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Set
         raise LookupError(f"run {run_id}: its manifest {run.batch_id!r} is not in the ledger")
     scratch = settings.attempt_dir(run.run_id, run.attempt)
     attempt = Attempt(
-        run, record.parsed(), clients, call, scratch, settings.limits, settings.worker.threads, _engine(run, clients)
+        run,
+        record.parsed(),
+        clients,
+        call,
+        scratch,
+        settings.limits,
+        settings.worker.threads,
+        settings.worker.memory_bytes,
+        _engine(run, clients),
     )
     try:
         scratch.mkdir(parents=True)
@@ -137,7 +151,15 @@ def _registered(attempt: Attempt) -> Asset | None:
 
 
 def _succeed(attempt: Attempt, asset: Asset) -> None:
-    _write_end(attempt, **success_changes(attempt.run, asset))
+    """A run that is being canceled is a success if the catalogue has a version of its own, and canceled if not."""
+    changes = success_changes(attempt.run, asset)
+    if _write_end(attempt, RunStatus.RUNNING, **changes):
+        return
+    if asset.run_id != attempt.run.run_id:
+        _write_end(attempt, RunStatus.CANCELING, status=RunStatus.CANCELED, lease=None)
+        return
+    attempt.warnings.append(cancel_came_too_late(asset))
+    _write_end(attempt, RunStatus.CANCELING, **changes)
 
 
 def _fail(attempt: Attempt, code: str, detail: str, fix: str, *, file: str | None = None) -> None:
@@ -152,38 +174,33 @@ def _end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
         return
     if error := changes.get("error"):
         attempt.event(error.code, f"{error.detail} {error.fix}".strip(), level="error")
-    _write_end(attempt, status=status, lease=None, **changes)
+    _write_end(attempt, RunStatus.RUNNING, RunStatus.CANCELING, status=status, lease=None, **changes)
 
 
 def _try_again(attempt: Attempt, reason: str, max_attempts: int) -> None:
-    async def give_up() -> Run | None:
-        return await attempt_died(attempt.run, reason, attempt.clients, max_attempts, utcnow())
+    async def give_up() -> None:
+        # Somebody may have asked for its end since this attempt last looked.
+        run = await attempt.clients.ledger.get_run(attempt.run.run_id)
+        if run is not None and run.attempt == attempt.run.attempt and not run.status.is_final:
+            await attempt_died(run, reason, attempt.clients, max_attempts, utcnow())
 
     attempt.call(give_up)
 
 
-def _write_end(attempt: Attempt, *, status: RunStatus, **changes: Any) -> None:
-    run, ledger, now = attempt.run, attempt.clients.ledger, utcnow()
-    guard = Guard(frozenset({RunStatus.RUNNING, RunStatus.CANCELING}), attempt=run.attempt)
-    entry = Activity(
-        timestamp=now,
-        user=attempt.manifest.uploader,
-        action=f"run.{status}",
-        resource_type="run",
-        resource_id=run.run_id,
-        details={"batch_id": run.batch_id, "dataset_id": run.partition_key},
-    )
+def _write_end(attempt: Attempt, *from_statuses: RunStatus, status: RunStatus, **changes: Any) -> bool:
+    """False when the run is no longer this attempt's in one of those statuses."""
+    run, ledger = attempt.run, attempt.clients.ledger
+    guard = Guard(frozenset(from_statuses), attempt=run.attempt)
 
-    async def write() -> None:
+    async def write() -> bool:
         ended = await ledger.change_run(
-            run.run_id, guard, status=status, completed_at=now, warnings=tuple(attempt.warnings), **changes
+            run.run_id, guard, status=status, completed_at=utcnow(), warnings=tuple(attempt.warnings), **changes
         )
         if ended is None:
-            return
+            return False
         if ended.attempt > 1 or status is not RunStatus.SUCCESS:
             await remove_unregistered(ended, attempt.clients)
-        message = f"The run ended in {status}."
-        await ledger.add_event(run.run_id, code=f"run.{status}", message=message, step=attempt.current_step)
-        await ledger.add_activity(entry)
+        await tell_end(ended, ledger, step=attempt.current_step, counts=attempt.counts)
+        return True
 
-    attempt.call(write)
+    return attempt.call(write)

@@ -19,6 +19,8 @@ from app.pipelines.formats.tabular_parquet import ParquetTable, copy_parquet
 from app.pipelines.formats.tabular_quarantine import Quarantine
 from app.pipelines.formats.tabular_source import TableSource, no_rows
 from app.pipelines.formats.tabular_table import Outcome, Plan, write_table
+from app.pipelines.plan import Rehearsal
+from app.pipelines.plan_table import reasons, table_file
 
 
 def run(ctx: RunContext) -> Asset:
@@ -42,6 +44,31 @@ def run(ctx: RunContext) -> Asset:
     with ctx.step("export"):
         columns = profile(ctx.scratch / "product.parquet", outcome.schema, outcome.counts["rows_out"], ctx.threads)
         return ctx.publish(_product(ctx, source, cleaned, outcome, columns), fetched.inputs)
+
+
+def plan(ctx: Rehearsal) -> None:
+    """What `run` would do: the whole table is read and typed, because only all rows tell the types. Nothing is kept.
+
+    Raises RunRefused as `run` does.
+    """
+    draft = ctx.draft
+    draft.engine, draft.objects = _engine(), ["data-{sha256}.parquet"]
+    fetched = ctx.fetch(ctx.manifest.files[0])
+    ctx.unchanged([fetched], (), {"engine": "arrow"})
+    source = open_table(fetched, ctx.limits, ctx.watch)
+    cleaned = clean_headers(source.names)
+    for code, message, count, samples in source.notes:
+        ctx.watch.warn(code, message, count, samples)
+    draft.files = [table_file(fetched, source, (), {})]
+    draft.steps = ("clean the names of the columns", "read all rows, type each column by all of its values")
+    with Quarantine(ctx.scratch / "quarantine.parquet") as quarantine:
+        outcome = _convert(ctx, fetched, source, cleaned, quarantine)
+        draft.counts = dict(outcome.counts)
+        _check(ctx, source, outcome, quarantine)
+    if outcome.counts["rows_quarantined"]:
+        draft.objects = ["data-{sha256}.parquet", "quarantine-{sha256}.parquet"]
+    draft.columns = reasons(ctx.scratch / "product.parquet", fetched, source, outcome)
+    draft.files = [table_file(fetched, source, draft.columns, outcome.counts)]
 
 
 def _convert(
@@ -94,6 +121,10 @@ def _check(ctx: RunContext, source: TableSource | ParquetTable, outcome: Outcome
         ctx.watch.warn(code, message, count, samples)
 
 
+def _engine() -> dict[str, str]:
+    return {"engine": "local", "pyarrow": pa.__version__}
+
+
 def _product(
     ctx: RunContext,
     source: TableSource | ParquetTable,
@@ -120,7 +151,7 @@ def _product(
         geometry_type=None,
         counts=dict(outcome.counts),
         statistics={"columns": columns, "source": dict(source.described)},
-        engine={"engine": "local", "pyarrow": pa.__version__},
+        engine=_engine(),
         header_mapping=mapping_of(source.names, cleaned) if any(source.names) else {},
         companions={"quarantine.parquet": quarantine} if quarantine.exists() else {},
     )

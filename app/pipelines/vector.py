@@ -6,9 +6,13 @@ from app.errors import RunRefused
 from app.models.asset import Asset
 from app.models.intents import intent_names, is_known
 from app.models.recipe import Recipe
-from app.pipelines.context import Product, RunContext
+from app.pipelines.context import FetchedFile, Product, RunContext
 from app.pipelines.engines import Report
+from app.pipelines.engines.report import warn_before
+from app.pipelines.formats.source import VectorSource
 from app.pipelines.formats.vector import inspect
+from app.pipelines.plan import Rehearsal
+from app.pipelines.plan_files import schema_columns, vector_file
 
 
 def run(ctx: RunContext) -> Asset:
@@ -31,6 +35,34 @@ def run(ctx: RunContext) -> Asset:
     with ctx.step("export"):
         product = _product(ctx, report)
         return ctx.publish(product, [found for file in files for found in file.inputs])
+
+
+def plan(ctx: Rehearsal) -> None:
+    """What `run` would do, as far as the files' descriptions tell: no row is transformed.
+
+    Raises RunRefused as `run` does, for all files at once.
+    """
+    draft, recipe = ctx.draft, _recipe(ctx)
+    draft.steps, draft.engine, draft.objects = recipe.describe(), ctx.engine.versions(), ["data-{sha256}.parquet"]
+    draft.not_looked_at = (
+        "Geometries: which are null, empty, invalid or curved, and whether they lie where their CRS is meant for.",
+        "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
+    )
+    files = ctx.each(ctx.manifest.files, ctx.fetch)
+    ctx.unchanged(files, draft.steps, draft.engine)
+
+    def look(file: FetchedFile) -> VectorSource:
+        source = inspect(file, ctx.limits)
+        draft.files.append(vector_file(file, source))
+        return source
+
+    sources = ctx.each(files, look)
+    foreseen = ctx.engine.foresee(sources, recipe)
+    warn_before(sources, foreseen.warnings, ctx.watch)
+    draft.sql, draft.columns = foreseen.statements, schema_columns(foreseen.column_schema)
+    if all(source.rows is not None for source in sources):
+        rows = sum(source.rows or 0 for source in sources)
+        draft.counts = {"rows_in": rows, "rows_out": rows}
 
 
 def _recipe(ctx: RunContext) -> Recipe:

@@ -1,45 +1,103 @@
-"""The catalogue: datasets, versions, downloads. Lineage: `app.routers.lineage`."""
+"""The catalogue: datasets, versions, and their files. Lineage: `app.routers.lineage`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import AwareDatetime, StringConstraints
 
+from app.clients import Clients
 from app.deps import ClientsDep, PageDep
 from app.errors import NotFound
 from app.ledger import AssetFilter
+from app.models.asset import Asset, Companion
 from app.models.manifest import LAKE_BUCKET
 from app.routers.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
 from app.routers.problems import responses
 from app.routers.streaming import etag_matches, object_response
-from app.routers.views import AssetView, PageOf, asset_view, page_of
+from app.routers.views import AssetView, FilesView, PageOf, asset_view, files_view, media_type_of, page_of
 from app.services import catalog
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
-_MEDIA_TYPES = {
-    "geoparquet": "application/vnd.apache.parquet",
-    "parquet": "application/vnd.apache.parquet",
-    "cog": "image/tiff; application=geotiff; profile=cloud-optimized",
-}
 _SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
 
 DatasetId = Annotated[str, EXAMPLE_DATASET]
 Version = Annotated[int, EXAMPLE_VERSION]
+RangeHeader = Annotated[str | None, Header(alias="Range", description="One byte range.")]
+EtagHeader = Annotated[str | None, Header()]
+# Each is one more look at an index.
+_MANY = 10
 
 
-@router.get("", summary="List datasets", responses=responses(422))
+def _search(
+    kind: Literal["spatial", "raster", "tabular", "joined"] | None = None,
+    keyword: Annotated[
+        list[Annotated[str, StringConstraints(max_length=200)]],
+        Query(max_length=_MANY, description="A whole keyword, in any case. Repeat it: all must be there."),
+    ] = [],  # noqa: B006 # FastAPI copies it
+    project: Annotated[str | None, Query(max_length=1000, description="Exactly.")] = None,
+    tag: Annotated[
+        list[Annotated[str, StringConstraints(max_length=1000)]],
+        Query(
+            max_length=_MANY,
+            description="`name:value`. `level:3` finds the number 3 (and 3.0) and the text `3`; `true` and `false` "
+            "find booleans too. Repeat it: all must fit.",
+        ),
+    ] = [],  # noqa: B006 # as above
+    bbox: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="`minx,miny,maxx,maxy` in degrees (EPSG:4326), for example `5.9,45.8,10.5,47.9`: datasets "
+            "whose bounds intersect or touch it. minx > maxx goes across the antimeridian. Datasets whose place in "
+            "degrees is unknown are in none.",
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Words of the title, the description, the keywords and the dataset id, without regard to case "
+            "and accents. All must be there.",
+        ),
+    ] = None,
+    testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
+    since: Annotated[
+        AwareDatetime | None,
+        Query(
+            ge=datetime(1970, 1, 1, tzinfo=UTC),
+            lt=datetime(9999, 1, 1, tzinfo=UTC),
+            description="Registered at or after this time, with its zone: 2026-11-22T10:00:00Z.",
+        ),
+    ] = None,
+) -> AssetFilter:
+    where = AssetFilter(
+        latest_only=True,
+        kind=kind,
+        keywords=tuple(keyword),
+        tags=tuple(tag),
+        project=project,
+        testing=testing,
+        text=text,
+        since=since,
+    )
+    return catalog.search_filter(where, bbox)
+
+
+@router.get("", summary="List and search datasets", responses=responses(422))
 async def list_assets(
     clients: ClientsDep,
     page: PageDep,
     request: Request,
     response: Response,
-    kind: Annotated[Literal["spatial", "raster", "tabular", "joined"] | None, Query()] = None,
+    where: Annotated[AssetFilter, Depends(_search)],
 ) -> PageOf[AssetView]:
-    """The newest version of every dataset, newest first."""
-    found = await clients.ledger.list_assets(AssetFilter(kind=kind, latest_only=True), page)
+    """The newest version of every dataset, newest first, where that version fits all filters."""
+    found = await clients.ledger.list_assets(where, page)
     return page_of([asset_view(asset) for asset in found.items], found, request, response)
 
 
@@ -58,38 +116,76 @@ async def get_version(dataset_id: DatasetId, version: Version, clients: ClientsD
     return asset_view(await catalog.get_version(clients.ledger, dataset_id, version))
 
 
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/vnd.apache.parquet": {}}},
+    206: {"description": "The range that was asked for."},
+    304: {"description": "Nothing changed since the ETag in If-None-Match."},
+    307: {
+        "description": "The object store has presigned URLs: the file is there, for a while.",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+    },
+    **responses(404, 416, 422),
+}
+
+
 @router.get(
     "/{dataset_id}/v{version}/download",
     summary="Download one version",
     response_class=Response,
-    responses={
-        200: {"description": "The file.", "content": {"application/vnd.apache.parquet": {}}},
-        206: {"description": "The range that was asked for."},
-        304: {"description": "Nothing changed since the ETag in If-None-Match."},
-        307: {
-            "description": "The object store has presigned URLs: the file is there, for a while.",
-            "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
-        },
-        **responses(404, 416, 422),
-    },
+    responses=_FILE,
 )
 async def download(
     dataset_id: DatasetId,
     version: Version,
     clients: ClientsDep,
-    range_: Annotated[str | None, Header(alias="Range", description="One byte range.")] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    range_: RangeHeader = None,
+    if_none_match: EtagHeader = None,
 ) -> Response:
     """The bytes of the version, or a redirect to them; the ETag is their hash."""
     asset = await catalog.get_version(clients.ledger, dataset_id, version)
-    info = await clients.objects.stat(LAKE_BUCKET, asset.s3_key)
+    name = f"{dataset_id}_v{version}.{_SUFFIXES[asset.format]}"
+    return await _sent(clients, asset, catalog.files_of(asset)[0], name, range_, if_none_match)
+
+
+@router.get("/{dataset_id}/v{version}/files", summary="List the files of one version", responses=responses(404, 422))
+async def list_files(dataset_id: DatasetId, version: Version, clients: ClientsDep) -> FilesView:
+    """The data, and what lies beside it: the preview of a raster, the rows of a table that were set aside."""
+    return files_view(await catalog.get_version(clients.ledger, dataset_id, version))
+
+
+@router.get(
+    "/{dataset_id}/v{version}/files/{name}",
+    summary="Download one file of a version",
+    response_class=Response,
+    responses={**_FILE, 200: {"description": "The file.", "content": {"image/png": {}, **_FILE[200]["content"]}}},
+)
+async def download_file(
+    dataset_id: DatasetId,
+    version: Version,
+    name: Annotated[
+        str, Path(description="As in the list of files.", openapi_examples={"data": {"value": "data.parquet"}})
+    ],
+    clients: ClientsDep,
+    range_: RangeHeader = None,
+    if_none_match: EtagHeader = None,
+) -> Response:
+    """Its bytes, or a redirect to them; the ETag is their hash."""
+    asset = await catalog.get_version(clients.ledger, dataset_id, version)
+    file = catalog.get_file(asset, name)
+    return await _sent(clients, asset, file, f"{dataset_id}_v{version}_{file.name}", range_, if_none_match)
+
+
+async def _sent(
+    clients: Clients, asset: Asset, file: Companion, file_name: str, range_: str | None, if_none_match: str | None
+) -> Response:
+    info = await clients.objects.stat(LAKE_BUCKET, file.s3_key)
     if info is None:
         raise NotFound(
-            f"The object {asset.s3_key!r} is gone from the lake.", "Restore it from a backup, or run the batch again."
+            f"The object {file.s3_key!r} is gone from the lake.", "Restore it from a backup, or run the batch again."
         )
-    etag = f'"{asset.content_hash}"'
+    etag = f'"{file.content_hash}"'
     if not etag_matches(if_none_match, etag):
-        presigned = await clients.objects.presign("GET", LAKE_BUCKET, asset.s3_key)
+        presigned = await clients.objects.presign("GET", LAKE_BUCKET, file.s3_key)
         if presigned is not None:  # which the client follows with the same Range
             return RedirectResponse(presigned.url, 307, {"ETag": etag, "Cache-Control": "no-store"})
     return await object_response(
@@ -97,8 +193,8 @@ async def download(
         LAKE_BUCKET,
         info,
         etag=etag,
-        media_type=_MEDIA_TYPES[asset.format],
-        file_name=f"{dataset_id}_v{version}.{_SUFFIXES[asset.format]}",
+        media_type=media_type_of(asset, file),
+        file_name=file_name,
         range_header=range_,
         if_none_match=if_none_match,
     )

@@ -1,11 +1,11 @@
-"""POST and read manifests."""
+"""Submit manifests, read them, run them again and withdraw them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import AwareDatetime
 
 from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
@@ -15,13 +15,12 @@ from app.models.manifest import Manifest, ManifestStatus
 from app.models.page import Page
 from app.routers.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
 from app.routers.problems import responses
+from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
 from app.routers.views import ManifestView, ManifestWithRuns, PageOf, RunView, manifest_view, page_of, run_view
-from app.services import intake
+from app.services import intake, runs_control
 from app.services.documents import read_json
 
 router = APIRouter(prefix="/manifests", tags=["manifests"])
-
-_RUN_HEADERS = {"Location": {"description": "URL of the run.", "schema": {"type": "string"}}}
 
 
 @router.post(
@@ -32,9 +31,9 @@ _RUN_HEADERS = {"Location": {"description": "URL of the run.", "schema": {"type"
         200: {
             "model": RunView,
             "description": "The same manifest was accepted before: its run.",
-            "headers": _RUN_HEADERS,
+            "headers": RUN_HEADERS,
         },
-        202: {"description": "Accepted: the run that will carry it, readable at once.", "headers": _RUN_HEADERS},
+        202: {"description": "Accepted: the run that will carry it, readable at once.", "headers": RUN_HEADERS},
         **responses(400, 409, 413, 422),
     },
 )
@@ -45,9 +44,7 @@ async def post_manifest(
     caller: CallerDep,
     request: Request,
     response: Response,
-    traceparent: Annotated[
-        str | None, Header(description="W3C trace context, kept on the run.", max_length=128)
-    ] = None,
+    traceparent: TraceParent = None,
 ) -> RunView:
     """Validate a manifest and queue its run. Every fault is reported at once.
 
@@ -57,11 +54,8 @@ async def post_manifest(
     read_json(await request.body())
     origin = intake.Origin(ip=caller, traceparent=traceparent)
     accepted = await intake.submit(manifest, clients, enabled_lanes=settings.enabled_lanes, origin=origin)
-    view = run_view(accepted.run)
     response.status_code = 202 if accepted.created else 200
-    response.headers["Location"] = view.links["self"]
-    response.headers["Retry-After"] = "1"
-    return view
+    return accepted_view(accepted.run, response)
 
 
 @router.get("", summary="List manifests", responses=responses(422))
@@ -104,3 +98,42 @@ async def get_manifest(
         raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")
     runs = await clients.ledger.list_runs(RunFilter(batch_id=batch_id), Page(limit=1000))
     return ManifestWithRuns(**dict(manifest_view(record)), runs=[run_view(run) for run in runs.items])
+
+
+@router.post(
+    "/{batch_id}/rerun",
+    status_code=202,
+    summary="Run a manifest again",
+    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422)},
+)
+async def rerun(
+    batch_id: Annotated[str, EXAMPLE_BATCH],
+    clients: ClientsDep,
+    settings: SettingsDep,
+    caller: CallerDep,
+    response: Response,
+    new_version: NewVersion = None,
+    traceparent: TraceParent = None,
+) -> RunView:
+    """A further run, which names the newest one in `retry_of`.
+
+    409: that one is not over (`run_not_over`), or the manifest was rejected (`manifest_rejected`).
+    """
+    run = await runs_control.rerun_batch(
+        batch_id,
+        clients,
+        enabled_lanes=settings.enabled_lanes,
+        new_version=new_version,
+        traceparent=traceparent,
+        ip=caller,
+    )
+    return accepted_view(run, response)
+
+
+@router.delete("/{batch_id}", summary="Withdraw a manifest that waits", responses=responses(404, 409, 422))
+async def withdraw(batch_id: Annotated[str, EXAMPLE_BATCH], clients: ClientsDep, caller: CallerDep) -> RunView:
+    """Cancel its run, which has not begun. The manifest stays readable, and its batch_id taken.
+
+    409: the run has begun (`run_not_over`: cancel it), is over (`run_over`), or there is none (`manifest_rejected`).
+    """
+    return run_view(await runs_control.withdraw(batch_id, clients, ip=caller))

@@ -30,6 +30,9 @@ STATUS: dict[type[DomainError], int] = {
     errors.NotAcceptable: 406,
     errors.LaneClosed: 422,
     errors.BatchConflict: 409,
+    errors.RunOver: 409,
+    errors.RunNotOver: 409,
+    errors.ManifestRejected: 409,
     errors.NotFound: 404,
     errors.BodyTooLarge: 413,
     # 503, not 404: the sender keeps its events until the webhook is open.
@@ -39,6 +42,9 @@ STATUS: dict[type[DomainError], int] = {
     errors.StoreUnavailable: 503,
     errors.EngineUnavailable: 503,
     errors.QueueUnavailable: 503,
+    errors.NoFreeWorker: 503,
+    errors.PlanTimedOut: 504,
+    errors.PlanFailed: 502,
     errors.NoPresignedUrls: 501,
     errors.InvalidKey: 422,
     errors.ObjectExists: 409,
@@ -120,7 +126,7 @@ async def _domain_error(request: Request, err: Exception) -> JSONResponse:
 async def _validation_error(request: Request, err: Exception) -> JSONResponse:
     assert isinstance(err, RequestValidationError)  # noqa: S101 # as above
     in_body = [e for e in err.errors() if e["loc"] and e["loc"][0] == "body"]
-    if in_body and request.url.path == "/manifests":
+    if in_body and request.url.path in ("/manifests", "/manifests/plan"):
         return await _domain_error(request, invalid_manifest([{**error, "loc": error["loc"][1:]} for error in in_body]))
     faults = tuple(
         Fault(

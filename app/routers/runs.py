@@ -1,4 +1,4 @@
-"""Read runs and wait for them. Their logs: `app.routers.events`."""
+"""Read runs, wait for them, stop them and run them again. Their logs: `app.routers.events`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.deps import ClientsDep, PageDep, RunWatchDep
+from app.deps import CallerDep, ClientsDep, PageDep, RunWatchDep, SettingsDep
 from app.ledger import RunFilter
 from app.models.run import Run, RunStatus
 from app.routers.examples import EXAMPLE_RUN
 from app.routers.problems import responses
+from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
 from app.routers.streaming import etag_matches
 from app.routers.views import PageOf, RunView, page_of, run_view
-from app.services import runs
+from app.services import runs, runs_control
 from app.services.runs import MAX_WAIT_SECONDS, RunWatch
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -85,6 +86,61 @@ async def get_run(
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return run_view(run)
+
+
+@router.post(
+    "/{run_id}/cancel",
+    status_code=202,
+    summary="Cancel a run",
+    responses=responses(404, 409, 422),
+)
+async def cancel_run(
+    run_id: Annotated[str, EXAMPLE_RUN],
+    clients: ClientsDep,
+    settings: SettingsDep,
+    caller: CallerDep,
+    response: Response,
+) -> RunView:
+    """A queued run is canceled at once. A running one is `canceling` until it has stopped, and then leaves nothing.
+
+    Asking again is safe. A run whose version was in the catalogue already ends in success, with the warning
+    `cancel_too_late`. 409 (`run_over`): the run was over.
+    """
+    run = await runs_control.cancel(run_id, clients, seconds=settings.run.cancel_seconds, ip=caller)
+    if not run.status.is_final:
+        response.headers["Retry-After"] = _POLL_AFTER
+    return run_view(run)
+
+
+@router.post(
+    "/{run_id}/rerun",
+    status_code=202,
+    summary="Run it again",
+    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422)},
+)
+async def rerun(
+    run_id: Annotated[str, EXAMPLE_RUN],
+    clients: ClientsDep,
+    settings: SettingsDep,
+    caller: CallerDep,
+    response: Response,
+    new_version: NewVersion = None,
+    traceparent: TraceParent = None,
+) -> RunView:
+    """A further run of the same manifest, which names this one in `retry_of`.
+
+    Its warning `inputs_changed` names the files that are not what they were. 409 (`run_not_over`): the batch has a run
+    that is not over.
+    """
+    run = await runs_control.rerun(
+        run_id,
+        clients,
+        enabled_lanes=settings.enabled_lanes,
+        new_version=new_version,
+        traceparent=traceparent,
+        ip=caller,
+    )
+    return accepted_view(run, response)
 
 
 def _etag(run: Run) -> str:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from app.models.asset import Asset
+from app.models.asset import Asset, Companion
 from app.models.manifest import ManifestRecord
 from app.models.page import Slice
 from app.models.run import Run, RunStatus
+from app.services.catalog import files_of
 
 T = TypeVar("T")
+
+# By the format of an asset, and by the suffix of a companion.
+_MEDIA_TYPES = {
+    "geoparquet": "application/vnd.apache.parquet",
+    "parquet": "application/vnd.apache.parquet",
+    "cog": "image/tiff; application=geotiff; profile=cloud-optimized",
+    "png": "image/png",
+}
 
 
 class PageOf(BaseModel, Generic[T]):
@@ -45,6 +54,23 @@ class AssetView(Asset):
     links: dict[str, str]
 
 
+class FileView(BaseModel):
+    """One file of a version. role: `data`, or `companion` for what lies beside it."""
+
+    name: str
+    role: Literal["data", "companion"]
+    size: int
+    content_hash: str
+    media_type: str
+    links: dict[str, str]
+
+
+class FilesView(BaseModel):
+    """All files of a version, its data first."""
+
+    items: list[FileView]
+
+
 def run_view(run: Run) -> RunView:
     links = {
         "self": f"/runs/{run.run_id}",
@@ -67,11 +93,39 @@ def asset_view(asset: Asset) -> AssetView:
     links = {
         "self": own,
         "download": f"{own}/download",
+        "files": f"{own}/files",
         "lineage": f"{own}/lineage",
         "versions": f"/assets/{asset.dataset_id}",
         "run": f"/runs/{asset.run_id}",
     }
+    for companion in asset.metadata.companions:
+        links.setdefault(companion.name.partition(".")[0], _file_link(asset, companion))
     return AssetView(**dict(asset), links=links)
+
+
+def files_view(asset: Asset) -> FilesView:
+    items = [
+        FileView(
+            name=file.name,
+            role="data" if file.s3_key == asset.s3_key else "companion",
+            size=file.size,
+            content_hash=file.content_hash,
+            media_type=media_type_of(asset, file),
+            links={"self": _file_link(asset, file), "asset": f"/assets/{asset.dataset_id}/v{asset.version}"},
+        )
+        for file in files_of(asset)
+    ]
+    return FilesView(items=items)
+
+
+def media_type_of(asset: Asset, file: Companion) -> str:
+    if file.s3_key == asset.s3_key:
+        return _MEDIA_TYPES[asset.format]
+    return _MEDIA_TYPES.get(file.name.rpartition(".")[2], "application/octet-stream")
+
+
+def _file_link(asset: Asset, file: Companion) -> str:
+    return f"/assets/{asset.dataset_id}/v{asset.version}/files/{quote(file.name, safe='')}"
 
 
 def landing_link(key: str) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from app.errors import DomainError, InvalidKey
+from app.lifecycle import count
 from app.models.base import utcnow
+from app.models.counts import DELIVERED, counter
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import LANDING_BUCKET
 from app.objects import check_key
@@ -67,7 +70,11 @@ async def resume(delivery: Delivery, door: Door) -> Delivery | None:
 async def _finish(delivery: Delivery, events: tuple[Announced | Unreadable, ...], door: Door) -> Delivery | None:
     try:
         outcomes = tuple([await _look_at(event, door, delivery.ip) for event in events])
-        return await door.clients.ledger.finish_delivery(delivery.delivery_id, outcomes, utcnow())
+        finished = await door.clients.ledger.finish_delivery(delivery.delivery_id, outcomes, utcnow())
+        if finished is not None:
+            results = Counter(counter(DELIVERED, result=outcome.result) for outcome in outcomes)
+            await count(door.clients.ledger, results)
+        return finished
     except DomainError as err:
         logger.warning("delivery %s waits: %s", delivery.delivery_id, err)
     except Exception:

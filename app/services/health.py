@@ -35,7 +35,7 @@ class Readiness(Frozen):
     checks: tuple[Check, ...]
 
 
-async def readiness(clients: Clients) -> Readiness:
+async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS) -> Readiness:
     """Look at ledger, object store, queue and, where it is the engine, PostGIS; all at once.
 
     The queue is not required: accepted runs wait for it in the ledger. Neither is PostGIS: only attempts need it.
@@ -49,12 +49,12 @@ async def readiness(clients: Clients) -> Readiness:
         return await to_thread.run_sync(clients.queue.ping, abandon_on_cancel=True)
 
     looks = [
-        check("ledger", ledger),
-        check("objects", clients.objects.ping),
-        check("queue", queue, required=False, warn=_forgetful),
+        check("ledger", ledger, seconds=seconds),
+        check("objects", clients.objects.ping, seconds=seconds),
+        check("queue", queue, required=False, warn=_forgetful, seconds=seconds),
     ]
     if clients.postgis is not None:
-        looks.append(check("postgis", clients.postgis.ping, required=False))
+        looks.append(check("postgis", clients.postgis.ping, required=False, seconds=seconds))
     checks = tuple(await asyncio.gather(*looks))
     return Readiness(ready=all(found.ok or not found.required for found in checks), checks=checks)
 
@@ -70,6 +70,7 @@ async def check(
     look: Callable[[], Awaitable[Mapping[str, Any]]],
     *,
     required: bool = True,
+    seconds: float = _LOOK_SECONDS,
     warn: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
 ) -> Check:
     """One look with its duration; a DomainError, or no answer in time, becomes the check's problem and fix."""
@@ -77,12 +78,12 @@ async def check(
     problem = fix = None
     details: Mapping[str, Any] = {}
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(seconds):
             details = await look()
     except DomainError as err:
         problem, fix = err.detail, err.fix
     except TimeoutError:
-        problem = f"It does not answer within {_LOOK_SECONDS:.0f} s."
+        problem = f"It does not answer within {seconds:.0f} s."
         fix = "Look whether it hangs, or whether something between here and there drops packets."
     return Check(
         name=name,

@@ -56,7 +56,7 @@ async def submit(
     InvalidManifest and LaneClosed for what this service can't run, LedgerUnavailable when nothing could be accepted.
     A queue that is away is no error: the run waits in the ledger.
     """
-    _check_available(manifest, enabled_lanes)
+    check_available(manifest, enabled_lanes)
     intent, now = manifest.intent_row, utcnow()
     record = ManifestRecord(
         batch_id=manifest.batch_id,
@@ -78,11 +78,7 @@ async def submit(
     )
     accepted = await clients.ledger.accept(record, run)
     if accepted.manifest.content_hash != record.content_hash:
-        raise BatchConflict(
-            f"The batch {manifest.batch_id!r} was accepted before, with other content "
-            f"(at {accepted.manifest.ingested_at.isoformat()}).",
-            "Choose a new batch_id, or post exactly what was posted then.",
-        )
+        raise batch_conflict(accepted.manifest)
     if accepted.created:
         await enqueue(accepted.run, clients)
         entry = Activity(
@@ -98,6 +94,14 @@ async def submit(
     return accepted
 
 
+def batch_conflict(record: ManifestRecord) -> BatchConflict:
+    """The refusal of a batch id that was used for other content."""
+    return BatchConflict(
+        f"The batch {record.batch_id!r} was accepted before, with other content (at {record.ingested_at.isoformat()}).",
+        "Choose a new batch_id, or post exactly what was posted then.",
+    )
+
+
 async def enqueue(run: Run, clients: Clients) -> None:
     """Hand the run to the queue; when the queue is away, the sweep will do it."""
     try:
@@ -106,7 +110,8 @@ async def enqueue(run: Run, clients: Clients) -> None:
         logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
 
 
-def _check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:
+def check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:
+    """Raises InvalidManifest and LaneClosed for what this service can't run."""
     intent = manifest.intent_row
     faults = []
     if manifest.batch_id.startswith(REJECTED_PREFIX):

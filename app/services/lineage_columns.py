@@ -37,7 +37,8 @@ def column_origins(making: Making, known: Mapping[tuple[str, int], Asset]) -> di
     found: dict[str, list[ColumnOrigin]] = {}
     for name, column in asset.metadata.column_schema.items():
         old, made = old_names.get(name, name), column.logical_type in _MADE
-        origins = _from_parents(parents, old, column.logical_type if made else None, known)
+        beside = old != name and old in asset.metadata.column_schema and _is_attribute(asset, old)
+        origins = _from_parents(parents, old, column.logical_type if made else None, known, beside=beside)
         if name in old_names or not made:
             origins += [_from_file(item, old, column.type_name, making) for item in files]
         if origins:
@@ -65,10 +66,17 @@ def _from_file(item: SourceInput, column: str, type_name: str, making: Making) -
     return ColumnOrigin(item, column, changed, "text becomes typed values" if changed else "")
 
 
+def _is_attribute(asset: Asset, column: str) -> bool:
+    return asset.metadata.column_schema[column].logical_type not in _MADE
+
+
 def _from_parents(
-    parents: list[ParentInput], column: str, made: str | None, known: Mapping[tuple[str, int], Asset]
+    parents: list[ParentInput], column: str, made: str | None, known: Mapping[tuple[str, int], Asset], *, beside: bool
 ) -> list[ColumnOrigin]:
-    """Of a join: geometry from the parent that has one, everything else from the tabular side where there is one."""
+    """Of a join: geometry from the parent that has one, everything else from the tabular side where that has it.
+
+    beside: the column was renamed because the tabular side's own of that name stands beside it.
+    """
     having = [
         (parent, asset)
         for parent in parents
@@ -77,7 +85,9 @@ def _from_parents(
     if made is not None:
         having = [pair for pair in having if pair[1].metadata.column_schema[column].logical_type == made]
     elif any(_is_tabular(parent, known) for parent in parents):
-        having = [pair for pair in having if _is_tabular(pair[0], known)]
+        tabular = [pair for pair in having if _is_tabular(pair[0], known)]
+        others = [pair for pair in having if pair not in tabular and _is_attribute(pair[1], column)]
+        having = others if beside or not tabular else tabular
     return [ColumnOrigin(parent, column, changed=False) for parent, _ in having]
 
 

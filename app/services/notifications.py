@@ -17,6 +17,8 @@ MANIFESTS = "manifests/"
 # Edits of tags and retention come as ObjectCreated events too, under other names.
 _CREATED = frozenset(f"ObjectCreated:{way}" for way in ("Put", "Post", "Copy", "CompleteMultipartUpload"))
 _SHOWN = 1024
+# A store announces one object with each delivery, or a few; what becomes of each is kept in one document.
+_MAX_RECORDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ def read_notification(body: str) -> tuple[Announced | Unreadable, ...]:
         return (Unreadable("The body is not a JSON object."),)
     records = document.get("Records")
     if isinstance(records, list) and records:
-        return tuple(dict.fromkeys(_record(index, record) for index, record in enumerate(records)))
+        events = [_record(index, record) for index, record in enumerate(records[:_MAX_RECORDS])]
+        if len(records) > _MAX_RECORDS:
+            events.append(Unreadable(f"Of {len(records)} records only the first {_MAX_RECORDS} were looked at."))
+        return tuple(dict.fromkeys(events))
     if document.get("Event") == "s3:TestEvent":
         return (Announced("s3:TestEvent", _text(document.get("Bucket")), ()),)
     # MinIO's envelope names the object itself too, with its bucket in front and unescaped.

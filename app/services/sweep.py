@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ from anyio import to_thread
 
 from app.clients import Clients
 from app.errors import QueueUnavailable
-from app.lifecycle import attempt_died
+from app.lifecycle import attempt_died, count
 from app.models.base import utcnow
+from app.models.counts import REPAIRS, counter
 from app.models.run import Run, RunStatus
 from app.processes import is_gone
 from app.services.orphan_schemas import OrphanSchemas
@@ -28,6 +30,10 @@ _BATCH = 1000
 # Seconds between two looks for unfinished uploads, and their age from which they are nobody's.
 _TIDY_EVERY = 600.0
 _STALE_AFTER = 3600.0
+# Seconds that a worker has, past the deadline of a cancel, to kill the job's process and say so.
+_KILL_SECONDS = 5.0
+# Seconds: more than the longest time limit that a plan can be given.
+_PLAN_IS_OVER = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Sweep:
         self._max_attempts = max_attempts
         self._suspects: frozenset[str] = frozenset()
         self._tidied_at = -_TIDY_EVERY
+        self._queue_problem = ""
+        self._told_to_stop: set[str] = set()
         self._orphan_schemas = OrphanSchemas(clients)
 
     async def once(self) -> tuple[Repair, ...]:
@@ -59,12 +67,19 @@ class Sweep:
         try:
             repairs += await self._refill(queued)
         except QueueUnavailable as err:
-            logger.warning("the sweep could not look at the queue: %s", err.detail)
+            # Once, not with every look for as long as it is away.
+            if self._queue_problem != err.detail:
+                self._queue_problem = err.detail
+                logger.warning("the sweep could not look at the queue and tries again: %s", err.detail)
+        else:
+            self._queue_problem = ""
         await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
         await self._orphan_schemas.drop()
         if time.monotonic() - self._tidied_at >= _TIDY_EVERY:
             self._tidied_at = time.monotonic()
             await self._clients.objects.remove_stale_uploads(_STALE_AFTER)
+        self._told_to_stop &= {run.run_id for run in runs}
+        await count(self._clients.ledger, Counter(counter(REPAIRS, action=repair.action) for repair in repairs))
         for repair in repairs:
             logger.info("run %s: %s (%s)", repair.run_id, repair.action, repair.reason)
         return tuple(repairs)
@@ -72,10 +87,15 @@ class Sweep:
     async def _revive(self, run: Run, now: datetime) -> Repair | None:
         if run.status is RunStatus.QUEUED or run.lease is None:
             return None
-        if run.lease.expires_at < now:
-            reason = "its worker fell silent"
-        elif is_gone(run.lease.owner):
+        silent = run.lease.expires_at < now
+        if is_gone(run.lease.owner):
             reason = "its worker is gone"
+        elif silent and run.status is RunStatus.CANCELING:
+            if not await self._is_stopped(run, now):
+                return None
+            reason = "it did not end in time although it was being canceled"
+        elif silent:
+            reason = "its worker fell silent"
         else:
             return None
         changed = await attempt_died(run, reason, self._clients, self._max_attempts, now)
@@ -84,6 +104,19 @@ class Sweep:
         if changed.status is RunStatus.QUEUED:
             await self._enqueue(changed, again=False)
         return Repair(run.run_id, changed.status.value, reason)
+
+    async def _is_stopped(self, run: Run, now: datetime) -> bool:
+        """Whether its worker had its time to kill the job's process, and was then told to by the queue as well."""
+        if run.lease is None or (now - run.lease.expires_at).total_seconds() < _KILL_SECONDS:
+            return False
+        if run.run_id in self._told_to_stop:
+            return True
+        self._told_to_stop.add(run.run_id)
+        try:
+            await to_thread.run_sync(self._clients.queue.stop, run)
+        except QueueUnavailable as err:
+            logger.warning("run %s: nobody could be told to stop it: %s", run.run_id, err.detail)
+        return False
 
     async def _refill(self, queued: list[Run]) -> list[Repair]:
         """Enqueue what the queue has lost: absent in two looks running, so that a job just popped is left alone."""
@@ -115,12 +148,14 @@ class Sweep:
                 gone = is_gone(owner.read_text())
             except OSError:
                 gone = False
-            if gone or (not attempt_is_due and _older_than_a_minute(directory)):
+            # A plan is in no ledger: it is over when its process is gone, or long past any time limit.
+            patience = _PLAN_IS_OVER if directory.name.startswith("plan-") and owner.exists() else 60.0
+            if gone or (not attempt_is_due and _is_older(directory, patience)):
                 shutil.rmtree(directory, ignore_errors=True)
 
 
-def _older_than_a_minute(path: Path) -> bool:
+def _is_older(path: Path, seconds: float) -> bool:
     try:
-        return (utcnow().timestamp() - path.stat().st_mtime) > 60
+        return (utcnow().timestamp() - path.stat().st_mtime) > seconds
     except OSError:
         return False

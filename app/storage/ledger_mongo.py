@@ -12,7 +12,17 @@ from datetime import datetime
 from typing import Any, Literal
 
 from app.errors import NotFound
-from app.ledger import Accepted, AssetFilter, BackendInfo, Guard, ManifestFilter, RunFilter
+from app.ledger import (
+    Accepted,
+    AssetFilter,
+    AssetTotal,
+    BackendInfo,
+    Guard,
+    ManifestFilter,
+    RunFilter,
+    RunTotal,
+    Totals,
+)
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import utcnow
@@ -23,11 +33,15 @@ from app.models.run import Run, RunEvent, RunStatus
 from app.storage import mongo_documents as documents
 from app.storage.ledger_rules import (
     MAX_INTEGER,
+    check_amounts,
+    check_further_run,
     checked_change,
     name_of_rejected,
     plain_text,
     utc_milliseconds,
 )
+from app.storage.ledger_search import asset_listing
+from app.storage.mongo_catalog import asset_query
 from app.storage.mongo_database import MongoDatabase, open_database
 from app.storage.mongo_documents import Document
 from app.storage.mongo_listing import Listing
@@ -59,6 +73,7 @@ class MongoLedger:
         self._events = database.collection("run_events")
         self._activity = database.collection("activity_logs")
         self._deliveries = database.collection("webhook_deliveries")
+        self._metrics = database.collection("metrics")
         # Tasks of one process wait for each other instead of taking each other's numbers.
         self._logging = asyncio.Lock()
 
@@ -79,6 +94,10 @@ class MongoLedger:
             if newest is None:
                 raise name_of_rejected(manifest.batch_id)
             return Accepted(documents.manifest_from(there), documents.run_from(newest), created=False)
+
+    async def add_run(self, run: Run) -> Run | None:
+        check_further_run(run)
+        return await self._pairs.add_run(run)
 
     async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
         document = documents.manifest_document(manifest)
@@ -170,10 +189,11 @@ class MongoLedger:
         return None if found is None else documents.asset_from(found)
 
     async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
-        query = _equal({"dataset_id": where.dataset_id, "run_id": where.run_id, "kind": where.kind})
+        query = asset_query(where)
         if where.run_id is not None:
             await self._finish_commits({"_id": plain_text(where.run_id), "pending_commit.s3_key": {"$exists": True}})
-        listing = Listing("assets", (("created_at", datetime), ("dataset_id", str), ("version", int)), page)
+        key = (("created_at", datetime), ("dataset_id", str), ("version", int))
+        listing = Listing(asset_listing(where), key, page)
         found = await self._assets.many(listing.query(query), listing.sort, listing.limit)
         if where.latest_only:
             found = await self._newest_only(found, query, listing)
@@ -253,7 +273,11 @@ class MongoLedger:
         return tuple(documents.event_from(each) for each in await self._events.many(query, (("seq", 1),), limit))
 
     async def add_activity(self, entry: Activity) -> None:
-        await self._activity.add(documents.activity_document(entry, await self._db.next_number("activity_logs")))
+        # A counter that was restored from an older backup than the entries gives numbers that are taken.
+        while not await self._activity.add(
+            documents.activity_document(entry, await self._db.next_number("activity_logs"))
+        ):
+            pass
 
     async def list_activity(self, page: Page) -> Slice[Activity]:
         listing = Listing("activity_logs", (("timestamp", datetime), ("number", int)), page)
@@ -283,6 +307,30 @@ class MongoLedger:
         listing = Listing("webhook_deliveries", (("received_at", datetime), ("delivery_id", str)), page)
         found = await self._deliveries.many(listing.query(_equal({"status": status})), listing.sort, listing.limit)
         return listing.slice(found, documents.delivery_from)
+
+    async def totals(self) -> Totals:
+        runs, fields = [], {"runs": {"$sum": 1}, "attempts": {"$sum": "$attempt"}, "oldest": {"$min": "$sort_at"}}
+        # By one field at a time, which every server of the protocol can do.
+        for lane in sorted(each["_id"] for each in await self._runs.grouped("lane", {})):
+            for each in await self._runs.grouped("status", fields, {"lane": lane}):
+                oldest = documents.moment(each["oldest"])
+                runs.append(RunTotal(RunStatus(each["_id"]), lane, each["runs"], each["attempts"], oldest))
+        assets = await self._assets.grouped("kind", {"versions": {"$sum": 1}, "bytes": {"$sum": "$size"}})
+        return Totals(
+            tuple(sorted(runs, key=lambda total: (total.status, total.lane))),
+            tuple(
+                AssetTotal(each["_id"], each["versions"], each["bytes"])
+                for each in sorted(assets, key=lambda each: str(each["_id"]))
+            ),
+        )
+
+    async def count(self, amounts: Mapping[str, int]) -> None:
+        check_amounts(amounts)
+        for name in sorted(amounts):
+            await self._metrics.increase(plain_text(name), amounts[name])
+
+    async def get_counts(self) -> Mapping[str, int]:
+        return {each["_id"]: each["value"] for each in await self._metrics.many({})}
 
     async def migrate(self) -> tuple[str, ...]:
         return await upgrade(self._db)

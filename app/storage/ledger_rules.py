@@ -55,6 +55,27 @@ def mirrored(run: Run) -> dict[str, Any]:
     }
 
 
+def check_further_run(run: Run) -> None:
+    """Raises ValueError for one that names no earlier run."""
+    if run.retry_of is None:
+        raise ValueError(f"Run {run.run_id} names no earlier run in retry_of; the first run of a batch is accepted.")
+
+
+def check_younger(run: Run, newest: Run) -> None:
+    """Raises ValueError where the newest run of the batch would not be this one."""
+    if (utc_milliseconds(run.created_at), run.run_id) <= (newest.created_at, newest.run_id):
+        raise ValueError(
+            f"Run {run.run_id} of {run.created_at.isoformat()} is not younger than {newest.run_id} of "
+            f"{newest.created_at.isoformat()}, the newest of its batch."
+        )
+
+
+def check_amounts(amounts: Mapping[str, int]) -> None:
+    """Raises ValueError: counters only grow."""
+    if wrong := {name: amount for name, amount in amounts.items() if amount < 0}:
+        raise ValueError(f"Counters only grow; found {wrong}.")
+
+
 def version_taken(asset: Asset, owner: Asset) -> VersionTaken:
     detail = (
         f"Run {asset.run_id} cannot register version {asset.version} of {asset.dataset_id} at {asset.s3_key}: "

@@ -11,11 +11,36 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Table, and_, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from app.errors import LedgerUnavailable, NotFound, VersionTaken
-from app.ledger import Accepted, AssetFilter, BackendInfo, Guard, ManifestFilter, RunFilter
+from app.ledger import (
+    Accepted,
+    AssetFilter,
+    AssetTotal,
+    BackendInfo,
+    Guard,
+    ManifestFilter,
+    RunFilter,
+    RunTotal,
+    Totals,
+)
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import utcnow
@@ -23,9 +48,13 @@ from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord
 from app.models.page import Page, Slice
 from app.models.run import Run, RunEvent, RunStatus
+from app.storage import sql_catalog
 from app.storage import sql_tables as tables
 from app.storage.ledger_rules import (
     MAX_INTEGER,
+    check_amounts,
+    check_further_run,
+    check_younger,
     checked_change,
     decode_cursor,
     encode_cursor,
@@ -33,9 +62,22 @@ from app.storage.ledger_rules import (
     name_of_rejected,
     version_taken,
 )
+from app.storage.ledger_search import asset_listing, wanted_terms
 from app.storage.sql_engine import Database, insert_into
 from app.storage.sql_migrate import applied_versions, known_versions, upgrade
-from app.storage.sql_tables import ACTIVITY, ASSETS, COUNTERS, DELIVERIES, EVENTS, INPUTS, MANIFESTS, RUNS, Row
+from app.storage.sql_tables import (
+    ACTIVITY,
+    ASSETS,
+    COUNTERS,
+    COUNTS,
+    DELIVERIES,
+    EVENTS,
+    INPUTS,
+    MANIFESTS,
+    RUNS,
+    TERMS,
+    Row,
+)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -86,13 +128,33 @@ class SqlLedger:
                     raise ValueError(f"The run id {run.run_id} is taken.")
                 return Accepted(tables.manifest_from(new), tables.run_from(row), created=True)
             found = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
-            newest = select(RUNS).where(RUNS.c.batch_id == manifest.batch_id)
-            newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
             old = (await connection.execute(found)).mappings().one()
-            row = (await connection.execute(newest)).mappings().one_or_none()
-            if row is None:
+            newest = await _newest_run(connection, manifest.batch_id)
+            if newest is None:
                 raise name_of_rejected(manifest.batch_id)
-            return Accepted(tables.manifest_from(old), tables.run_from(row), created=False)
+            return Accepted(tables.manifest_from(old), newest, created=False)
+
+    @_unbroken
+    async def add_run(self, run: Run) -> Run | None:
+        check_further_run(run)
+        # The manifest is the lock: on it two that add a run of one batch wait for each other.
+        batch = select(MANIFESTS.c.batch_id).where(MANIFESTS.c.batch_id == run.batch_id).with_for_update()
+        async with self._db.write() as connection:
+            if (await connection.execute(batch)).one_or_none() is None:
+                return None
+            same = (await connection.execute(select(RUNS).where(RUNS.c.run_id == run.run_id))).mappings().one_or_none()
+            if same is not None and same["batch_id"] != run.batch_id:
+                raise ValueError(f"The run id {run.run_id} is taken.")
+            newest = await _newest_run(connection, run.batch_id)
+            if same is not None or newest is None or not newest.status.is_final:
+                return None
+            check_younger(run, newest)
+            row = await self._insert_new(connection, RUNS, tables.run_values(run) | {"last_seq": 0})
+            if row is None:
+                raise ValueError(f"The run id {run.run_id} is taken.")
+            added = tables.run_from(row)
+            await _mirror(connection, added)
+            return added
 
     @_unbroken
     async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
@@ -182,8 +244,9 @@ class SqlLedger:
             new = await self._insert_new(connection, ASSETS, tables.asset_values(asset))
             if new is None:
                 raise await _taken(connection, asset)
-            if parents := tables.parent_values(asset):
-                await connection.execute(insert(INPUTS), parents)
+            for table, rows in ((INPUTS, tables.parent_values(asset)), (TERMS, tables.term_values(asset))):
+                if rows:
+                    await connection.execute(insert(table), rows)
             return tables.asset_from(new)
 
     async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
@@ -197,12 +260,12 @@ class SqlLedger:
         return await self._one(query, tables.asset_from)
 
     async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
-        c = ASSETS.c
-        terms = _equal(ASSETS, {"dataset_id": where.dataset_id, "run_id": where.run_id, "kind": where.kind})
-        if where.latest_only:
-            newer = ASSETS.alias("newer")
-            terms.append(~exists().where(newer.c.dataset_id == c.dataset_id, newer.c.version > c.version))
-        return await self._page(ASSETS, terms, (c.created_at, c.dataset_id, c.version), tables.asset_from, page)
+        wanted = wanted_terms(where)
+        if len(wanted) > 1:
+            rarest_first = await self._rows(sql_catalog.frequencies(wanted))
+            wanted = [wanted[position] for (position,) in rarest_first]
+        query, key = sql_catalog.search(where, wanted)
+        return await self._page_of(query, key, tables.asset_from, page, asset_listing(where))
 
     async def get_asset_by_key(self, s3_key: str) -> Asset | None:
         return await self._one(select(ASSETS).where(ASSETS.c.s3_key == s3_key), tables.asset_from)
@@ -282,6 +345,36 @@ class SqlLedger:
         key = (DELIVERIES.c.received_at, DELIVERIES.c.delivery_id)
         return await self._page(DELIVERIES, _equal(DELIVERIES, {"status": status}), key, tables.delivery_from, page)
 
+    async def totals(self) -> Totals:
+        run, asset = RUNS.c, ASSETS.c
+        runs = select(run.status, run.lane, func.count(), func.sum(run.attempt), func.min(run.created_at))
+        assets = select(asset.kind, func.count(), func.sum(asset.size)).group_by(asset.kind).order_by(asset.kind)
+        return Totals(
+            tuple(
+                RunTotal(RunStatus(status), lane, count, int(attempts), oldest)
+                for status, lane, count, attempts, oldest in await self._rows(
+                    runs.group_by(run.status, run.lane).order_by(run.status, run.lane)
+                )
+            ),
+            tuple(AssetTotal(kind, count, int(size)) for kind, count, size in await self._rows(assets)),
+        )
+
+    @_unbroken
+    async def count(self, amounts: Mapping[str, int]) -> None:
+        check_amounts(amounts)
+        if not amounts:
+            return
+        # In one order everywhere, so that two writers do not wait for each other crosswise.
+        rows = [{"name": name, "value": amounts[name]} for name in sorted(amounts)]
+        statement = insert_into(COUNTS, self._db.dialect).values(rows)
+        more = {"value": COUNTS.c.value + statement.excluded.value}
+        async with self._db.write() as connection:
+            await connection.execute(statement.on_conflict_do_update(index_elements=[COUNTS.c.name], set_=more))
+
+    async def get_counts(self) -> Mapping[str, int]:
+        rows = await self._rows(select(COUNTS.c.name, COUNTS.c.value))
+        return {row.name: row.value for row in rows}
+
     @_unbroken
     async def migrate(self) -> tuple[str, ...]:
         async with self._db.migration() as connection:
@@ -316,6 +409,10 @@ class SqlLedger:
         return tuple(make(row) for row in rows)
 
     @_unbroken
+    async def _rows(self, query: Any) -> Sequence[Any]:
+        async with self._db.read() as connection:
+            return (await connection.execute(query)).all()
+
     async def _page(
         self,
         table: Table,
@@ -324,24 +421,42 @@ class SqlLedger:
         make: Callable[[Row], T],
         page: Page,
     ) -> Slice[T]:
+        return await self._page_of(select(table).where(*terms), key, make, page, table.name)
+
+    @_unbroken
+    async def _page_of(
+        self,
+        query: Select[Any],
+        key: tuple[KeyedColumnElement[Any], ...],
+        make: Callable[[Row], T],
+        page: Page,
+        listing: str,
+    ) -> Slice[T]:
         """Newest first by `key`, which ends in something unique: no row is lost or doubled where times are equal."""
         if page.limit < 1:
             raise ValueError(f"A page has at least one item, not {page.limit}.")
-        query = select(table).where(*terms).order_by(*(column.desc() for column in key)).limit(page.limit + 1)
+        query = query.order_by(*(column.desc() for column in key)).limit(page.limit + 1)
         if page.cursor is not None:
-            last = decode_cursor(table.name, page.cursor, tuple(column.type.python_type for column in key))
+            last = decode_cursor(listing, page.cursor, tuple(column.type.python_type for column in key))
             seen = tuple_(*(literal(value, column.type) for value, column in zip(last, key, strict=True)))
             query = query.where(tuple_(*key) < seen)
         async with self._db.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
         cursor = None
         if len(rows) > page.limit:
-            cursor = encode_cursor(table.name, tuple(rows[page.limit - 1][column.key] for column in key))
+            cursor = encode_cursor(listing, tuple(rows[page.limit - 1][column.key] for column in key))
         return Slice(tuple(make(row) for row in rows[: page.limit]), cursor)
 
 
 def _equal(table: Table, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in wanted.items() if value is not None]
+
+
+async def _newest_run(connection: AsyncConnection, batch_id: str) -> Run | None:
+    newest = select(RUNS).where(RUNS.c.batch_id == batch_id)
+    newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
+    row = (await connection.execute(newest)).mappings().one_or_none()
+    return None if row is None else tables.run_from(row)
 
 
 async def _lock_run(connection: AsyncConnection, run_id: str) -> Run | None:

@@ -137,6 +137,15 @@ def describe(key: str, descriptor: int | None, status: os.stat_result) -> Object
     return ObjectInfo(key, status.st_size, etag, modified_at, digest)
 
 
+def describe_path(key: str, path: Path) -> ObjectInfo:
+    """The same for a file that nobody else knows of."""
+    try:
+        with path.open("rb") as file:
+            return describe(key, file.fileno(), os.fstat(file.fileno()))
+    except PermissionError:
+        return describe(key, None, path.lstat())
+
+
 def _mark(digest: str, status: os.stat_result) -> str:
     return f"{digest} {status.st_size} {status.st_mtime_ns}"
 

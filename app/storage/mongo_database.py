@@ -188,6 +188,23 @@ class Collection:
                     return new
                 await asyncio.sleep(0)
 
+    async def grouped(
+        self, name: str, fields: Mapping[str, Any], where: Mapping[str, Any] | None = None
+    ) -> list[Document]:
+        """One for each value of the field called `name`: that value as `_id`, and what `fields` accumulate."""
+        stages: list[Document] = [{"$match": dict(where)}] if where else []
+        async with self._ready():
+            found = self._driver.aggregate([*stages, {"$group": {"_id": f"${name}", **fields}}])
+            return [each async for each in found]
+
+    async def increase(self, key: str, amount: int) -> None:
+        """Add to `value` of that document, which begins at 0."""
+        async with self._ready():
+            while True:
+                with contextlib.suppress(DuplicateKeyError):  # two upserts at once: one of them finds it next time
+                    await self._driver.update_one({"_id": key}, {"$inc": {"value": amount}}, upsert=True)
+                    return
+
     async def remove(self, query: Mapping[str, Any]) -> bool:
         async with self._ready():
             return bool((await self._driver.delete_one(query)).deleted_count)

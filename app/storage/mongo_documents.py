@@ -19,6 +19,7 @@ from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord
 from app.models.run import Run, RunEvent
 from app.storage.ledger_rules import filterable, mirrored, plain_text, to_json, utc_milliseconds
+from app.storage.ledger_search import Searchable, box_fields, searchable
 
 Document = dict[str, Any]
 
@@ -58,6 +59,11 @@ def decoded(document: Mapping[str, Any], names: Mapping[str, Any]) -> Document:
 def milliseconds(value: datetime) -> int:
     """Since 1970, cut as `utc_milliseconds` cuts."""
     return (utc_milliseconds(value) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def moment(value: int) -> datetime:
+    """The time that `milliseconds` counted to."""
+    return _EPOCH + timedelta(milliseconds=value)
 
 
 def _is_exact(value: Any, depth: int = 0) -> bool:
@@ -120,8 +126,13 @@ def mirrored_document(document: Document, run: Run) -> Document | None:
     ours, theirs = _run_key(run), document["newest_run"]
     if theirs is not None and tuple(theirs[name] for name in ours) >= tuple(ours.values()):
         return None
+    return with_newest_run(document, run)
+
+
+def with_newest_run(document: Document, run: Run) -> Document:
+    """The manifest's document when it says what `run` says, whatever spoke before."""
     said = encoded({**mirrored(run), "status": run.status.value})
-    return document | {name: said[name] for name in mirrored(run)} | {"newest_run": ours}
+    return document | {name: said[name] for name in mirrored(run)} | {"newest_run": _run_key(run)}
 
 
 def run_document(run: Run) -> Document:
@@ -164,11 +175,15 @@ def version_key(dataset_id: str, version: int) -> str:
 
 
 def asset_document(asset: Asset) -> Document:
-    """parents repeats the parents among the inputs, for the way down."""
+    """parents repeats the parents among the inputs, for the way down; search is what the catalogue is searched by."""
     parents = {version_key(each.dataset_id, each.version) for each in asset.inputs if isinstance(each, ParentInput)}
     own: Document = {"_id": version_key(asset.dataset_id, asset.version), "parents": sorted(parents)}
-    own |= {"sort_at": milliseconds(asset.created_at)}
+    own |= {"sort_at": milliseconds(asset.created_at), "search": search_document(searchable(asset))}
     return own | encoded(asset.model_dump(mode="json") | {"created_at": asset.created_at})
+
+
+def search_document(found: Searchable) -> Document:
+    return {"terms": list(found.terms), "testing": found.testing, **box_fields(found.box)}
 
 
 def asset_from(document: Mapping[str, Any]) -> Asset:

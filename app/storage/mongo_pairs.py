@@ -10,6 +10,10 @@ inserted under its own id, then the mark goes. A second finisher meets the run i
 belongs to a run of another batch, the manifest is withdrawn: neither. Readers of a manifest finish it first, so nobody
 sees one without its run.
 
+**add_run** writes the further run into the manifest (`pending_run`) if its newest run is over: compare-and-set of one
+document, and what is over stays so. The manifest says what the new run says from that write on. Finished: as above, but
+when the id belongs to a run of another batch, the manifest goes back to what its newest run says.
+
 **A change of status** leaves `mirror_due` in the run, in the same write. Finished: the manifest takes over the status
 if what it says is older by (created_at, run_id, revision) of the run, so a late finisher cannot turn it back.
 
@@ -30,10 +34,18 @@ import asyncio
 
 from app.models.asset import Asset
 from app.models.base import new_id
-from app.models.run import RunStatus
-from app.storage.ledger_rules import plain_text, version_taken
+from app.models.run import Run, RunStatus
+from app.storage.ledger_rules import check_younger, plain_text, version_taken
 from app.storage.mongo_database import MongoDatabase
-from app.storage.mongo_documents import Document, asset_document, asset_from, mirrored_document, run_from
+from app.storage.mongo_documents import (
+    Document,
+    asset_document,
+    asset_from,
+    mirrored_document,
+    run_document,
+    run_from,
+    with_newest_run,
+)
 
 # Between two looks at what another process has written but a majority has not confirmed yet.
 _PAUSE_SECONDS = 0.005
@@ -66,8 +78,7 @@ class Pairs:
         while not await self.runs.add(pending):
             there = await self.runs.one({"_id": pending["_id"]})
             if there is not None and there["batch_id"] != pending["batch_id"]:
-                await self.manifests.remove({"_id": manifest["_id"], "pending_run.run_id": pending["run_id"]})
-                return None
+                return await self._withdraw(manifest)
             if there is not None:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -78,6 +89,61 @@ class Pairs:
 
         finished = await self.manifests.change(manifest["_id"], done)
         return finished or await self.manifests.one({"_id": manifest["_id"]})
+
+    async def _withdraw(self, manifest: Document) -> Document | None:
+        pending = manifest["pending_run"]
+        if pending["retry_of"] is None:
+            await self.manifests.remove({"_id": manifest["_id"], "pending_run.run_id": pending["run_id"]})
+            return None
+        newest = await self._newest_run(manifest["_id"])
+
+        def as_before(document: Document) -> Document | None:
+            mark = document.get("pending_run")
+            if newest is None or mark is None or mark["run_id"] != pending["run_id"]:
+                return None
+            return with_newest_run(_without(document, "pending_run"), run_from(newest))
+
+        restored = await self.manifests.change(manifest["_id"], as_before)
+        return restored or await self.manifests.one({"_id": manifest["_id"]})
+
+    async def _newest_run(self, batch_key: str) -> Document | None:
+        return await self.runs.one({"batch_id": batch_key}, sort=(("sort_at", -1), ("run_id", -1)))
+
+    async def add_run(self, run: Run) -> Run | None:
+        pending = run_document(run)
+        key = pending["batch_id"]
+        while True:
+            manifest = await self.manifests.one({"_id": key})
+            if manifest is not None and "pending_run" in manifest:
+                await self.finish_accept(manifest)
+                continue
+            same = await self.runs.one({"_id": pending["_id"]})
+            if same is not None and same["batch_id"] != key:
+                raise ValueError(f"The run id {run.run_id} is taken.")
+            newest = await self._newest_run(key)
+            if same is not None or manifest is None or newest is None or not RunStatus(newest["status"]).is_final:
+                return None
+            check_younger(run, run_from(newest))
+            if await self._begin_further_run(run, pending, newest):
+                there = await self.runs.one({"_id": pending["_id"]})
+                if there is None or there["batch_id"] != key:
+                    raise ValueError(f"The run id {run.run_id} is taken.")
+                return run_from(pending)
+
+    async def _begin_further_run(self, run: Run, pending: Document, newest: Document) -> bool:
+        """False when something has happened to the batch since its newest run was read."""
+
+        def further(document: Document) -> Document | None:
+            spoken = document["newest_run"]
+            if "pending_run" in document or spoken is None or spoken["run_id"] != newest["_id"]:
+                return None
+            return with_newest_run(document, run) | {"pending_run": pending}
+
+        begun = await self.manifests.change(pending["batch_id"], further)
+        if begun is None:
+            return False
+        await self.finish_accept(begun)
+        return True
 
     async def mirror(self, run: Document) -> None:
         """Let the manifest say what its newest run says."""
@@ -112,12 +178,17 @@ class Pairs:
                     await self._give_number(counted)
 
     async def _count(self, counter: Document, run_key: str) -> Document | None:
-        """The next number for this run; None when the counter has moved."""
+        """The next number for this run; None when the counter has moved.
+
+        After a backup that caught assets later than their counter, the numbers of assets are passed over too.
+        """
+        newest = await self.assets.one({"dataset_id": counter["_id"]}, sort=(("version", -1),))
+        registered = newest["version"] if newest is not None else 0
 
         def next_number(document: Document) -> Document | None:
             if document["writes"] != counter["writes"]:
                 return None
-            return document | {"last_version": document["last_version"] + 1, "run_id": run_key}
+            return document | {"last_version": max(document["last_version"], registered) + 1, "run_id": run_key}
 
         return await self.versions.change(counter["_id"], next_number)
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar, TypeVarTuple
+from uuid import uuid4
 
 import anyio
 from anyio import to_thread
@@ -35,6 +36,7 @@ from app.storage.local_files import (
     check_free,
     copy_chunk,
     describe,
+    describe_path,
     exists,
     refusal,
     remove_stale,
@@ -171,7 +173,7 @@ class LocalObjectStore:
         return await _off_loop(look)
 
     async def delete(self, bucket: str, key: str, *, etag: str | None = None) -> bool:
-        """As the protocol. With an etag, an overwrite between the look and the deletion is not seen."""
+        """As the protocol."""
         self._bucket(bucket)
         return await _off_loop(self._delete, bucket, key, etag)
 
@@ -318,7 +320,10 @@ class LocalObjectStore:
             with self._folder(bucket, folders) as folder:
                 if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                     return False
-                os.unlink(name, dir_fd=folder)
+                if etag is None:
+                    os.unlink(name, dir_fd=folder)
+                elif not self._unlink_content(bucket, key, folder, etag):
+                    return False
                 os.fsync(folder)
         except NotFound:
             return False
@@ -331,6 +336,20 @@ class LocalObjectStore:
                 *folders, last = folders
                 with self._folder(bucket, folders) as outer:
                     os.rmdir(last, dir_fd=outer)
+        return True
+
+    def _unlink_content(self, bucket: str, key: str, folder: int, etag: str) -> bool:
+        """Take the file out of everybody's reach, look at it there, and put it back when it is not that content: one
+        that was overwritten since the look before stays."""
+        name, aside = key.rpartition("/")[2], self._partial_folder(bucket) / uuid4().hex
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(name, aside, src_dir_fd=folder)
+        if describe_path(key, aside).etag != etag:
+            with suppress(FileExistsError):  # a still newer one has the place
+                os.link(aside, name, dst_dir_fd=folder, follow_symlinks=False)
+            aside.unlink()
+            return False
+        aside.unlink()
         return True
 
     def _walk(self, bucket: str, prefix: str, after: str) -> Iterator[str]:

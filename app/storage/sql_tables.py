@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, Integer, MetaData, RowMapping, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -19,6 +29,7 @@ from app.models.delivery import Delivery
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunEvent
 from app.storage.ledger_rules import filterable, utc_milliseconds
+from app.storage.ledger_search import BOX, box_fields, searchable
 from app.storage.sql_types import Json, PlainText, UtcTime
 
 Row = RowMapping
@@ -43,6 +54,10 @@ def _json() -> Any:
 
 def _integer(*, key: bool = False) -> Any:
     return Field(sa_type=BigInteger, primary_key=key, sa_column_kwargs={"autoincrement": False})
+
+
+def _degrees() -> Any:
+    return Field(sa_type=Double)
 
 
 class ManifestRow(Base, table=True):
@@ -106,6 +121,7 @@ class RunRow(Base, table=True):
     error: dict[str, Any] | None = _json()
     reserved_version: int | None = _integer()
     unchanged_version: int | None = _integer()
+    new_version: str | None = _text()
     engine: dict[str, Any] = _json()
     traceparent: str | None = _text()
     created_at: datetime = _time()
@@ -130,7 +146,10 @@ class EventRow(Base, table=True):
 
 
 class AssetRow(Base, table=True):
-    """inputs is the whole lineage of the version; asset_inputs repeats its parents for the way down."""
+    """inputs is the whole lineage of the version; asset_inputs repeats its parents for the way down.
+
+    testing and the box in degrees repeat what metadata and bounds say, for the filters, as asset_terms does.
+    """
 
     __tablename__ = "assets"
     __table_args__ = (
@@ -140,6 +159,9 @@ class AssetRow(Base, table=True):
         Index("ix_assets_dataset_id", "dataset_id", "created_at", "version"),
         Index("ix_assets_run_id", "run_id", "created_at", "dataset_id", "version"),
         Index("ix_assets_kind", "kind", "created_at", "dataset_id", "version"),
+        Index("ix_assets_testing", "testing", "created_at", "dataset_id", "version"),
+        # All that a bbox asks for, in the order of the listing: no version is read that lies elsewhere.
+        Index("ix_assets_box", "created_at", "dataset_id", "version", *BOX),
     )
 
     dataset_id: str = _text(key=True)
@@ -155,6 +177,30 @@ class AssetRow(Base, table=True):
     inputs: list[Any] = _json()
     metadata_: dict[str, Any] = Field(sa_type=Json, sa_column_kwargs={"name": "metadata", "key": "metadata"})
     statistics: dict[str, Any] = _json()
+    created_at: datetime = _time()
+    testing: bool
+    box_west: float | None = _degrees()
+    box_south: float | None = _degrees()
+    box_east: float | None = _degrees()
+    box_north: float | None = _degrees()
+    gap_west: float | None = _degrees()
+    gap_east: float | None = _degrees()
+
+
+class TermRow(Base, table=True):
+    """Something that a version is searched by (see `ledger_search`), and the version's place in the listing."""
+
+    __tablename__ = "asset_terms"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["dataset_id", "version"], ["assets.dataset_id", "assets.version"], name="fk_asset_terms_asset"
+        ),
+        Index("ix_asset_terms_term", "term", "created_at", "dataset_id", "version"),
+    )
+
+    dataset_id: str = _text(key=True)
+    version: int = _integer(key=True)
+    term: str = _text(key=True)
     created_at: datetime = _time()
 
 
@@ -218,6 +264,15 @@ class DeliveryRow(Base, table=True):
     processed_at: datetime | None = _time()
 
 
+class CountRow(Base, table=True):
+    """What was counted, for the metrics."""
+
+    __tablename__ = "metrics"
+
+    name: str = _text(key=True)
+    value: int = _integer()
+
+
 class MigrationRow(Base, table=True):
     __tablename__ = "schema_migrations"
 
@@ -231,8 +286,9 @@ def _table(row: type[Base]) -> Table:
 
 
 MANIFESTS, RUNS, EVENTS = _table(ManifestRow), _table(RunRow), _table(EventRow)
-ASSETS, INPUTS, COUNTERS = _table(AssetRow), _table(InputRow), _table(CounterRow)
+ASSETS, TERMS, INPUTS, COUNTERS = _table(AssetRow), _table(TermRow), _table(InputRow), _table(CounterRow)
 ACTIVITY, DELIVERIES, MIGRATIONS = _table(ActivityRow), _table(DeliveryRow), _table(MigrationRow)
+COUNTS = _table(CountRow)
 
 
 def _times(values: Values) -> Values:
@@ -281,11 +337,19 @@ def event_from(row: Row) -> RunEvent:
 
 
 def asset_values(asset: Asset) -> Values:
-    return _times(asset.model_dump(mode="json") | {"created_at": asset.created_at})
+    found = searchable(asset)
+    values = asset.model_dump(mode="json") | {"created_at": asset.created_at, "testing": found.testing}
+    return _times(values | box_fields(found.box))
 
 
 def asset_from(row: Row) -> Asset:
-    return Asset.model_validate(dict(row))
+    return Asset.model_validate({name: row[name] for name in Asset.model_fields})
+
+
+def term_values(asset: Asset) -> list[Values]:
+    """Rows of asset_terms."""
+    own = {"dataset_id": asset.dataset_id, "version": asset.version, "created_at": utc_milliseconds(asset.created_at)}
+    return [own | {"term": term} for term in searchable(asset).terms]
 
 
 def parent_values(asset: Asset) -> list[Values]:

@@ -115,14 +115,6 @@ def test_a_huge_body_is_refused(service: Service) -> None:
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
-def test_what_this_release_cannot_do_is_refused_before_it_starts(service: Service) -> None:
-    document = manifest("api-join", intent="join_datasets", files=[])
-    document["metadata"]["join_config"] = {"spatial_dataset_id": "a", "tabular_dataset_id": "b", "left_key": "k"}
-    response = service.post(document)
-    assert response.status_code == 422
-    assert [error["code"] for error in response.json()["errors"]] == ["intent_not_available"]
-
-
 def test_an_unknown_ingest_intent_runs_with_a_warning(service: Service) -> None:
     service.put("api/points.geojson", POINTS)
     run = service.ingest(manifest("api-trees", ("api/points.geojson", "GeoJSON"), intent="ingest_trees"))

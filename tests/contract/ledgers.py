@@ -186,6 +186,22 @@ async def _commit_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list
     return made
 
 
+async def _rerun_all(ledger: Ledger, _me: str, run_ids: tuple[str, ...]) -> list[tuple[str, bool]]:
+    """Each of them twice: under an id that every process derives, and under one of its own."""
+    made = []
+    for run_id in run_ids:
+        run = await ledger.get_run(run_id)
+        assert run is not None
+        fields = {"retry_of": run_id, "created_at": run.created_at + MINUTE}
+        asked = (a_run(run.batch_id, **fields, run_id=f"{run_id}-2"), a_run(run.batch_id, **fields))
+        made += [(run.batch_id, done) for done in await asyncio.gather(*(ledger.add_run(each) for each in asked))]
+    return [(batch, done is not None) for batch, done in made]
+
+
+async def _count_all(ledger: Ledger, _me: str, names: tuple[str, ...]) -> list[None]:
+    return list(await asyncio.gather(*(ledger.count(dict.fromkeys(names, 1)) for _ in range(10))))
+
+
 async def _migrate(ledger: Ledger, _me: str, _names: tuple[str, ...]) -> list[str]:
     applied = await ledger.migrate()
     await ledger.ping()
@@ -199,5 +215,7 @@ WORK: dict[str, Callable[[Ledger, str, tuple[str, ...]], Coroutine[Any, Any, lis
     "reserve": _reserve_all,
     "log": _log_all,
     "commit": _commit_all,
+    "rerun": _rerun_all,
+    "count": _count_all,
     "migrate": _migrate,
 }

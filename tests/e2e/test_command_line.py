@@ -101,7 +101,7 @@ def test_doctor_and_migrate_work_without_a_service(tmp_path: Path) -> None:
     assert json.loads(cli("migrate", "--data-dir", data, "--json").stdout) == {"applied": [], "buckets": []}
     checks = json.loads(cli("doctor", "--data-dir", data, "--json").stdout)
     by_name = {check["name"]: check for check in checks}
-    assert all(by_name[name]["ok"] for name in ("ledger", "objects", "rights", "gdal", "proj", "arrow"))
+    assert all(by_name[name]["ok"] for name in ("ledger", "objects", "rights", "gdal", "raster", "proj", "arrow"))
     assert "serve" in by_name["queue"]["fix"]
 
 
@@ -123,15 +123,23 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     """The second time the same batches give the same runs: no new version."""
     data = tmp_path / "demo data"
     first = json.loads(cli("demo", "--data-dir", str(data), "--json").stdout)
-    assert [result["asset"]["dataset_id"] for result in first] == ["countries", "parcels"]
+    names = ["countries", "parcels", "population", "terrain", "population-map"]
+    assert [result["asset"]["dataset_id"] for result in first] == names
     assert first[0]["run"]["counts"]["rows_out"] == 177
     assert first[1]["run"]["counts"]["repaired"] > 0
+    assert first[4]["run"]["counts"]["tabular_rows_unmatched"] == 2
     for result in first:
-        assert Path(result["map"]).read_bytes().startswith(b"\x89PNG")
-        assert Path(result["map"]).stat().st_size > 10_000
+        if result["asset"]["kind"] == "tabular":
+            assert result["map"] is None
+        else:
+            assert Path(result["map"]).read_bytes().startswith(b"\x89PNG")
+            assert Path(result["map"]).stat().st_size > 10_000
+    lake = sorted((data / "objects" / "data-lake").rglob("v1/*"))
+    assert {path.relative_to(data / "objects" / "data-lake").parts[0] for path in lake} == set(names)
     second = cli("demo", "--data-dir", str(data)).stdout
-    assert second.count("ingested before") == 2
-    assert len([path for path in (data / "objects" / "data-lake").rglob("*.parquet") if path.is_file()]) == 2
+    assert second.count("ingested before") == 5
+    assert "Afghanistan" in second
+    assert sorted((data / "objects" / "data-lake").rglob("v*/*")) == lake
 
 
 def test_migrate_may_run_twice_at_once(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Context:
     lake: Path
     limits: Limits = field(default_factory=Limits)
     threads: int = 2
+    memory_bytes: int = 256 * 1024 * 1024
     engine: VectorEngine = field(default_factory=LocalEngine)
     watch: Watch = field(default_factory=Watch)
     steps: list[str] = field(default_factory=list)

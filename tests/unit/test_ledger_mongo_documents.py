@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from app.models.run import Lease, Run
 from app.storage import mongo_documents as documents
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo_migrate import known_versions, load_script
 from tests.unit.test_ledger_tables import ACTIVITY, ASSET, DELIVERY, EVENT, MANIFEST, ODD, RUN, T0
 
 UTC_TIMES: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -57,8 +57,16 @@ Bson = validators.extend(Draft4Validator, {"bsonType": _bson_type})
 KEYWORDS = {"bsonType", "required", "properties", "items", "enum", "minimum"}
 
 
+def scripts() -> list[Any]:
+    return [load_script(version) for version in known_versions()]
+
+
+def validators_of_this_release() -> dict[str, Any]:
+    return {name: schema for script in scripts() for name, schema in getattr(script, "VALIDATORS", {}).items()}
+
+
 def validator(collection: str) -> Any:
-    return Bson(load_script("0001_ledger").VALIDATORS[collection])
+    return Bson(validators_of_this_release()[collection])
 
 
 @pytest.mark.parametrize(("name", "model", "to_document", "from_document"), CASES, ids=IDS)
@@ -106,16 +114,16 @@ def test_validators_use_what_every_server_understands() -> None:
         if "items" in schema:
             check(schema["items"])
 
-    for schema in load_script("0001_ledger").VALIDATORS.values():
+    for schema in validators_of_this_release().values():
         check(schema)
 
 
 def test_indexes_are_on_fields_that_the_documents_have() -> None:
-    script = load_script("0001_ledger")
     made = {name: stored(to_document(model)) for name, model, to_document, _ in CASES}
     made["dataset_versions"] = {"dataset_id": ""}
     marks = {"pending_run", "pending_commit", "mirror_due"}
-    for table in (script.INDEXES, script.UNIQUE, script.SPARSE):
+    tables = [getattr(script, kind, {}) for script in scripts() for kind in ("INDEXES", "UNIQUE", "SPARSE")]
+    for table in tables:
         for name, indexes in table.items():
             for fields in indexes:
                 assert {field.partition(".")[0] for field in fields} <= made[name].keys() | marks

@@ -16,16 +16,20 @@ from sqlalchemy import Connection, create_engine, event, text
 
 from app.errors import LedgerUnavailable
 from app.ledger import AssetFilter, ManifestFilter, RunFilter
+from app.models.asset import Bounds
 from app.models.base import utcnow
 from app.models.manifest import ManifestRecord
 from app.models.page import Page
 from app.models.run import Run, RunStatus
 from app.storage import sql_engine, sql_migrate
 from app.storage.ledger_rules import encode_cursor
+from app.storage.ledger_search import asset_listing
 from app.storage.ledger_sql import SqlLedger, open_sql_ledger
 from app.storage.sql_tables import Base
 
 pytestmark = pytest.mark.anyio
+
+WORLD = Bounds(minx=-180, miny=-90, maxx=180, maxy=90)
 
 
 @pytest.fixture
@@ -154,8 +158,7 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
     engine = ledger._db._engine.sync_engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: statements.append((sql, values)))
     now = utcnow()
-    last = {"manifests": (now, "a"), "runs": (now, "a"), "assets": (now, "a", 1), "activity_logs": (now, 1)}
-    last["webhook_deliveries"] = (now, "a")
+    last = {"manifests": (now, "a"), "runs": (now, "a"), "activity_logs": (now, 1), "webhook_deliveries": (now, "a")}
     pages = {name: [Page(2), Page(2, encode_cursor(name, key))] for name, key in last.items()}
     of_manifests: list[dict[str, Any]] = [
         {},
@@ -178,8 +181,12 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
         await ledger.list_manifests(ManifestFilter(**where), page)
     for where, page in product(of_runs, pages["runs"]):
         await ledger.list_runs(RunFilter(**where), page)
-    for where, page in product(of_assets, pages["assets"]):
-        await ledger.list_assets(AssetFilter(**where), page)
+    of_assets += [{"keywords": ("a",)}, {"tags": ("a:b",)}, {"text": "a"}, {"project": "a"}, {"testing": True}]
+    of_assets += [{"since": now}, {"bbox": Bounds(minx=1, miny=2, maxx=3, maxy=4)}, {"bbox": WORLD}]
+    for each, first in product(of_assets, (True, False)):
+        asked = AssetFilter(**each)
+        cursor = None if first else encode_cursor(asset_listing(asked), (now, "a", 1))
+        await ledger.list_assets(asked, Page(2, cursor))
     for page in pages["activity_logs"]:
         await ledger.list_activity(page)
     for status, page in product((None, "received"), pages["webhook_deliveries"]):
@@ -187,7 +194,7 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
     await ledger.list_events("a")
     await ledger.get_asset("a")
     await ledger.get_asset_by_key("a")
-    assert len(statements) == 43
+    assert len(statements) == 59
     with create_engine(f"sqlite:///{quote(str(path))}").connect() as connection:
         for sql, values in statements:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]

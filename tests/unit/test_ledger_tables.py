@@ -54,6 +54,7 @@ RUN = Run(
     error=RunError(code="c", detail=ODD, fix="f", step="load", file="a/b.gpkg"),
     reserved_version=2**40,
     unchanged_version=2**41,
+    new_version="always",
     engine={"geos": "3.13"},
     traceparent="00-1-2-01",
     created_at=T0,

@@ -200,3 +200,10 @@ def test_nothing_that_is_sent_is_an_error(body: str) -> None:
             for text in (event.name, event.bucket, *event.keys, event.etag, event.version, event.sequencer):
                 text.encode()
                 assert "\0" not in text
+
+
+def test_of_many_records_some_are_looked_at_and_the_rest_is_said() -> None:
+    """What becomes of each is kept in one document, which has a limit of its own."""
+    events = read_notification(json.dumps({"Records": [{}] * 200_000}))
+    assert len(events) == 10_001
+    assert events[-1] == Unreadable("Of 200000 records only the first 10000 were looked at.")

@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel
 
 from app.cli import app
-from app.models.formats import FORMATS
+from app.cli.formats import markdown
 from app.models.intents import INTENTS
 from app.settings import Settings
 
@@ -79,10 +79,9 @@ def test_the_table_of_intents_is_the_table_of_intents() -> None:
         assert ("not yet" in row) is (intent.pipeline is None), row
 
 
-def test_every_format_that_can_be_read_is_named() -> None:
-    for fmt in FORMATS:
-        if fmt.available:
-            assert f"`{fmt.name}`" in README, fmt.name
+def test_the_table_of_formats_is_the_registry() -> None:
+    """Made by `spatial-etl formats --markdown`."""
+    assert markdown() in README
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.clients import Clients, open_clients
+from app.errors import StoreUnavailable
 from app.ledger import Guard
 from app.lifecycle import attempt_died
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
 from app.models.run import Lease, Run, RunStatus
+from app.objects import Listing
 from app.processes import process_name
 from app.services.lineage import graph_of, trace
 from app.services.sweep import Sweep
-from app.settings import Settings
+from app.settings import ObjectsSettings, Settings
+from app.storage.objects_local import LocalObjectStore
+from app.worker import RunWorker
 from tests.contract.ledgers import an_asset, put_asset, put_run, put_running
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +129,16 @@ async def test_the_sweep_does_its_work_although_the_queue_is_away(clients: Clien
     assert [repair.run_id for repair in repairs] == [run.run_id]
 
 
+async def test_a_queue_that_is_away_is_told_once(
+    clients: Clients, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put_run(clients.ledger, batch_id="waiting")
+    sweep = sweep_of(clients, tmp_path)
+    for _ in range(3):
+        await sweep.once()
+    assert caplog.text.count("the sweep could not look at the queue") == 1
+
+
 async def test_scratch_of_dead_owners_is_removed_and_of_living_ones_kept(clients: Clients, tmp_path: Path) -> None:
     mine = await leased(clients, await put_running(clients.ledger), process_name(), 60)
     kept = tmp_path / "scratch" / f"{mine.run_id}.1"
@@ -164,3 +180,33 @@ async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: 
     assert await datasets("e", "up", 1) == ({"b", "c", "d", "e"}, True)
     assert (await datasets("a", "down", 1))[1] is True
     assert await datasets("a", "up", 1) == ({"a"}, False)
+
+
+async def test_a_lease_is_renewed_without_a_look_at_anything_but_the_ledger(clients: Clients, tmp_path: Path) -> None:
+    """Opening the other clients with every heartbeat would cost more than it does, and fail when one of them fails."""
+    run = await leased(clients, await put_running(clients.ledger), process_name(), 1)
+    unusable = ObjectsSettings(backend="s3", endpoint="http://127.0.0.1:1", access_key=SecretStr("without a secret"))
+    worker = RunWorker.__new__(RunWorker)  # its own start would ask Redis
+    worker._settings, worker._owner = Settings(data_dir=tmp_path, objects=unusable), process_name()
+    await worker._renew(run.run_id)
+    renewed = await clients.ledger.get_run(run.run_id)
+    assert renewed is not None
+    assert renewed.lease is not None
+    assert run.lease is not None
+    assert renewed.lease.expires_at > run.lease.expires_at
+
+
+async def test_a_store_that_is_away_does_not_keep_the_next_runs_from_moving_on(
+    clients: Clients, tmp_path: Path
+) -> None:
+    class Away(LocalObjectStore):
+        async def list_objects(self, *_args: object, **_kwargs: object) -> Listing:
+            raise StoreUnavailable("The object store is away.", "Start it.")
+
+    runs = [await put_running(clients.ledger, batch_id=f"dead-{n}") for n in range(2)]
+    for run in runs:
+        assert await clients.ledger.reserve_version(run.run_id, 1) is not None
+        await leased(clients, run, "another-host/0/1/1", -1)
+    sweep = Sweep(replace(clients, objects=Away(tmp_path)), scratch=tmp_path / "scratch", max_attempts=1)
+    repairs = await sweep.once()
+    assert sorted(repair.run_id for repair in repairs) == sorted(run.run_id for run in runs)

@@ -33,6 +33,20 @@ class Report:
     engine: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What an engine knows of its work before a row is read. warnings: (code, message) of each source, in order.
+
+    statements: SQL, where the engine works with that. header_mapping: {source name: new name}.
+    """
+
+    crs: str
+    column_schema: Mapping[str, ColumnSchema]
+    header_mapping: Mapping[str, str]
+    warnings: Sequence[list[tuple[str, str]]]
+    statements: Sequence[str]
+
+
 class VectorEngine(Protocol):
     """Runs the steps of a recipe."""
 
@@ -46,4 +60,8 @@ class VectorEngine(Protocol):
         Every row in is a row out, also one with a null or empty geometry. Raises RunRefused for input that cannot be
         processed; RunCanceled and StaleAttempt from `watch` pass through. Nothing is left running when it returns.
         """
+        ...
+
+    def foresee(self, sources: Sequence[VectorSource], recipe: Recipe) -> Foresight:
+        """What `run` would check and say before it reads a row. Raises RunRefused as `run` would up to there."""
         ...

@@ -16,19 +16,23 @@ _MULTI = {
     shapely.GeometryType.MULTIPOLYGON: (shapely.GeometryType.POLYGON, shapely.multipolygons),
 }
 
+_WRAPS = {shapely.GeometryType.POINT: shapely.multipoints, **dict(_MULTI.values())}
+
 
 def make_valid(geometries: Geometries, first_row: int, findings: Findings) -> Geometries:
     """Repair the invalid geometries by the `linework` method; nulls, empties and valid ones stay. Rows in = rows out.
 
-    Counts `repaired`, with the reason of the first few, and `repaired_type_changed` where the repair took another
-    geometry type (a bow tie becomes a MultiPolygon, a spike a GeometryCollection).
+    What a multi geometry becomes stays a multi geometry, if of one part, as PostGIS does it. Counts `repaired`, with
+    the reason of the first few, and `repaired_type_changed` where the repair took another geometry type (a bow tie
+    becomes a MultiPolygon, a spike a GeometryCollection).
     """
     invalid = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     if not invalid.any():
         return geometries
     broken = geometries[invalid]
     findings.add("repaired", invalid, first_row, reason=[str(reason) for reason in shapely.is_valid_reason(broken[:5])])
-    fixed = shapely.make_valid(broken, method="linework")
+    fixed = _repaired(broken)
+    _wrap_singles(broken, fixed)
     changed = shapely.get_type_id(fixed) != shapely.get_type_id(broken)
     findings.add("repaired_type_changed", np.flatnonzero(invalid)[changed], first_row)
     result = geometries.copy()
@@ -61,6 +65,30 @@ def _is_valid(geometries: Geometries, vertices: npt.NDArray[np.int32]) -> npt.ND
     valid[valid] = shapely.area(geometries[valid]) > 0
     valid[~valid] = shapely.is_valid(geometries[~valid])
     return valid
+
+
+def _repaired(broken: Geometries) -> Geometries:
+    try:
+        fixed: Geometries = shapely.make_valid(broken, method="linework")
+    except shapely.errors.GEOSException:
+        # GEOS 3.14 knows no linework of a multi polygon with a part that is a mere point.
+        fixed = broken.copy()
+        for row, geometry in enumerate(broken):
+            try:
+                fixed[row] = shapely.make_valid(geometry, method="linework")
+            except shapely.errors.GEOSException:
+                fixed[row] = shapely.make_valid(geometry, method="structure", keep_collapsed=True)
+    return fixed
+
+
+def _wrap_singles(before: Geometries, after: Geometries) -> None:
+    """Wrap the single geometries that were multi geometries or collections, in place."""
+    was_many = shapely.get_type_id(before) >= shapely.GeometryType.MULTIPOINT
+    now = shapely.get_type_id(after)
+    for single, wrap in _WRAPS.items():
+        rows = np.flatnonzero(was_many & (now == single))
+        if len(rows):
+            after[rows] = wrap(after[rows], indices=np.arange(len(rows)))
 
 
 def _keep_multi(before: Geometries, after: Geometries) -> None:

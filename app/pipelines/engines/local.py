@@ -12,8 +12,9 @@ import shapely
 
 from app.models.recipe import MakeValid, Recipe, Simplify
 from app.pipelines.context import Watch
-from app.pipelines.engines import Report
+from app.pipelines.engines import Foresight, Report
 from app.pipelines.engines.clean import make_valid, simplify
+from app.pipelines.engines.foresight import foresee
 from app.pipelines.engines.stream import Done, bound_steps, finish, run_recipe
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.shapes import from_geometries
@@ -34,6 +35,10 @@ class LocalEngine:
         coordinates_not_transformable, antimeridian_unsplittable, geometry_damaged, outside_area_of_use, no_features.
         """
         return run_recipe(sources, recipe, target, watch, threads, _InProcess())
+
+    def foresee(self, sources: Sequence[VectorSource], recipe: Recipe) -> Foresight:
+        """See VectorEngine."""
+        return foresee(sources, recipe, _InProcess())
 
 
 class _InProcess:
@@ -69,6 +74,7 @@ class _LocalPlan:
     def __init__(self, source: VectorSource, recipe: Recipe) -> None:
         self.source = source
         self.steps = bound_steps(source, recipe)
+        self.statements: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[tuple[str, str]]:

@@ -22,7 +22,8 @@ from anyio.from_thread import start_blocking_portal
 from app.errors import RunRefused, TimeLimitExceeded
 from app.models.recipe import Recipe, Simplify
 from app.pipelines.context import Watch
-from app.pipelines.engines import Report, local
+from app.pipelines.engines import Foresight, Report, local
+from app.pipelines.engines.foresight import foresee
 from app.pipelines.engines.postgis_copy import Answer, decode, encode
 from app.pipelines.engines.postgis_sql import Cleaning, Flag, statement
 from app.pipelines.engines.reproject import Reprojector
@@ -63,6 +64,11 @@ class PostgisEngine:
             report = run_recipe(sources, recipe, target, watch, threads, means)
             reprojected = dict(sorted(means.reprojected.items()))
             return replace(report, statistics={**report.statistics, "rows_reprojected_in": reprojected})
+
+    def foresee(self, sources: Sequence[VectorSource], recipe: Recipe) -> Foresight:
+        """See VectorEngine. Computes sample points in a schema of its own, which is gone afterwards."""
+        with open_workspace(self.server, self.schema, 1) as workspace:
+            return foresee(sources, recipe, _Means(workspace))
 
 
 def _versions(server: Mapping[str, str]) -> dict[str, str]:
@@ -123,6 +129,11 @@ class _PostgisPlan:
             self.warnings += reprojector.warnings()
             self._parts.append(_Part(reprojector))
             self._parts[-1].srids = self._qualified(reprojector)
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """See engines.stream.Plan."""
+        return tuple(statement(part.steps, part.srids) for part in self._parts if part.steps or part.srids)
 
     def transform(self, chunk: Chunk) -> Done:
         """See engines.stream.Plan."""

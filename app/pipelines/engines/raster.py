@@ -73,6 +73,19 @@ def block_size(bands: int, dtype: str) -> int:
     return size
 
 
+def read_ends(source: RasterSource) -> None:
+    """Decode the first and the last pixels: a file that was cut off while it was sent has no last ones.
+
+    Raises RunRefused file_damaged, as reading all of them would.
+    """
+    try:
+        with _open(source) as dataset:
+            for column, row in ((0, 0), (source.width - 1, source.height - 1)):
+                dataset.read(window=Window(column, row, 1, 1))
+    except UNREADABLE as err:
+        refuse_unreadable(err, source.file, source.name)
+
+
 def assemble(grid: Grid, target: Path, progress: Progress, *, for_warp: bool) -> Raster:
     """All parts in one raster, exactly as they are; where they overlap, the later file's valid pixels win.
 

@@ -78,7 +78,8 @@ class BandStatistics:
         try:
             # Scalars of numpy's: with Python's, the edges of a float32 band would be float32.
             ends = np.float64(self.low), np.float64(self.high)
-            bins, self._edges = np.histogram(values, BINS, ends)
+            with np.errstate(over="ignore", invalid="ignore"):
+                bins, self._edges = np.histogram(values, BINS, ends)
         except ValueError:  # a range that is infinite, or too narrow for 256 different edges
             return
         self._bins = bins if self._bins is None else self._bins + bins

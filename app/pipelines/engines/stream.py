@@ -73,6 +73,11 @@ class Plan(Protocol):
         """(code, message) of what a reader should know before a row is read."""
         ...
 
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The SQL that each batch of rows goes through, in order; none where no SQL is used."""
+        ...
+
     def transform(self, chunk: Chunk) -> Done:
         """One chunk through all steps. Runs in any thread. Rows in = rows out; nulls and empties stay, counted."""
         ...
@@ -145,7 +150,7 @@ def run_recipe(
     """Every chunk of every source through its plan, in order, into `target`; see VectorEngine."""
     _return_memory()
     schema = common_schema(sources)
-    crs = _output_crs(sources, recipe)
+    crs = output_crs(sources, recipe)
     names, box, renamed = column_names(schema.names)
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = {id(source): means.plan(source, recipe) for source in sources}
@@ -251,7 +256,7 @@ def _heights(geometries: npt.NDArray[np.object_]) -> tuple[float, float] | None:
     return (float(z.min()), float(z.max())) if len(z) else None
 
 
-def _output_crs(sources: Sequence[VectorSource], recipe: Recipe) -> CRS:
+def output_crs(sources: Sequence[VectorSource], recipe: Recipe) -> CRS:
     """The CRS after the last reprojection; without one, the sources' own, which then must be the same."""
     targets = [step.crs for step in recipe.steps if isinstance(step, Reproject)]
     return CRS.from_user_input(targets[-1]) if targets else sources[0].crs

@@ -48,6 +48,11 @@ def _free(pattern: str, taken: set[str]) -> str:
     return pattern.format(number)
 
 
+def product_schema(attributes: pa.Schema, box: str) -> pa.Schema:
+    """The columns of the file: attributes, geometry, box."""
+    return pa.schema([*attributes, pa.field(GEOMETRY, pa.binary()), pa.field(box, _BOX)])
+
+
 class GeoParquetWriter:
     """Writes rows in order into row groups of 65,536 rows, fewer where they would pass 16 MiB.
 
@@ -57,8 +62,7 @@ class GeoParquetWriter:
 
     def __init__(self, path: Path, attributes: pa.Schema, box: str, crs: CRS) -> None:
         self._box, self._crs = box, crs
-        fields = [*attributes, pa.field(GEOMETRY, pa.binary()), pa.field(box, _BOX)]
-        self._schema = pa.schema(fields)
+        self._schema = product_schema(attributes, box)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._types: set[str] = set()

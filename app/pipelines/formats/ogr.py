@@ -81,6 +81,13 @@ def open_layer(
                 schema = reader.schema
             times = _time_types(path, name, info["driver"], schema, options)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
+        if "Geometry type is not supported" in str(err):  # pyogrio has no name for triangulated surfaces
+            raise RunRefused(
+                f"{file} has triangulated surfaces, which are not supported.",
+                "Convert them to polygons.",
+                reason="geometry_damaged",
+                file=file,
+            ) from None
         raise RunRefused(
             f"{file} cannot be read as {fmt.name}: {_plain(err, path)}",
             "Correct files[].format, or send an undamaged file.",
@@ -128,7 +135,7 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
     """Batches of (attributes, WKB) in source order, of at most 16k rows and about 8 MiB (one row at least).
 
     Curves come out linearised (GDAL's default step), counted as `curved_linearized`. The row count is proven equal to
-    what the layer announced. Raises RunRefused: encoding_wrong, file_damaged, geometry_unsupported, feature_too_large.
+    what the layer announced. Raises RunRefused: encoding_wrong, file_damaged, geometry_columns, feature_too_large.
     """
     done = 0
     nulls: list[int] = []

@@ -52,6 +52,7 @@ class RasterSource:
     masked: a mask of its own, for all bands together. bits: below the type's own for packed pixels (1 is a mask).
     wide_nodata: nodata as an integer where the type has 64 bits; nodata is then None.
     block_height: rows that are decoded together. notes: (code, message) of what a reader should know.
+    carries_crs: whether the source, or the .prj beside it, says its CRS.
     """
 
     file: str
@@ -73,6 +74,7 @@ class RasterSource:
     tags: Mapping[str, str]
     block_height: int
     notes: tuple[tuple[str, str], ...]
+    carries_crs: bool = True
 
     @property
     def missing(self) -> float | int | None:
@@ -194,6 +196,7 @@ def _describe(
         tags=_tags(dataset, 0, file),
         block_height=int(dataset.block_shapes[0][0]),
         notes=tuple(notes),
+        carries_crs=bool(dataset.crs) or fetched.path.with_suffix(".prj").is_file(),
     )
 
 

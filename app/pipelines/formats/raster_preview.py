@@ -60,7 +60,7 @@ def _stretched(values: npt.NDArray[Any], statistics: Mapping[str, Any]) -> Bytes
     if values.dtype == np.uint8 and statistics.get("max", 0) > 15:
         return values
     low, high = _ends(statistics)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shares = np.nan_to_num((values.astype(np.float64) - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
     return np.round(shares.clip(0, 1) * 255).astype(np.uint8)
 

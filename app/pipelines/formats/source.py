@@ -40,7 +40,7 @@ class VectorSource:
 
     file: the landing key, for messages. schema: attributes only, in source order. rows: None where only a full read
     tells. notes: what the reader said that a user should hear. counted: what the reader had to change, filled while
-    reading. open_chunks: all rows, in order, in chunks of bounded size.
+    reading. open_chunks: all rows, in order, in chunks of bounded size. carries_crs: whether the source says it itself.
     """
 
     file: str
@@ -56,6 +56,7 @@ class VectorSource:
     notes: tuple[str, ...]
     counted: Counter[str]
     open_chunks: Callable[[], Generator[Chunk, None, None]]
+    carries_crs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ def _open_ogr(
         notes=tuple(layer.notes),
         counted=layer.counted,
         open_chunks=lambda: cut(ogr.read_layer(layer, file), file),
+        carries_crs=found is not None,
     )
 
 

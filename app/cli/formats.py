@@ -1,0 +1,37 @@
+"""`formats`: what can be read, from the table that the readers work by."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli import show
+from app.cli.common import AsJson, app
+from app.models.formats import FORMATS
+
+
+def markdown() -> str:
+    """The table as the README has it."""
+    rows = [fmt.row() for fmt in FORMATS if fmt.available]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    for row in rows:
+        name, *others = row.values()
+        lines.append("| " + " | ".join([f"`{name}`", *others]) + " |")
+    return "\n".join(lines)
+
+
+@app.command()
+def formats(
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")] = False,
+) -> None:
+    """List the formats: their other names, the files beside them (? need not be there), their files[].options."""
+    if as_markdown:
+        print(markdown())
+        return
+    rows = [fmt.row() for fmt in FORMATS if fmt.available]
+    if as_json:
+        show.print_json(rows)
+        return
+    show.out.print(show.formats_table(rows))

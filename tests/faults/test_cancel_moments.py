@@ -1,0 +1,196 @@
+"""A cancel that comes at one exact moment of a run: on a real ledger and a real store, the run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from app.clients import Clients, open_clients
+from app.errors import StoreUnavailable
+from app.ledger import Ledger
+from app.models.base import utcnow
+from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
+from app.models.run import Run, RunStatus
+from app.pipelines import runner
+from app.processes import process_name
+from app.services import runs_control
+from app.services.intake import submit
+from app.settings import Settings
+from tests.service import POINTS, manifest
+
+LANES = frozenset({"spatial"})
+
+
+class Interrupted:
+    """A ledger or store that has something happen around one of its methods."""
+
+    def __init__(self, inner: Any, name: str, around: Callable[..., Awaitable[Any]]) -> None:
+        self._inner, self._name, self._around = inner, name, around
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name != self._name:
+            return method
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._around(method, *args, **kwargs)
+
+        return call
+
+
+class Place:
+    """One service without processes: runs are carried by the thread that asks for it."""
+
+    def __init__(self, portal: BlockingPortal, clients: Clients, settings: Settings) -> None:
+        self.portal, self.clients, self.settings = portal, clients, settings
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.clients.ledger
+
+    def submit(self, batch: str) -> Run:
+        async def put() -> Run:
+            await self.clients.objects.put(LANDING_BUCKET, "p.geojson", _bytes())
+            document = manifest(batch, ("p.geojson", "GeoJSON"), tags={"dataset_id": "points"})
+            accepted = await submit(Manifest.model_validate(document), self.clients, enabled_lanes=LANES)
+            return accepted.run
+
+        return self.portal.call(put)
+
+    def carry(self, run: Run, **parts: Any) -> Run:
+        clients = replace(self.clients, **parts)
+        runner.execute(run.run_id, clients, self.portal.call, process_name(), self.settings)
+        found = self.portal.call(self.ledger.get_run, run.run_id)
+        assert found is not None
+        return found
+
+    async def cancel(self, run: Run) -> None:
+        assert (await runs_control.cancel(run.run_id, self.clients, seconds=5)).status is RunStatus.CANCELING
+
+    def codes(self, run: Run) -> list[str]:
+        return [event.code for event in self.portal.call(self.ledger.list_events, run.run_id)]
+
+    def lake(self) -> list[str]:
+        found = self.portal.call(self.clients.objects.list_objects, LAKE_BUCKET, "")
+        return [info.key for info in found.objects]
+
+
+async def _bytes() -> Any:
+    yield POINTS
+
+
+@contextmanager
+def _place(data_dir: Path) -> Iterator[Place]:
+    data_dir.mkdir()
+    settings = Settings(data_dir=data_dir)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_clients(settings)) as clients:
+        portal.call(clients.ledger.migrate)
+        yield Place(portal, clients, settings)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with _place(tmp_path / "data") as made:
+        yield made
+
+
+def test_past_the_commit_point_a_run_ends_in_success_and_says_so(place: Place) -> None:
+    run = place.submit("late")
+
+    async def then_cancel(commit: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        asset = await commit(*args)
+        await place.cancel(run)
+        return asset
+
+    ended = place.carry(run, ledger=Interrupted(place.ledger, "commit_asset", then_cancel))
+    assert (ended.status, ended.reserved_version, ended.lease) == (RunStatus.SUCCESS, 1, None)
+    warning = ended.warnings[-1]
+    assert warning.code == "cancel_too_late"
+    assert "points version 1" in warning.message
+    assert place.codes(run)[-2:] == ["cancel_too_late", "run.success"]
+    assert len(place.lake()) == 1
+
+
+@pytest.mark.parametrize("moment", ["commit_asset", "reserve_version"])
+def test_just_before_the_commit_point_a_run_ends_canceled(place: Place, moment: str) -> None:
+    run = place.submit("in-time")
+
+    async def cancel_first(method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        await place.cancel(run)
+        return await method(*args)
+
+    ended = place.carry(run, ledger=Interrupted(place.ledger, moment, cancel_first))
+    assert (ended.status, ended.lease) == (RunStatus.CANCELED, None)
+    assert "cancel_too_late" not in {warning.code for warning in ended.warnings}
+    assert place.codes(run)[-1] == "run.canceled"
+    assert place.lake() == []
+    assert place.portal.call(place.ledger.get_asset, "points") is None
+
+
+def test_a_run_that_finds_its_version_there_is_canceled_all_the_same(place: Place) -> None:
+    assert place.carry(place.submit("first")).status is RunStatus.SUCCESS
+    run = place.submit("again")
+
+    async def then_cancel(method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        asset = await method(*args)
+        await place.cancel(run)
+        return asset
+
+    ended = place.carry(run, ledger=Interrupted(place.ledger, "get_asset", then_cancel))
+    assert (ended.status, ended.unchanged_version) == (RunStatus.CANCELED, None)
+    assert "asset.unchanged" in place.codes(run)
+    assert len(place.lake()) == 1
+
+
+def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place: Place) -> None:
+    run = place.submit("store-away")
+
+    async def fail(_method: Callable[..., Awaitable[Any]], *_args: Any, **_kwargs: Any) -> Any:
+        await place.cancel(run)
+        raise StoreUnavailable("The store is away.")
+
+    ended = place.carry(run, objects=Interrupted(place.clients.objects, "put_file", fail))
+    assert (ended.status, ended.attempt) == (RunStatus.CANCELED, 1)
+    assert place.codes(run)[-2:] == ["attempt.died", "run.canceled"]
+
+
+def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Place) -> None:
+    run = place.submit("died")
+
+    async def no_end(method: Callable[..., Awaitable[Any]], run_id: str, guard: Any, **changes: Any) -> Any:
+        # Its process dies before it can write its end, and somebody gives the run its next attempt.
+        if changes.get("status") is RunStatus.SUCCESS:
+            return await method(run_id, guard, status=RunStatus.QUEUED, lease=None)
+        return await method(run_id, guard, **changes)
+
+    queued = place.carry(run, ledger=Interrupted(place.ledger, "change_run", no_end))
+    assert queued.status is RunStatus.QUEUED
+
+    async def cancel() -> Run:
+        return await runs_control.cancel(run.run_id, place.clients, seconds=5)
+
+    assert place.portal.call(cancel).status is RunStatus.QUEUED
+    ended = place.carry(run)
+    assert (ended.status, ended.attempt, ended.reserved_version) == (RunStatus.SUCCESS, 2, 1)
+
+
+def test_the_deadline_is_not_moved_by_asking_again(place: Place) -> None:
+    run = place.submit("twice")
+
+    async def ask_twice(method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        before = utcnow()
+        first = await runs_control.cancel(run.run_id, place.clients, seconds=5)
+        again = await runs_control.cancel(run.run_id, place.clients, seconds=500)
+        assert first == again
+        assert first.lease is not None
+        assert 4 < (first.lease.expires_at - before).total_seconds() < 6
+        return await method(*args)
+
+    ended = place.carry(run, ledger=Interrupted(place.ledger, "reserve_version", ask_twice))
+    assert ended.status is RunStatus.CANCELED
