@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import mmap
 import os
 import resource
 import shutil
@@ -54,6 +55,8 @@ _CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
 # Set by `run_worker` in the parent, found by `execute` in the forked child: RQ hands a job its arguments only.
 _state: dict[str, Any] = {}
+# One byte that parent and child share: 1 once the job of the child is done, and only RQ's own bookkeeping is left.
+_done = mmap.mmap(-1, 1)
 
 
 class TimeLimit(UnixSignalDeathPenalty):
@@ -93,6 +96,7 @@ class RunWorker(Worker):
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         die_with_parent(self._parent)
+        _done[0] = 0
         memory = self._settings.run.memory_limit_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -103,11 +107,14 @@ class RunWorker(Worker):
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ annotates nothing here
 
     def _leave_in_time(self) -> None:
-        """RQ says farewell to Redis and waits for one that is away: without a job at hand, some seconds are enough."""
+        """RQ keeps its books in Redis and waits for one that is away: without a job at hand, some seconds are enough.
+
+        A job's process that has nothing but RQ's books to do goes with its parent.
+        """
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < _FAREWELL_SECONDS:
             time.sleep(0.5)
-            if self.horse_pid:
+            if self.horse_pid and not _done[0]:
                 idle_since = time.monotonic()
         logger.warning("the queue does not answer: the worker stops without a word to it")
         os._exit(0)
@@ -219,6 +226,7 @@ def execute(run_id: str) -> None:
             return portal.call(function, *args)
 
         runner.execute(run_id, clients, call, _state["owner"], settings)
+    _done[0] = 1
 
 
 def plan(document: str) -> str:

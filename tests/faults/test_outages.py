@@ -112,6 +112,17 @@ def test_a_worker_stops_when_told_though_redis_is_away(outside: Outside) -> None
     assert service.stop_roles() == [0, 0, 0]
 
 
+def test_a_job_that_is_done_does_not_hold_back_its_worker(outside: Outside, big_source: bytes) -> None:
+    """Redis goes away in mid-run: the job ends in the ledger, and waits with what it would tell the queue."""
+    service = outside.service
+    run_id = started(service, "done-without-redis", big_source)
+    outside.redis.kill()
+    assert service.finished(run_id)["status"] == "success"
+    time.sleep(1)
+    assert len(service.jobs()) == 1
+    assert service.stop_roles() == [0, 0, 0]
+
+
 def test_without_the_ledger_requests_are_told_to_come_again_and_nothing_accepted_is_lost(outside: Outside) -> None:
     service = outside.service
     before = service.ingest(manifest("before", ("p.geojson", "GeoJSON")))
