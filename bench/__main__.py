@@ -56,6 +56,7 @@ POSTGIS_PROGRAMS = {
     "postgis": "bench.ours_postgis",
     "steps": "bench.peers.with_postgis_steps",
 }
+MODULES = {**PROGRAMS, **POSTGIS_PROGRAMS}
 # A run in which other processes had more of the processors than this says little; all programs get the same retries.
 DISTURBED = 0.08
 # Peers carry other versions of GEOS and PROJ: their results may differ from ours by these shares, no more.
@@ -142,7 +143,7 @@ def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> d
     for number in range(rounds):
         for name in programs:
             target = FOLDER / "out" / f"{name}.parquet"
-            costs[name].append(undisturbed(name, PROGRAMS[name], case.path, case.crs, target, retries))
+            costs[name].append(undisturbed(name, MODULES[name], case.path, case.crs, target, retries))
             if number == 0:
                 outputs[name] = json.loads(subprocess.check_output(command("bench.check", str(target))))
             target.unlink()
