@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema
+from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema, SourceInput
 from app.models.manifest import Manifest, ManifestFile
 from app.settings import Limits
 
@@ -45,7 +45,7 @@ class FetchedFile:
 
     declared: ManifestFile
     path: Path
-    inputs: tuple[AssetInput, ...]
+    inputs: tuple[SourceInput, ...]
 
 
 @dataclass(frozen=True, slots=True)

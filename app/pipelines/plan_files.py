@@ -36,8 +36,8 @@ def vector_file(fetched: FetchedFile, source: VectorSource) -> PlannedFile:
         file=declared.key,
         format=source.format,
         driver=source.driver,
-        size=fetched.inputs[0].size,  # type: ignore[union-attr] # files come from the landing zone
-        sha256=fetched.inputs[0].sha256,  # type: ignore[union-attr] # as above
+        size=fetched.inputs[0].size,
+        sha256=fetched.inputs[0].sha256,
         layer=source.layer,
         layers=_layers(source),
         crs=_crs(declared, source.crs, carried=source.carries_crs),
@@ -60,8 +60,8 @@ def raster_file(fetched: FetchedFile, source: RasterSource) -> PlannedFile:
         file=declared.key,
         format=source.format,
         driver=source.driver,
-        size=fetched.inputs[0].size,  # type: ignore[union-attr] # files come from the landing zone
-        sha256=fetched.inputs[0].sha256,  # type: ignore[union-attr] # as above
+        size=fetched.inputs[0].size,
+        sha256=fetched.inputs[0].sha256,
         layer=source.layer,
         crs=_crs(declared, source.crs, carried=source.carries_crs),
         width=source.width,

@@ -54,8 +54,8 @@ def table_file(
         file=declared.key,
         format=fmt.name if fmt is not None else declared.format,
         driver="pyarrow",
-        size=fetched.inputs[0].size,  # type: ignore[union-attr] # files come from the landing zone
-        sha256=fetched.inputs[0].sha256,  # type: ignore[union-attr] # as above
+        size=fetched.inputs[0].size,
+        sha256=fetched.inputs[0].sha256,
         encoding=said.get("encoding"),
         encoding_assumed=said.get("encoding_assumed"),
         rows=counts.get("rows_in", source.rows),
