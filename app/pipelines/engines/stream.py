@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -30,7 +29,7 @@ from app.pipelines.formats.geoparquet import GeoParquetWriter, column_names
 from app.pipelines.formats.profile import profile
 from app.pipelines.formats.shapes import Geometries
 from app.pipelines.formats.source import Chunk, VectorSource
-from app.settings import MiB
+from app.pipelines.memory import return_large_blocks
 
 _TYPE_NAMES = np.array(
     [
@@ -148,7 +147,7 @@ def run_recipe(
     means: Means,
 ) -> Report:
     """Every chunk of every source through its plan, in order, into `target`; see VectorEngine."""
-    _return_memory()
+    return_large_blocks()
     schema = common_schema(sources)
     crs = output_crs(sources, recipe)
     names, box, renamed = column_names(schema.names)
@@ -226,21 +225,6 @@ def _first_of(waiting: deque[Future[Done]]) -> Generator[Done | None, None, None
     while not wait([waiting[0]], _LOOK_EVERY).done:
         yield None
     yield waiting.popleft().result()
-
-
-_M_MMAP_THRESHOLD = -3
-_MMAP_BYTES = 3 * MiB
-
-
-def _return_memory() -> None:
-    """Have glibc give large blocks back when they are freed.
-
-    By itself it raises the size from which it does so to 32 MiB once such blocks were freed, and a run over large
-    polygons then keeps twice the memory that it uses.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
 def _types(geometries: npt.NDArray[np.object_], high: npt.NDArray[np.bool_]) -> Counter[str]:

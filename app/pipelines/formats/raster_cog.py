@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from app.errors import RunRefused
 from app.pipelines.formats.raster_gdal import create_copy
+from app.pipelines.memory import return_freed
 
 # With a predictor, level 9 takes three times as long as level 1 for a tenth fewer bytes.
 _COMPRESSION, _LEVEL = "ZSTD", "1"
@@ -53,6 +54,7 @@ def write_cog(
         "OVERVIEW_RESAMPLING": resampling.upper(),
         "PREDICTOR": predictor,
     }
+    return_freed()
     try:
         create_copy(source, target, "COG", options, progress)
     except RasterioError as err:

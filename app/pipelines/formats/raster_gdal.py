@@ -23,8 +23,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 
 from app.errors import RunRefused
 
-# GDAL's block cache; windows and overviews need no more, and the default (5 % of the machine) is not ours to take.
-CACHE_BYTES = 128 * 1024 * 1024
+# GDAL's block cache; the default (5 % of the machine) is not ours to take. Reading needs room for a row of a source's
+# blocks. Making a COG reads tiles one by one and takes twice its cache.
+CACHE_BYTES = 96 * 1024 * 1024
+_COPY_CACHE_BYTES = 48 * 1024 * 1024
 
 # Set here so that the environment of the host can neither bend results nor open a way out.
 _CONFIG = {
@@ -189,8 +191,10 @@ def create_copy(
     listed = (ctypes.c_char_p * (len(options) + 1))(*[f"{k}={v}".encode() for k, v in options.items()], None)
     with _opened(str(source), _READ) as opened:
         maker = lib.GDALGetDriverByName(driver.encode())
+        lib.GDALSetCacheMax64(_COPY_CACHE_BYTES)
         made = lib.GDALCreateCopy(maker, str(target).encode(), opened, 1, listed, _PROGRESS(tell), None)
         failed = not made or lib.GDALClose(made) != 0
+        lib.GDALSetCacheMax64(CACHE_BYTES)
     if raised:
         raise raised[0]
     if failed:
