@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Request
 
 from app.clients import Clients
 from app.models.page import Page
+from app.services.election import LeaderWatch
 from app.services.runs import RunWatch
 from app.settings import Settings
 
@@ -19,6 +20,11 @@ def _clients(request: Request) -> Clients:
 
 def _run_watch(request: Request) -> RunWatch:
     watch: RunWatch = request.app.state.run_watch
+    return watch
+
+
+def _sweep_watch(request: Request) -> LeaderWatch:
+    watch: LeaderWatch = request.app.state.sweep_watch
     return watch
 
 
@@ -40,6 +46,7 @@ def _caller(request: Request) -> str | None:
 
 ClientsDep = Annotated[Clients, Depends(_clients)]
 RunWatchDep = Annotated[RunWatch, Depends(_run_watch)]
+SweepWatchDep = Annotated[LeaderWatch, Depends(_sweep_watch)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 PageDep = Annotated[Page, Depends(_page)]
 CallerDep = Annotated[str | None, Depends(_caller)]

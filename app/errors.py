@@ -130,6 +130,12 @@ class QueueUnavailable(DomainError):
     code = "queue_unavailable"
 
 
+class SweepAbsent(DomainError):
+    """No process sweeps: what nobody carries does not move on."""
+
+    code = "sweep_absent"
+
+
 class NoPresignedUrls(DomainError):
     """The object store hands out no URLs of its own: it is a directory, not an S3 API."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from app.ledger_election import ElectionLedger
 from app.models.activity import Activity
 from app.models.asset import Asset, Bounds
 from app.models.delivery import Delivery, EventOutcome
@@ -114,7 +115,7 @@ class BackendInfo:
     details: Mapping[str, Any]
 
 
-class Ledger(Protocol):
+class Ledger(ElectionLedger, Protocol):
     """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise."""
 
     async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:

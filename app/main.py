@@ -12,10 +12,12 @@ from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
+from app.models.leadership import SWEEP
 from app.routers import activity, assets, events, health, landing, lineage, manifests, metrics, plans, runs, webhooks
 from app.routers.metrics import CountRequests, HttpMetrics
 from app.routers.middleware import BodyLimit, OfflineDocs
 from app.routers.problems import Problem, ProblemFault, add_problem_handlers
+from app.services.election import LeaderWatch
 from app.services.runs import RunWatch
 from app.settings import Settings
 
@@ -51,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt)
     app.add_middleware(OfflineDocs, pages=frozenset({"/docs", "/redoc"}))
     app.state.http_metrics = HttpMetrics()
+    app.state.sweep_watch = LeaderWatch(SWEEP)
     app.add_middleware(CountRequests, metrics=app.state.http_metrics)
     for module in (landing, manifests, plans, runs, events, assets, lineage, webhooks, activity, health, metrics):
         app.include_router(module.router)

@@ -18,17 +18,18 @@ from fastapi import FastAPI
 from app.clients import open_clients
 from app.errors import DomainError, StoreUnavailable
 from app.main import create_app
+from app.models.leadership import SWEEP
 from app.models.manifest import LANDING_BUCKET
-from app.processes import beat
+from app.processes import beat, process_name
+from app.services.carried import Patience
 from app.services.dropped import Door
+from app.services.election import RENEWALS, Election
 from app.services.health import readiness
 from app.services.sweep import Sweep
 from app.services.watch import LandingWatch
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-SWEEP = "sweep"
 
 
 async def run_api(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -55,7 +56,7 @@ async def run_api(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 async def run_sweep(settings: Settings) -> None:
-    """The sweep alone, until SIGTERM or SIGINT. Any number may run: every change is compare-and-set."""
+    """The sweep alone, until SIGTERM or SIGINT. Any number may run: one is elected, the others stand by."""
     stop = stop_on_signals()
     async with sweeping(settings):
         await stop.wait()
@@ -86,22 +87,43 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextlib.asynccontextmanager
 async def sweeping(settings: Settings) -> AsyncIterator[None]:
-    """The sweep's loop beside the body."""
+    """The sweep's loops beside the body: as the elected one, or standing by."""
     async with open_clients(settings) as clients:
-        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts)
+        every, patience = settings.sweep, _patience(settings)
+        election = Election(clients.ledger, SWEEP, process_name(), every.lease_seconds)
+        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts, patience=patience)
         bucket = settings.objects.bucket_prefix + LANDING_BUCKET
         watch = LandingWatch(Door(clients, settings.enabled_lanes, settings.api.max_manifest_bytes, bucket))
-        # Beside each other: a slow object store must not keep runs from moving on.
-        tasks = [
-            asyncio.create_task(_repeat(SWEEP, sweep.once, settings.sweep.interval_seconds)),
-            asyncio.create_task(_repeat("look into the landing zone", watch.once, settings.sweep.manifests_seconds)),
-        ]
+
+        async def look() -> None:
+            await (sweep.once() if election.leads else sweep.stand_by())
+
+        async def look_into_landing_zone() -> None:
+            if election.leads:
+                await watch.once()
+
+        with contextlib.suppress(DomainError):
+            await election.once()
+        # Beside each other: a slow object store must not keep runs from moving on, nor either of them the election.
+        loops = (
+            ("election of a sweep", election.once, every.lease_seconds / RENEWALS),
+            (SWEEP, look, every.interval_seconds),
+            ("look into the landing zone", look_into_landing_zone, every.manifests_seconds),
+        )
+        tasks = [asyncio.create_task(_repeat(*loop)) for loop in loops]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(DomainError):
+                await election.step_down()
+
+
+def _patience(settings: Settings) -> Patience:
+    run = settings.run
+    return Patience(run.lease_seconds, run.cancel_seconds, run.time_limit_seconds)
 
 
 async def _repeat(name: str, look: Callable[[], Awaitable[object]], interval: float) -> None:

@@ -112,6 +112,9 @@ class WebhookSettings(Group):
 
 class SweepSettings(Group):
     interval_seconds: float = Field(2, gt=0, description="How often the sweep looks for runs that must move on.")
+    lease_seconds: float = Field(
+        10, gt=0, description="A sweep that gives no sign of life for longer is replaced by another one that runs."
+    )
     manifests_seconds: float = Field(
         5, gt=0, description="How often the sweep looks for manifests under `manifests/` that nothing announced."
     )

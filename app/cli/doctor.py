@@ -70,7 +70,7 @@ def _explained(check: Check, settings: Settings, existed: bool) -> Check:
     if check.name == "queue" and settings.queue.redis_url is None:
         private = {"problem": "The private Redis is not running.", "fix": "`spatial-etl serve` starts it."}
         return check if check.ok else check.model_copy(update=private)
-    return check.model_copy(update={"required": True})
+    return check if check.name == "sweep" else check.model_copy(update={"required": True})
 
 
 async def _rights(clients: Clients) -> Check:

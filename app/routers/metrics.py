@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.deps import ClientsDep
+from app.deps import ClientsDep, SweepWatchDep
 from app.services import metrics
 
 router = APIRouter(tags=["health"])
@@ -92,7 +92,10 @@ class _All(Collector):
     },
 )
 async def get_metrics(
-    request: Request, clients: ClientsDep, accept: Annotated[str | None, Header(include_in_schema=False)] = None
+    request: Request,
+    clients: ClientsDep,
+    sweep: SweepWatchDep,
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Of the ledger and the queue at this moment (every process tells the same), and of this process's requests.
 
@@ -100,5 +103,5 @@ async def get_metrics(
     """
     http: HttpMetrics = request.app.state.http_metrics
     encode, media_type = choose_encoder(accept or "")
-    body = encode(_All((await metrics.collect(clients), http.registry.collect())))
+    body = encode(_All((await metrics.collect(clients, sweep), http.registry.collect())))
     return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})

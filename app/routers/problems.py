@@ -42,6 +42,7 @@ STATUS: dict[type[DomainError], int] = {
     errors.StoreUnavailable: 503,
     errors.EngineUnavailable: 503,
     errors.QueueUnavailable: 503,
+    errors.SweepAbsent: 503,
     errors.NoFreeWorker: 503,
     errors.PlanTimedOut: 504,
     errors.PlanFailed: 502,

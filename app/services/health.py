@@ -12,6 +12,8 @@ from anyio import to_thread
 from app.clients import Clients
 from app.errors import DomainError
 from app.models.base import Frozen
+from app.models.leadership import SWEEP
+from app.services.election import LeaderWatch
 
 # A server that takes connections and never answers must not hold up the others' answers.
 _LOOK_SECONDS = 10.0
@@ -35,11 +37,13 @@ class Readiness(Frozen):
     checks: tuple[Check, ...]
 
 
-async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS) -> Readiness:
-    """Look at ledger, object store, queue and, where it is the engine, PostGIS; all at once.
+async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS, *, sweep: LeaderWatch | None = None) -> Readiness:
+    """Look at ledger, object store, queue, sweep and, where it is the engine, PostGIS; all at once.
 
-    The queue is not required: accepted runs wait for it in the ledger. Neither is PostGIS: only attempts need it.
+    The queue is not required: accepted runs wait for it in the ledger. Neither is PostGIS, which only attempts need,
+    nor the sweep, which only runs need whose worker has died. sweep: one that has looked before sees a silent one.
     """
+    watch = sweep or LeaderWatch(SWEEP)
 
     async def ledger() -> Mapping[str, Any]:
         info = await clients.ledger.ping()
@@ -52,6 +56,7 @@ async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS) -> Readine
         check("ledger", ledger, seconds=seconds),
         check("objects", clients.objects.ping, seconds=seconds),
         check("queue", queue, required=False, warn=_forgetful, seconds=seconds),
+        check("sweep", lambda: watch.look(clients.ledger), required=False, seconds=seconds),
     ]
     if clients.postgis is not None:
         looks.append(check("postgis", clients.postgis.ping, required=False, seconds=seconds))

@@ -28,6 +28,7 @@ from app.models.delivery import EventOutcome
 from app.models.intents import LANES
 from app.models.page import Page
 from app.models.run import Run, RunStatus
+from app.services.election import LeaderWatch
 from app.services.health import Readiness, readiness
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ Values = dict[tuple[str, ...], float]
 _REPAIRS: Final = ("enqueued", "queued", "success", "failure", "canceled")
 
 
-async def collect(clients: Clients) -> tuple[Metric, ...]:
+async def collect(clients: Clients, sweep: LeaderWatch) -> tuple[Metric, ...]:
     """Never raises because something is away."""
     ready, ledger, workers = await asyncio.gather(
-        readiness(clients, _LOOK_SECONDS), _of_ledger(clients), _workers(clients)
+        readiness(clients, _LOOK_SECONDS, sweep=sweep), _of_ledger(clients), _workers(clients)
     )
     info = _gauge("spatial_etl_info", "The release that answers.", ("version",), {(__version__,): 1})
     return (info, *_of_servers(ready), *workers, *ledger)
@@ -56,10 +57,14 @@ def _of_servers(ready: Readiness) -> Iterator[Metric]:
     latency: Values = {(check.name,): check.latency_ms / 1000 for check in ready.checks if check.ok}
     yield _gauge("spatial_etl_dependency_seconds", "How long it took to answer.", ("dependency",), latency)
     waiting: Values = {}
+    terms: Values = {}
     for check in ready.checks:
+        if check.name == "sweep" and check.ok:
+            terms[()] = float(check.details["term"])
         if check.name == "queue" and check.ok:
             waiting[()] = float(check.details["waiting"])
     yield _gauge("spatial_etl_queue_jobs", "Jobs that wait for a worker.", (), waiting)
+    yield _counter("spatial_etl_sweep_elections", "Processes that took over the sweep.", (), terms)
 
 
 async def _workers(clients: Clients) -> tuple[Metric, ...]:

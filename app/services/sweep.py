@@ -1,6 +1,7 @@
 """The sweep: runs that must move on although nobody carries them, and what dead attempts left behind.
 
-Every change is compare-and-set, so that sweeps may run in several processes at once: the first one wins.
+One process is elected to do it (`app.services.election`). Every change is compare-and-set all the same, so that two
+at once do no harm: the first one wins.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ import logging
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from anyio import to_thread
 
 from app.clients import Clients
 from app.errors import QueueUnavailable
+from app.ledger import RunFilter
 from app.lifecycle import attempt_died, count
 from app.models.base import utcnow
 from app.models.counts import REPAIRS, counter
+from app.models.page import Page
 from app.models.run import Run, RunStatus
 from app.processes import is_gone
+from app.services.carried import CarriedRuns, Patience
 from app.services.orphan_schemas import OrphanSchemas
 
 logger = logging.getLogger(__name__)
@@ -30,8 +34,6 @@ _BATCH = 1000
 # Seconds between two looks for unfinished uploads, and their age from which they are nobody's.
 _TIDY_EVERY = 600.0
 _STALE_AFTER = 3600.0
-# Seconds that a worker has, past the deadline of a cancel, to kill the job's process and say so.
-_KILL_SECONDS = 5.0
 # Seconds: more than the longest time limit that a plan can be given.
 _PLAN_IS_OVER = 900.0
 
@@ -48,8 +50,18 @@ class Repair:
 class Sweep:
     """Looks at every run that is not over; keeps in memory only which ones looked lost the last time."""
 
-    def __init__(self, clients: Clients, *, scratch: Path, max_attempts: int) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        scratch: Path,
+        max_attempts: int,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clients = clients
+        self._carried = CarriedRuns(patience or Patience(), clock)
+        self._clock = clock
         self._scratch = scratch
         self._max_attempts = max_attempts
         self._suspects: frozenset[str] = frozenset()
@@ -60,9 +72,9 @@ class Sweep:
 
     async def once(self) -> tuple[Repair, ...]:
         """One look. Raises LedgerUnavailable; a queue that is away is tried again the next time."""
-        now = utcnow()
         runs = await self._clients.ledger.list_due_runs(_BATCH)
-        repairs = [repair for run in runs if (repair := await self._revive(run, now))]
+        self._carried.look(runs)
+        repairs = [repair for run in runs if (repair := await self._revive(run))]
         queued = [run for run in runs if run.status is RunStatus.QUEUED]
         try:
             repairs += await self._refill(queued)
@@ -75,40 +87,47 @@ class Sweep:
             self._queue_problem = ""
         await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
         await self._orphan_schemas.drop()
-        if time.monotonic() - self._tidied_at >= _TIDY_EVERY:
-            self._tidied_at = time.monotonic()
+        if self._clock() - self._tidied_at >= _TIDY_EVERY:
+            self._tidied_at = self._clock()
             await self._clients.objects.remove_stale_uploads(_STALE_AFTER)
         self._told_to_stop &= {run.run_id for run in runs}
+        await self._tell(repairs)
+        return tuple(repairs)
+
+    async def stand_by(self) -> tuple[Repair, ...]:
+        """While another process sweeps: what can be seen on this host only, workers that are gone and their scratch.
+
+        Raises LedgerUnavailable.
+        """
+        runs: list[Run] = []
+        # In this order: a run that goes from one to the other in between is in both answers.
+        for status in (RunStatus.RUNNING, RunStatus.CANCELING):
+            runs += (await self._clients.ledger.list_runs(RunFilter(status), Page(limit=_BATCH))).items
+        self._carried.look(runs)
+        repairs = [repair for run in runs if run.lease and is_gone(run.lease.owner)
+                   if (repair := await self._revive(run))]  # fmt: skip
+        await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
+        await self._tell(repairs)
+        return tuple(repairs)
+
+    async def _tell(self, repairs: list[Repair]) -> None:
         await count(self._clients.ledger, Counter(counter(REPAIRS, action=repair.action) for repair in repairs))
         for repair in repairs:
             logger.info("run %s: %s (%s)", repair.run_id, repair.action, repair.reason)
-        return tuple(repairs)
 
-    async def _revive(self, run: Run, now: datetime) -> Repair | None:
-        if run.status is RunStatus.QUEUED or run.lease is None:
+    async def _revive(self, run: Run) -> Repair | None:
+        verdict = self._carried.verdict(run)
+        if verdict is None or (verdict.stop_first and not await self._is_stopped(run)):
             return None
-        silent = run.lease.expires_at < now
-        if is_gone(run.lease.owner):
-            reason = "its worker is gone"
-        elif silent and run.status is RunStatus.CANCELING:
-            if not await self._is_stopped(run, now):
-                return None
-            reason = "it did not end in time although it was being canceled"
-        elif silent:
-            reason = "its worker fell silent"
-        else:
-            return None
-        changed = await attempt_died(run, reason, self._clients, self._max_attempts, now)
+        changed = await attempt_died(run, verdict.reason, self._clients, self._max_attempts, utcnow())
         if changed is None:
             return None
         if changed.status is RunStatus.QUEUED:
             await self._enqueue(changed, again=False)
-        return Repair(run.run_id, changed.status.value, reason)
+        return Repair(run.run_id, changed.status.value, verdict.reason)
 
-    async def _is_stopped(self, run: Run, now: datetime) -> bool:
-        """Whether its worker had its time to kill the job's process, and was then told to by the queue as well."""
-        if run.lease is None or (now - run.lease.expires_at).total_seconds() < _KILL_SECONDS:
-            return False
+    async def _is_stopped(self, run: Run) -> bool:
+        """Whether its worker, which had its time to kill the job's process, was then told to by the queue as well."""
         if run.run_id in self._told_to_stop:
             return True
         self._told_to_stop.add(run.run_id)

@@ -44,6 +44,7 @@ from app.storage.ledger_search import asset_listing
 from app.storage.mongo_catalog import asset_query
 from app.storage.mongo_database import MongoDatabase, open_database
 from app.storage.mongo_documents import Document
+from app.storage.mongo_election import MongoElection
 from app.storage.mongo_listing import Listing
 from app.storage.mongo_migrate import known_versions, upgrade
 from app.storage.mongo_pairs import Pairs
@@ -63,7 +64,7 @@ async def open_mongo_ledger(url: str) -> AsyncIterator[MongoLedger]:
         yield MongoLedger(database)
 
 
-class MongoLedger:
+class MongoLedger(MongoElection):
     """`app.ledger.Ledger` in MongoDB; see there for what each method promises."""
 
     def __init__(self, database: MongoDatabase) -> None:

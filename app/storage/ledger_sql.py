@@ -63,6 +63,7 @@ from app.storage.ledger_rules import (
     version_taken,
 )
 from app.storage.ledger_search import asset_listing, wanted_terms
+from app.storage.sql_election import SqlElection
 from app.storage.sql_engine import Database, insert_into
 from app.storage.sql_migrate import applied_versions, known_versions, upgrade
 from app.storage.sql_tables import (
@@ -110,7 +111,7 @@ def _unbroken(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     return run
 
 
-class SqlLedger:
+class SqlLedger(SqlElection):
     """`app.ledger.Ledger` in SQL; see there for what each method promises."""
 
     def __init__(self, database: Database) -> None:

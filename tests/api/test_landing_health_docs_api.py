@@ -73,6 +73,7 @@ def test_health_and_readiness(service: Service) -> None:
         "ledger": True,
         "objects": True,
         "queue": True,
+        "sweep": True,
     }
     assert all(check["latency_ms"] >= 0 for check in ready.json()["checks"])
 

@@ -20,10 +20,11 @@ from app.main import create_app
 from app.models.base import utcnow
 from app.models.counts import BUCKETS, counter, histograms, observed
 from app.models.run import Lease, RunStatus
+from app.services.carried import Patience
 from app.services.sweep import Sweep
 from app.settings import Settings
 from tests.contract.ledgers import put_asset, put_run, put_running
-from tests.service import POINTS, Service, manifest
+from tests.service import POINTS, Service, manifest, wait_for
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -67,12 +68,20 @@ def test_a_service_at_work_tells_what_it_did(service: Service) -> None:
     before = parsed(service.http.get("/metrics"))
     run = service.ingest(manifest("metrics-one", ("metrics/p.geojson", "GeoJSON")))
     assert run["status"] == "success"
-    now = parsed(service.http.get("/metrics"))
+    ended = {"lane": "spatial", "status": "success"}
+
+    def counted() -> Scrape | None:
+        """The run is over a moment before it is counted."""
+        found = parsed(service.http.get("/metrics"))
+        name = "spatial_etl_run_seconds_count"
+        return found if found.value(name, **ended) != before.value(name, **ended) else None
+
+    now: Scrape = wait_for(counted, "the run to be counted")
 
     def grown(name: str, **labels: str) -> float:
         return (now.value(name, **labels) or 0) - (before.value(name, **labels) or 0)
 
-    for dependency in ("ledger", "objects", "queue"):
+    for dependency in ("ledger", "objects", "queue", "sweep"):
         assert now.value("spatial_etl_up", dependency=dependency) == 1
     assert grown("spatial_etl_runs", status="success", lane="spatial") == 1
     assert now.value("spatial_etl_runs", status="queued", lane="join") == 0
@@ -157,7 +166,8 @@ async def test_what_the_sweep_mends_is_counted_for_every_process(tmp_path: Path)
         await clients.ledger.migrate()
         for _ in range(3):
             await put_running(clients.ledger, batch_id=None)
-        sweep = Sweep(clients, scratch=tmp_path / "scratch", max_attempts=3)
+        patience = Patience(lease_seconds=0)
+        sweep = Sweep(clients, scratch=tmp_path / "scratch", max_attempts=3, patience=patience)
         repairs = await sweep.once()
         assert [repair.action for repair in repairs] == ["queued"] * 3
         found = parsed(await http.get("/metrics"))

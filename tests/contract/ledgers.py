@@ -198,6 +198,15 @@ async def _rerun_all(ledger: Ledger, _me: str, run_ids: tuple[str, ...]) -> list
     return [(batch, done is not None) for batch, done in made]
 
 
+async def _lead_all(ledger: Ledger, me: str, roles: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Each role ten times, whoever leads: the (role, beat) pairs that this process won."""
+    won = []
+    for role in roles * 10:
+        led = await ledger.lead(role, me, 5, await ledger.get_leadership(role))
+        won += [(role, led.beat)] if led is not None else []
+    return won
+
+
 async def _count_all(ledger: Ledger, _me: str, names: tuple[str, ...]) -> list[None]:
     return list(await asyncio.gather(*(ledger.count(dict.fromkeys(names, 1)) for _ in range(10))))
 
@@ -217,5 +226,6 @@ WORK: dict[str, Callable[[Ledger, str, tuple[str, ...]], Coroutine[Any, Any, lis
     "commit": _commit_all,
     "rerun": _rerun_all,
     "count": _count_all,
+    "lead": _lead_all,
     "migrate": _migrate,
 }

@@ -95,7 +95,7 @@ def test_roles_and_problems_keep_secrets_to_themselves(data_dir: Path, ledger: s
         service.start_role("--verbose", "sweep")
         ready = service.http.get("/ready")
         assert ready.status_code == 503
-        assert [check["ok"] for check in ready.json()["checks"]] == [False] * 4
+        assert [check["ok"] for check in ready.json()["checks"]] == [False] * 5
         assert all(check["fix"] for check in ready.json()["checks"])
         silent(ready.text)
         problems = [

@@ -140,7 +140,7 @@ def test_without_the_ledger_requests_are_told_to_come_again_and_nothing_accepted
     ready = service.http.get("/ready")
     assert ready.status_code == 503
     assert {check["name"]: check["ok"] for check in ready.json()["checks"]} == {
-        "ledger": False, "objects": True, "queue": True,
+        "ledger": False, "objects": True, "queue": True, "sweep": False,
     }  # fmt: skip
     outside.ledger.restore()
     assert service.run(before["run_id"]) == before
