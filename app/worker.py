@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Never, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -153,17 +153,19 @@ class RunWorker(Worker):
 
     def _keep_lease(self, run_id: str, over: threading.Event) -> None:
         """Until the job is over; kills its process when the run is being canceled and the time for that is over."""
-        pause, deadline = self._settings.run.heartbeat_seconds, None
+        pause: float = self._settings.run.heartbeat_seconds
+        deadline: float | None = None
         while not over.wait(pause):
             beat(ROLE)
             try:
-                deadline = asyncio.run(self._renew(run_id)) or deadline
+                left = asyncio.run(self._renew(run_id))
+                # From when it was seen first: the clock may be set meanwhile.
+                deadline = deadline if deadline is not None or left is None else time.monotonic() + left
             except DomainError as err:
                 logger.warning("run %s: the lease was not renewed: %s", run_id, err)
             if deadline is None:
                 continue
-            left = (deadline - utcnow()).total_seconds()
-            if left <= 0:
+            if (left := deadline - time.monotonic()) <= 0:
                 logger.warning("run %s does not end although it is being canceled: its process is killed", run_id)
                 self._kill_job()
                 return
@@ -175,8 +177,11 @@ class RunWorker(Worker):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
-    async def _renew(self, run_id: str) -> datetime | None:
-        """When the run has to be over, if it is being canceled: that lease is its deadline, and is not renewed."""
+    async def _renew(self, run_id: str) -> float | None:
+        """Seconds until the run has to be over, if it is being canceled: that lease is its deadline, and not renewed.
+
+        Never more than a cancel is given, whatever the clock of the host says that was asked for it.
+        """
         lease = Lease(owner=self._owner, expires_at=utcnow() + timedelta(seconds=self._settings.run.lease_seconds))
         # Nothing but the ledger: a client of S3 alone takes a tenth of a second and thirty megabytes to open.
         async with open_ledger(self._settings) as ledger:
@@ -186,7 +191,9 @@ class RunWorker(Worker):
             run = await ledger.get_run(run_id)
         if run is None or run.status is not RunStatus.CANCELING or run.lease is None:
             return None
-        return run.lease.expires_at if run.lease.owner == self._owner else None
+        if run.lease.owner != self._owner:
+            return None
+        return min((run.lease.expires_at - utcnow()).total_seconds(), self._settings.run.cancel_seconds)
 
     def _job_died(self, job: Job, _pid: int, status: int, _usage: Any) -> None:
         if job.func_name == PLAN_JOB:
