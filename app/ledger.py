@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.ledger_election import ElectionLedger
+from app.ledger_unfinished import UnfinishedLedger
 from app.models.activity import Activity
 from app.models.asset import Asset, Bounds
 from app.models.delivery import Delivery, EventOutcome
@@ -115,7 +116,7 @@ class BackendInfo:
     details: Mapping[str, Any]
 
 
-class Ledger(ElectionLedger, Protocol):
+class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
     """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise."""
 
     async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:

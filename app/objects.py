@@ -114,8 +114,8 @@ class ObjectStore(Protocol):
         """Make the buckets that are missing; which ones. Raises StoreUnavailable with a fix when it may not."""
         ...
 
-    async def remove_stale_uploads(self, older_than_seconds: float) -> int:
-        """Remove what uploads of dead writers left unfinished; how many there were."""
+    async def remove_stale_uploads(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        """Remove what uploads of dead writers left unfinished; how many there were. dry_run: count them only."""
         ...
 
     async def ping(self) -> dict[str, str]:

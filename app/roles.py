@@ -25,6 +25,7 @@ from app.services.carried import Patience
 from app.services.dropped import Door
 from app.services.election import RENEWALS, Election
 from app.services.health import readiness
+from app.services.rehearsal import Finding, rehearse
 from app.services.sweep import Sweep
 from app.services.watch import LandingWatch
 from app.settings import Settings
@@ -60,6 +61,18 @@ async def run_sweep(settings: Settings) -> None:
     stop = stop_on_signals()
     async with sweeping(settings):
         await stop.wait()
+
+
+async def rehearse_sweep(settings: Settings) -> tuple[Finding, ...]:
+    """What a sweep would mend now. Changes nothing, and may run beside any."""
+    async with open_clients(settings) as clients:
+        return await rehearse(
+            clients,
+            scratch=settings.scratch_dir,
+            max_attempts=settings.run.max_attempts,
+            patience=_patience(settings),
+            pause=settings.sweep.interval_seconds,
+        )
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -123,7 +136,7 @@ async def sweeping(settings: Settings) -> AsyncIterator[None]:
 
 def _patience(settings: Settings) -> Patience:
     run = settings.run
-    return Patience(run.lease_seconds, run.cancel_seconds, run.time_limit_seconds)
+    return Patience(run.lease_seconds, run.cancel_seconds, run.time_limit_seconds, run.queued_seconds)
 
 
 async def _repeat(name: str, look: Callable[[], Awaitable[object]], interval: float) -> None:

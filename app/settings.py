@@ -81,6 +81,9 @@ class RunSettings(Group):
     max_attempts: int = Field(3, ge=1, description="Attempts before a run whose worker keeps dying fails.")
     time_limit_seconds: int = Field(3600, ge=1, description="Longest time of one attempt.")
     memory_limit_bytes: int = Field(4 * GiB, ge=256 * MiB, description="Private memory that a job's process may have.")
+    queued_seconds: float = Field(
+        2_592_000, ge=7200, description="A run that no worker takes for longer fails; it can be run again."
+    )
     cancel_seconds: float = Field(
         10, gt=0, description="How long a canceled run may take to end by itself before its process is killed."
     )

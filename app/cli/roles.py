@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli import show
 from app.cli.common import (
     FAILED,
     UNREACHABLE,
@@ -20,6 +21,9 @@ from app.cli.common import (
     read_settings,
 )
 from app.errors import DomainError
+
+if TYPE_CHECKING:
+    from app.services.rehearsal import Finding
 
 
 @app.command()
@@ -76,14 +80,34 @@ def worker(
 
 
 @app.command()
-def sweep(data_dir: DataDir = None) -> None:
-    """Start the sweep alone: it moves on what nobody carries, and tidies up. Several may run. Ctrl+C stops it."""
-    from app.roles import run_sweep
+def sweep(
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be mended, change nothing, end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the sweep alone: it moves on what nobody carries, and tidies up. Ctrl+C stops it.
+
+    Several may run: one is elected, the others stand by.
+    """
+    from app.roles import rehearse_sweep, run_sweep
 
     try:
+        if dry_run:
+            _print_findings(asyncio.run(rehearse_sweep(read_settings(data_dir))), as_json)
+            return
         asyncio.run(run_sweep(read_settings(data_dir)))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
+
+
+def _print_findings(found: tuple[Finding, ...], as_json: bool) -> None:
+    if as_json:
+        show.print_json([each.document() for each in found])
+        return
+    for each in found:
+        show.out.print(f"{each.kind} {each.name}: {each.action} ({each.reason})", markup=False, soft_wrap=True)
+    if not found:
+        show.out.print("There is nothing to mend.")
 
 
 @app.command()

@@ -22,11 +22,15 @@ _OVERTIME_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a run may go without a renewed lease, without an end once it is being canceled, and at all."""
+    """How long a run may go without a renewed lease, without an end once it is being canceled, and at all.
+
+    queued_seconds: how long it may wait for a worker before that.
+    """
 
     lease_seconds: float = 30
     cancel_seconds: float = 10
     time_limit_seconds: float = 3600
+    queued_seconds: float = 2_592_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,17 @@ async def receive(body: Body, door: Door, *, ip: str | None) -> Delivery:
     return await _finish(delivery, events, door) or delivery
 
 
-async def resume(delivery: Delivery, door: Door) -> Delivery | None:
-    """Look at the events of a delivery that nobody finished; None when it stays as it is."""
-    return await _finish(delivery, read_notification(delivery.body), door)
+async def resume(delivery: Delivery, door: Door, *, give_up: bool = False) -> Delivery | None:
+    """Look at the events of a delivery that nobody finished; None when it stays as it is.
+
+    give_up: what fails for a defect of ours ends as unreadable. What only has to wait for a server goes on waiting.
+    """
+    return await _finish(delivery, read_notification(delivery.body), door, give_up=give_up)
 
 
-async def _finish(delivery: Delivery, events: tuple[Announced | Unreadable, ...], door: Door) -> Delivery | None:
+async def _finish(
+    delivery: Delivery, events: tuple[Announced | Unreadable, ...], door: Door, *, give_up: bool = False
+) -> Delivery | None:
     try:
         outcomes = tuple([await _look_at(event, door, delivery.ip) for event in events])
         finished = await door.clients.ledger.finish_delivery(delivery.delivery_id, outcomes, utcnow())
@@ -77,10 +82,17 @@ async def _finish(delivery: Delivery, events: tuple[Announced | Unreadable, ...]
         return finished
     except DomainError as err:
         logger.warning("delivery %s waits: %s", delivery.delivery_id, err)
-    except Exception:
+    except Exception as err:
         # A defect of ours must not hold back MinIO's later events.
-        logger.exception("delivery %s waits", delivery.delivery_id)
+        logger.exception("delivery %s %s", delivery.delivery_id, "is given up" if give_up else "waits")
+        if give_up:
+            return await _close(delivery, f"It could not be looked at ({type(err).__name__}).", door)
     return None
+
+
+async def _close(delivery: Delivery, detail: str, door: Door) -> Delivery | None:
+    outcome = EventOutcome(event="", key="", result="unreadable", detail=detail)
+    return await door.clients.ledger.finish_delivery(delivery.delivery_id, (outcome,), utcnow())
 
 
 async def _look_at(event: Announced | Unreadable, door: Door, ip: str | None) -> EventOutcome:

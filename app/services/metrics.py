@@ -39,7 +39,10 @@ _CARRIED = (RunStatus.RUNNING, RunStatus.CANCELING)
 # What each combination of label values has.
 Values = dict[tuple[str, ...], float]
 
-_REPAIRS: Final = ("enqueued", "queued", "success", "failure", "canceled")
+_REPAIRS: Final = (
+    *("enqueued", "queued", "success", "failure", "canceled"),
+    *("scratch_removed", "schema_dropped", "upload_removed"),
+)
 
 
 async def collect(clients: Clients, sweep: LeaderWatch) -> tuple[Metric, ...]:
@@ -121,7 +124,12 @@ def _of_counts(counts: Mapping[str, int]) -> Iterator[Metric]:
     yield _counter("spatial_etl_rows", "Rows read and written by successful runs.", ("lane", "direction"), rows)
     repairs: Values = {(action,): 0 for action in _REPAIRS}
     repairs |= {(dict(labels)["action"],): n for labels, n in counted(counts, REPAIRS).items()}
-    yield _counter("spatial_etl_repairs", "Runs that the sweep moved on, by what they became.", ("action",), repairs)
+    yield _counter(
+        "spatial_etl_repairs",
+        "What the sweep mended, by what became of it.",
+        ("action",),
+        repairs,
+    )
     events: Values = {(result,): 0 for result in get_args(EventOutcome.model_fields["result"].annotation)}
     events |= {(dict(labels)["result"],): n for labels, n in counted(counts, DELIVERED).items()}
     yield _counter("spatial_etl_webhook_events", "Events of webhook deliveries, by outcome.", ("result",), events)

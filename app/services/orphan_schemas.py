@@ -23,16 +23,16 @@ class OrphanSchemas:
         self._clients = clients
         self._looked_at = -_LOOK_EVERY
 
-    async def drop(self) -> None:
+    async def drop(self) -> tuple[RunSchema, ...]:
         """One look, unless the last one was just now. A server that is away is looked at the next time."""
         if self._clients.postgis is None or time.monotonic() - self._looked_at < _LOOK_EVERY:
-            return
+            return ()
         self._looked_at = time.monotonic()
         try:
-            for schema in await drop_orphans(self._clients):
-                logger.info("schema %s: dropped", schema.name)
+            return await drop_orphans(self._clients)
         except (EngineUnavailable, StatementFailed) as err:
             logger.warning("the sweep could not look at PostGIS: %s", err)
+            return ()
 
 
 async def drop_orphans(clients: Clients) -> tuple[RunSchema, ...]:

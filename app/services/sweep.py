@@ -7,17 +7,17 @@ at once do no harm: the first one wins.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
 from app.clients import Clients
-from app.errors import QueueUnavailable
+from app.errors import NotFound, QueueUnavailable
 from app.ledger import RunFilter
 from app.lifecycle import attempt_died, count
 from app.models.base import utcnow
@@ -27,15 +27,17 @@ from app.models.run import Run, RunStatus
 from app.processes import is_gone
 from app.services.carried import CarriedRuns, Patience
 from app.services.orphan_schemas import OrphanSchemas
+from app.services.scratch import ScratchRemains
+from app.services.waiting import end_overdue
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
-# Seconds between two looks for unfinished uploads, and their age from which they are nobody's.
+# Seconds between two looks for unfinished uploads, and their age from which they are nobody's: more than clocks differ.
 _TIDY_EVERY = 600.0
-_STALE_AFTER = 3600.0
-# Seconds: more than the longest time limit that a plan can be given.
-_PLAN_IS_OVER = 900.0
+STALE_UPLOAD_SECONDS = 86_400.0
+# What no change of the run's status tells.
+_TOLD = frozenset({"enqueued", "scratch_removed", "schema_dropped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,10 @@ class Sweep:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
-        self._carried = CarriedRuns(patience or Patience(), clock)
+        self._patience = patience or Patience()
+        self._carried = CarriedRuns(self._patience, clock)
         self._clock = clock
-        self._scratch = scratch
+        self._scratch = ScratchRemains(scratch, clock)
         self._max_attempts = max_attempts
         self._suspects: frozenset[str] = frozenset()
         self._tidied_at = -_TIDY_EVERY
@@ -85,11 +88,17 @@ class Sweep:
                 logger.warning("the sweep could not look at the queue and tries again: %s", err.detail)
         else:
             self._queue_problem = ""
-        await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
-        await self._orphan_schemas.drop()
+        overdue = await end_overdue(queued, self._clients, self._patience.queued_seconds)
+        repairs += [Repair(run.run_id, run.status.value, "no worker began it") for run in overdue]
+        repairs += await self._remove_scratch(runs)
+        repairs += [
+            Repair(schema.run_id, "schema_dropped", f"the attempt of schema {schema.name} is over")
+            for schema in await self._orphan_schemas.drop()
+        ]
         if self._clock() - self._tidied_at >= _TIDY_EVERY:
             self._tidied_at = self._clock()
-            await self._clients.objects.remove_stale_uploads(_STALE_AFTER)
+            uploads = await self._clients.objects.remove_stale_uploads(STALE_UPLOAD_SECONDS)
+            await count(self._clients.ledger, {counter(REPAIRS, action="upload_removed"): uploads})
         self._told_to_stop &= {run.run_id for run in runs}
         await self._tell(repairs)
         return tuple(repairs)
@@ -106,11 +115,25 @@ class Sweep:
         self._carried.look(runs)
         repairs = [repair for run in runs if run.lease and is_gone(run.lease.owner)
                    if (repair := await self._revive(run))]  # fmt: skip
-        await to_thread.run_sync(self._remove_scratch, {f"{run.run_id}.{run.attempt}" for run in runs})
+        repairs += await self._remove_scratch(runs)
         await self._tell(repairs)
         return tuple(repairs)
 
+    async def _remove_scratch(self, runs: Iterable[Run]) -> list[Repair]:
+        keep = {f"{run.run_id}.{run.attempt}" for run in runs if run.lease is not None}
+        removed = await to_thread.run_sync(self._scratch.remove, keep)
+        return [Repair(name.partition(".")[0], "scratch_removed", f"nobody uses scratch {name}") for name in removed]
+
     async def _tell(self, repairs: list[Repair]) -> None:
+        """In the log of each run (where its end has not said it already), in the metrics, and in our own log."""
+        for repair in repairs:
+            if repair.action in _TOLD:
+                # A plan has no run, and neither has a schema of another ledger.
+                with suppress(NotFound):
+                    message = f"The sweep: {repair.reason}."
+                    await self._clients.ledger.add_event(
+                        repair.run_id, code=f"sweep.{repair.action}", level="warning", message=message
+                    )
         await count(self._clients.ledger, Counter(counter(REPAIRS, action=repair.action) for repair in repairs))
         for repair in repairs:
             logger.info("run %s: %s (%s)", repair.run_id, repair.action, repair.reason)
@@ -155,26 +178,3 @@ class Sweep:
             await to_thread.run_sync(lambda: self._clients.queue.enqueue(run, again=again))
         except QueueUnavailable as err:
             logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
-
-    def _remove_scratch(self, keep: set[str]) -> None:
-        """Scratch directories of attempts that no worker of this host carries on."""
-        if not self._scratch.is_dir():
-            return
-        for directory in self._scratch.iterdir():
-            owner = directory / ".owner"
-            attempt_is_due = directory.name in keep
-            try:
-                gone = is_gone(owner.read_text())
-            except OSError:
-                gone = False
-            # A plan is in no ledger: it is over when its process is gone, or long past any time limit.
-            patience = _PLAN_IS_OVER if directory.name.startswith("plan-") and owner.exists() else 60.0
-            if gone or (not attempt_is_due and _is_older(directory, patience)):
-                shutil.rmtree(directory, ignore_errors=True)
-
-
-def _is_older(path: Path, seconds: float) -> bool:
-    try:
-        return (utcnow().timestamp() - path.stat().st_mtime) > seconds
-    except OSError:
-        return False

@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 _YOUNG = 2.0
 _UNFINISHED = 30.0
 # Seconds that the request which recorded a delivery has for it.
-_OWN_TIME = 5.0
+OWN_TIME_SECONDS = 5.0
+# From this age a delivery that cannot be looked at for a defect of ours is closed.
+_HOPELESS = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class LandingWatch:
         self._door = door
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
+        self._received: dict[str, float] = {}
 
     async def once(self) -> tuple[Taken, ...]:
         """One look; what was taken in without a delivery. Raises LedgerUnavailable, StoreUnavailable.
@@ -58,7 +61,8 @@ class LandingWatch:
         """
         listed = await self._list()
         for delivery in await self._left_over():
-            await resume(delivery, self._door)
+            old = delivery.received_at < utcnow() - _HOPELESS
+            await resume(delivery, self._door, give_up=old)
         self._remember(listed)
         taken = [await self._take_in(info) for info in listed if self._is_ready(info)]
         return tuple(each for each in taken if each is not None)
@@ -76,10 +80,16 @@ class LandingWatch:
         """Oldest first."""
         found: list[Delivery] = []
         page: Page | None = Page(limit=100)
-        before = utcnow() - timedelta(seconds=_OWN_TIME)
+        before = utcnow() - timedelta(seconds=OWN_TIME_SECONDS)
+        now, seen = self._clock(), self._received
+        self._received = {}
         while page is not None:
             part = await self._door.clients.ledger.list_deliveries("received", page)
-            found += [delivery for delivery in part.items if delivery.received_at < before]
+            for each in part.items:
+                since = self._received.setdefault(each.delivery_id, seen.get(each.delivery_id, now))
+                # How long it was seen here is for one that came in through a host whose clock is ahead of ours.
+                if each.received_at < before or now - since >= OWN_TIME_SECONDS:
+                    found.append(each)
             page = Page(page.limit, part.next_cursor) if part.next_cursor else None
         return found[::-1]
 

@@ -48,6 +48,7 @@ from app.storage.mongo_election import MongoElection
 from app.storage.mongo_listing import Listing
 from app.storage.mongo_migrate import known_versions, upgrade
 from app.storage.mongo_pairs import Pairs
+from app.storage.mongo_unfinished import MongoUnfinished
 
 _PARENTS_PER_QUERY = 1000
 _NEWEST_RUN = (("sort_at", -1), ("run_id", -1))
@@ -64,7 +65,7 @@ async def open_mongo_ledger(url: str) -> AsyncIterator[MongoLedger]:
         yield MongoLedger(database)
 
 
-class MongoLedger(MongoElection):
+class MongoLedger(MongoElection, MongoUnfinished):
     """`app.ledger.Ledger` in MongoDB; see there for what each method promises."""
 
     def __init__(self, database: MongoDatabase) -> None:

@@ -79,6 +79,7 @@ from app.storage.sql_tables import (
     TERMS,
     Row,
 )
+from app.storage.sql_unfinished import SqlUnfinished
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -111,7 +112,7 @@ def _unbroken(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     return run
 
 
-class SqlLedger(SqlElection):
+class SqlLedger(SqlElection, SqlUnfinished):
     """`app.ledger.Ledger` in SQL; see there for what each method promises."""
 
     def __init__(self, database: Database) -> None:

@@ -112,14 +112,15 @@ def copy_chunk(source: BinaryIO, target: HashedFile) -> bool:
     return bool(chunk)
 
 
-def remove_stale(folder: Path, before: float) -> int:
-    """Remove uploads last written to before that time whose writer has died; how many."""
+def remove_stale(folder: Path, before: float, dry_run: bool) -> int:
+    """Remove uploads last written to before that time whose writer has died, or only count them; how many."""
     removed = 0
     for path in folder.glob("*"):
         with suppress(OSError), path.open("rb") as file:
             if os.fstat(file.fileno()).st_mtime < before:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its writer lives
-                path.unlink()
+                if not dry_run:
+                    path.unlink()
                 removed += 1
     return removed
 

@@ -213,10 +213,11 @@ class LocalObjectStore:
 
         return await _off_loop(check)
 
-    async def remove_stale_uploads(self, older_than_seconds: float) -> int:
+    async def remove_stale_uploads(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         """Remove what dead writers have left behind; how many. The upload of a living writer stays, however old."""
         before = time.time() - older_than_seconds
-        return sum([await _off_loop(remove_stale, self._partial_folder(bucket), before) for bucket in _BUCKETS])
+        folders = [self._partial_folder(bucket) for bucket in _BUCKETS]
+        return sum([await _off_loop(remove_stale, folder, before, dry_run) for folder in folders])
 
     # What follows is synchronous, runs in a thread, and lets OSError out where the file system refuses.
 

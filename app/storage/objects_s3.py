@@ -251,7 +251,7 @@ class S3ObjectStore:
                     made.append(place.bucket)
         return tuple(made)
 
-    async def remove_stale_uploads(self, older_than_seconds: float) -> int:
+    async def remove_stale_uploads(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         """Abort uploads that have got no part for that long. MinIO lists none of them: it removes them itself."""
         before = utcnow() - timedelta(seconds=older_than_seconds)
         removed = 0
@@ -262,7 +262,7 @@ class S3ObjectStore:
                 async for page in pages:
                     for upload in page.get("Uploads", []):
                         if upload["Initiated"] < before and await self._is_idle(place.bucket, upload, before):
-                            removed += await self._abort(place.bucket, upload)
+                            removed += dry_run or await self._abort(place.bucket, upload)
         return removed
 
     async def ping(self) -> dict[str, str]:

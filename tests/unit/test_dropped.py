@@ -405,7 +405,7 @@ async def test_a_store_that_is_away_leaves_the_delivery_to_the_sweep(
         watch = LandingWatch(door)
         with pytest.raises(StoreUnavailable):
             await watch.once()
-    monkeypatch.setattr("app.services.watch._OWN_TIME", 0.0)
+    monkeypatch.setattr("app.services.watch.OWN_TIME_SECONDS", 0.0)
     await asyncio.sleep(0.01)
     await watch.once()
     (done,) = (await clients.ledger.list_deliveries("done", Page())).items
