@@ -147,6 +147,10 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
 
     async def get_run(self, run_id: str) -> Run | None: ...
 
+    async def get_runs(self, run_ids: tuple[str, ...]) -> tuple[Run, ...]:
+        """Those of them that there are, in any order; at most a few hundred are asked for at once."""
+        ...
+
     async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
         """Newest first by (created_at, run_id)."""
         ...

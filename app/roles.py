@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from app.clients import open_clients
 from app.errors import DomainError, StoreUnavailable
+from app.http_protocol import BoundedHeads
 from app.main import create_app
 from app.models.leadership import SWEEP
 from app.models.manifest import LANDING_BUCKET
@@ -186,7 +187,7 @@ async def serve_api(
 ) -> None:
     """The API on that socket until `stop` is set; requests under way get five seconds to end."""
     app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, http=BoundedHeads, timeout_graceful_shutdown=5)
     server = _Server(config, app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it

@@ -2,8 +2,8 @@
 
 Parts: gpkg, geojson (buildings in either format), big (polygons of 5,000 vertices), raster (three bands of uint16 to a
 COG), tabular (a CSV to Parquet), join (a table to features), memory (ours at 200 thousand and 2 million features),
-latency (POST to success through the real service), s3 (our store beside the bare client), postgis (the PostGIS engine
-beside a table for each step).
+latency (POST to success through the real service), load (posts, polls and runs a second), s3 (our store beside the bare
+client), postgis (the PostGIS engine beside a table for each step).
 This process imports nothing heavy, because a child's peak memory is never reported as less than its parent's.
 """
 
@@ -43,7 +43,7 @@ PACKAGES = (
     "rasterio",
     "rio-cogeo",
 )
-PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "join", "memory", "latency", "s3", "postgis")
+PARTS = ("gpkg", "geojson", "big", "raster", "tabular", "join", "memory", "latency", "load", "s3", "postgis")
 RASTER_PROGRAMS = {"ours": "bench.ours", "rio-cogeo": "bench.peers.with_riocogeo"}
 TABULAR_PROGRAMS = {
     "ours": "bench.ours",
@@ -77,6 +77,7 @@ def main() -> int:
         "join": lambda: join(args.rows, args.rounds, args.retries),
         "memory": lambda: memory([args.rows // 5, args.rows * 2], args.rounds, args.retries),
         "latency": lambda: latency(args.posts),
+        "load": lambda: load(args.load_runs),
         "s3": lambda: s3(args.rounds, args.s3_mebibytes),
         "postgis": lambda: postgis(cases["gpkg"], args.rounds),
     }
@@ -107,6 +108,7 @@ def arguments() -> argparse.Namespace:
         "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED:.0%} (default 3)"
     )
     parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
+    parser.add_argument("--load-runs", type=int, default=1000, help="runs of the load part (default 1,000)")
     parser.add_argument("--s3-mebibytes", type=int, default=500, help="size of the s3 part's object (default 500)")
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), help="default: all of them")
     parser.add_argument(
@@ -261,6 +263,21 @@ def latency(posts: int) -> dict[str, Any]:
     )
     spread = f"{min(found['seconds']):.3f} to {max(found['seconds']):.3f}"
     say(f"  from {spread} s; from start to end of the run itself {found['median_run']:.3f} s")
+    return found
+
+
+def load(runs: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for profile in ("embedded", "deployed"):
+        found[profile] = json.loads(subprocess.check_output(command("bench.load", profile, str(runs))))
+        say(f"\n{runs:,} tiny runs, {profile}, workers busy all the time")
+        if "skipped" in found[profile]:
+            say(f"  left out: {found[profile]['skipped']}")
+            continue
+        for name in ("posts", "polls"):
+            row = found[profile][name]
+            say(f"  {name} {row['per_second']:8.1f}/s, median {row['median_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms")
+        say(f"  runs  {found[profile]['runs']['per_second']:8.2f}/s, {found[profile]['runs']['by_status']}")
     return found
 
 

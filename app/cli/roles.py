@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import uvloop
 
 from app.cli import show
 from app.cli.common import (
@@ -38,7 +38,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, as_jso
         print(json.dumps(given) if as_json else f"spatial-etl serves {url}", flush=True)
 
     try:
-        asyncio.run(run_service(settings, announce))
+        uvloop.run(run_service(settings, announce))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
 
@@ -54,7 +54,7 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json:
         print(json.dumps({"url": url}) if as_json else f"spatial-etl's API answers at {url}", flush=True)
 
     try:
-        asyncio.run(run_api(settings, announce))
+        uvloop.run(run_api(settings, announce))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
 
@@ -74,7 +74,7 @@ def worker(
         else:
             from app.supervisor import run_workers
 
-            asyncio.run(run_workers(settings, processes))
+            uvloop.run(run_workers(settings, processes))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
 
@@ -93,9 +93,9 @@ def sweep(
 
     try:
         if dry_run:
-            _print_findings(asyncio.run(rehearse_sweep(read_settings(data_dir))), as_json)
+            _print_findings(uvloop.run(rehearse_sweep(read_settings(data_dir))), as_json)
             return
-        asyncio.run(run_sweep(read_settings(data_dir)))
+        uvloop.run(run_sweep(read_settings(data_dir)))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
 

@@ -16,7 +16,7 @@ from app.routers.problems import responses
 from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
 from app.routers.streaming import etag_matches
 from app.routers.views import PageOf, RunView, page_of, run_view
-from app.services import runs, runs_control
+from app.services import runs_control
 from app.services.runs import MAX_WAIT_SECONDS, RunWatch
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -61,7 +61,6 @@ async def list_runs(
 )
 async def get_run(
     run_id: Annotated[str, EXAMPLE_RUN],
-    clients: ClientsDep,
     watch: RunWatchDep,
     request: Request,
     response: Response,
@@ -72,7 +71,7 @@ async def get_run(
 
     Ask again with If-None-Match and `wait`, or as often as Retry-After says.
     """
-    run = await runs.get_run(clients.ledger, run_id)
+    run = await watch.reader.get(run_id)
 
     def enough(found: Run) -> bool:
         return found.status.is_final or (if_none_match is not None and not etag_matches(if_none_match, _etag(found)))

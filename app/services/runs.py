@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from app.errors import NotFound
 from app.ledger import Ledger
 from app.models.base import utcnow
 from app.models.run import Run, RunEvent, RunStatus
+from app.services.run_reader import RunReader, not_found
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ async def get_run(ledger: Ledger, run_id: str) -> Run:
     """Raises NotFound."""
     run = await ledger.get_run(run_id)
     if run is None:
-        raise NotFound(f"There is no run {run_id!r}.", "GET /runs lists them.")
+        raise not_found(run_id)
     return run
 
 
@@ -51,6 +51,7 @@ class RunWatch:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.reader = RunReader(ledger)
         self.runs: Shared[Run] = Shared(self._look_at_run)
         self.logs: Shared[LogEnd] = Shared(self._look_at_log)
 
@@ -75,7 +76,7 @@ class RunWatch:
             return run
         # Another reader's last look may be older than what this one has read already.
         later = await self.runs.next(run.run_id, lambda found: found.revision > run.revision and enough(found), seconds)
-        return later or await get_run(self.ledger, run.run_id)
+        return later or await self.reader.get(run.run_id)
 
     async def follow_log(self, run_id: str, after: int) -> AsyncIterator[RunEvent | None]:
         """Each event once, in order, until the log has its end; None when a connection should show signs of life."""
@@ -105,7 +106,7 @@ class RunWatch:
         return _log_is_over(run) or any(event.code in _LAST_LINES for event in last)
 
     async def _look_at_run(self, run_id: str, _before: Run | None) -> Run:
-        return await get_run(self.ledger, run_id)
+        return await self.reader.get(run_id)
 
     async def _look_at_log(self, run_id: str, before: LogEnd | None) -> LogEnd:
         run = await get_run(self.ledger, run_id)

@@ -134,6 +134,13 @@ class MongoLedger(MongoElection, MongoUnfinished):
             found = await self._runs.one({"_id": key})
         return None if found is None else documents.run_from(found)
 
+    async def get_runs(self, run_ids: tuple[str, ...]) -> tuple[Run, ...]:
+        asked = {plain_text(run_id) for run_id in run_ids}
+        found = {each["_id"]: documents.run_from(each) for each in await self._runs.many({"_id": {"$in": list(asked)}})}
+        # Those that are not there may have been accepted by half.
+        rest = [await self.get_run(run_id) for run_id in asked - found.keys()]
+        return (*found.values(), *(run for run in rest if run is not None))
+
     async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
         wanted = {"status": where.status, "batch_id": where.batch_id, "lane": where.lane}
         query = _equal({**wanted, "partition_key": where.dataset_id})

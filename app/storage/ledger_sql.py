@@ -181,6 +181,9 @@ class SqlLedger(SqlElection, SqlUnfinished):
     async def get_run(self, run_id: str) -> Run | None:
         return await self._one(select(RUNS).where(RUNS.c.run_id == run_id), tables.run_from)
 
+    async def get_runs(self, run_ids: tuple[str, ...]) -> tuple[Run, ...]:
+        return await self._all(select(RUNS).where(RUNS.c.run_id.in_(run_ids)), tables.run_from)
+
     async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
         wanted = {"status": where.status, "batch_id": where.batch_id, "lane": where.lane}
         terms = _equal(RUNS, {**wanted, "partition_key": where.dataset_id})
