@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint servers bench openapi lock clean
+.PHONY: help demo serve test test-slow lint servers bench openapi lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -16,6 +16,9 @@ serve: $(VENV)/.demo ## Start the service on http://127.0.0.1:8000
 
 test: $(VENV)/.dev lint servers ## Lint, then run all tests, on real servers where they can be had
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: $(VENV)/.dev servers ## Run the tests that `make test` leaves out because they take long
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift, hadolint, Compose schema
 	$(BIN)/ruff check .

@@ -33,6 +33,9 @@ from app.services.waiting import end_overdue
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+# Of what the queue has lost, as much in one look as no workers use up before the next: a look must end soon, because
+# runs of dead workers wait for it.
+_REFILL = 200
 # Seconds between two looks for unfinished uploads, and their age from which they are nobody's: more than clocks differ.
 _TIDY_EVERY = 600.0
 STALE_UPLOAD_SECONDS = 86_400.0
@@ -167,7 +170,7 @@ class Sweep:
             return []
         waiting = await to_thread.run_sync(self._clients.queue.waiting_runs)
         absent = {run.run_id: run for run in queued if run.run_id not in waiting}
-        lost = [run for run_id, run in absent.items() if run_id in self._suspects]
+        lost = [run for run_id, run in absent.items() if run_id in self._suspects][:_REFILL]
         for run in lost:
             await self._enqueue(run, again=True)
         self._suspects = frozenset(absent) - {run.run_id for run in lost}
