@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.processes import process_name
 from tests.faults.test_hostile_files import CASES, Uploads, two_layers
 from tests.faults.test_hostile_rasters import CASES as RASTER_CASES
 from tests.pipelines.tables import DATE, cell, row, workbook
@@ -542,15 +543,13 @@ def schemas(url: str) -> list[str]:
 
 def test_memory_is_that_of_a_run_and_orphaned_scratch_goes(data_dir: Path) -> None:
     orphan = data_dir / "scratch" / "plan-0123456789abcdef0123456789abcdef"
-    orphan.mkdir(parents=True)
-    (orphan / ".owner").write_text("elsewhere/x/1/1")
-    os.utime(orphan, (time.time() - 1000,) * 2)
-    young = data_dir / "scratch" / "plan-fedcba9876543210fedcba9876543210"
-    young.mkdir()
-    (young / ".owner").write_text("elsewhere/x/1/1")
-    os.utime(young, (time.time() - 500,) * 2)
+    elsewhere = data_dir / "scratch" / "plan-fedcba9876543210fedcba9876543210"
+    # A process of this host that is no more, and one of another host, of which nobody here can tell.
+    for directory, owner in ((orphan, process_name().rpartition("/")[0] + "/1"), (elsewhere, "elsewhere/x/1/1")):
+        directory.mkdir(parents=True)
+        (directory / ".owner").write_text(owner)
     with alone(data_dir, SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES=str(300 * 2**20)) as service:
-        wait_for(lambda: service.scratch() == [young.name], "the orphan to go")
+        wait_for(lambda: service.scratch() == [elsewhere.name], "the orphan to go")
         text = "x" * 400_000
         features = geojson(*((point(0, 0), {f"c{i}_{j}": text for j in range(10)}) for i in range(20)))
         service.put("wide.geojson", features)

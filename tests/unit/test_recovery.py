@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -168,6 +169,28 @@ async def test_scratch_of_dead_owners_is_removed_and_of_living_ones_kept(clients
     await sweep_of(clients, tmp_path).once()
     assert kept.is_dir()
     assert not dead.exists()
+
+
+async def test_scratch_that_nobody_here_can_judge_goes_when_it_was_seen_long_enough(
+    clients: Clients, tmp_path: Path
+) -> None:
+    """However old it is: another host's clock made its times."""
+    for name in ("0123.1", "plan-0123"):
+        directory = tmp_path / "scratch" / name
+        directory.mkdir(parents=True)
+        (directory / ".owner").write_text("elsewhere/x/1/1")
+        os.utime(directory, (0, 0))
+    clock = Clock()
+    sweep = sweep_of(clients, tmp_path, clock)
+
+    async def left_after(seconds: float) -> set[str]:
+        await looks(sweep, clock, seconds)
+        return {path.name for path in (tmp_path / "scratch").iterdir()}
+
+    assert await left_after(50) == {"0123.1", "plan-0123"}
+    assert await left_after(20) == {"plan-0123"}
+    assert await left_after(800) == {"plan-0123"}
+    assert await left_after(60) == set()
 
 
 async def test_lineage_is_walked_both_ways_once_and_to_the_depth_asked(clients: Clients) -> None:
