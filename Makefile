@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-slow lint servers bench openapi lock clean
+.PHONY: help demo serve test test-slow fuzz lint servers chaos chaos-short bench openapi lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -20,7 +20,10 @@ test: $(VENV)/.dev lint servers ## Lint, then run all tests, on real servers whe
 test-slow: $(VENV)/.dev servers ## Run the tests that `make test` leaves out because they take long
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
-lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift, hadolint, Compose schema
+fuzz: $(VENV)/.dev ## Mutate the samples and read them (ARGS="--seed 2 --mutants 20000 --seconds 3600")
+	$(BIN)/python -m tests.hostile.fuzz $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift, hadolint, Compose schema, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,9 +31,16 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, OpenAPI drift, hadolin
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/spatial-etl openapi | diff -u openapi/openapi.json - || { echo "Run: make openapi"; exit 1; }
+	$(BIN)/python locks/audit.py
 
 servers: ## Install the servers that the tests talk to (Debian, as root); else say what is missing
 	@sh tests/servers/install.sh
+
+chaos: $(VENV)/.dev servers ## Kill, stop and cut off everything at random for half an hour, and check that nothing is lost
+	$(BIN)/python -m chaos --faults 500 $(ARGS)
+
+chaos-short: $(VENV)/.dev servers ## The same for a minute or two
+	$(BIN)/python -m chaos --faults 24 --pace 0.8 --store moto $(ARGS)
 
 bench: $(VENV)/.bench ## Time this service beside its peers, in one run
 	$(BIN)/python -m bench $(ARGS)

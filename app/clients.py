@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from app.lanes import LaneRules, Lanes
 from app.ledger import Ledger
 from app.objects import ObjectStore
 from app.queue import RunQueue, redis_url
@@ -19,6 +20,7 @@ class Clients:
     ledger: Ledger
     objects: ObjectStore
     queue: RunQueue
+    lanes: Lanes
     postgis: Postgis | None = None
 
 
@@ -30,7 +32,8 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         objects = await stack.enter_async_context(open_objects(settings))
         queue = RunQueue(redis_url(settings), settings.queue.name, settings.run.time_limit_seconds)
         stack.callback(queue.close)
-        yield Clients(ledger, objects, queue, postgis_of(settings))
+        lanes = Lanes(ledger, LaneRules(settings.enabled_lanes, settings.lanes.by_lane, settings.queue.max_queued))
+        yield Clients(ledger, objects, queue, lanes, postgis_of(settings))
 
 
 def postgis_of(settings: Settings) -> Postgis | None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from app.clients import Clients
+from app.models.caller import Caller
 from app.models.page import Page
 from app.services.election import LeaderWatch
 from app.services.runs import RunWatch
@@ -40,8 +41,9 @@ def _page(
     return Page(limit, cursor)
 
 
-def _caller(request: Request) -> str | None:
-    return request.client.host if request.client else None
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
 
 
 ClientsDep = Annotated[Clients, Depends(_clients)]
@@ -49,4 +51,4 @@ RunWatchDep = Annotated[RunWatch, Depends(_run_watch)]
 SweepWatchDep = Annotated[LeaderWatch, Depends(_sweep_watch)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 PageDep = Annotated[Page, Depends(_page)]
-CallerDep = Annotated[str | None, Depends(_caller)]
+CallerDep = Annotated[Caller, Depends(_caller)]

@@ -64,6 +64,12 @@ class BatchConflict(DomainError):
     code = "batch_conflict"
 
 
+class QueueFull(DomainError):
+    """More runs are not over than SPATIAL_ETL_QUEUE__MAX_QUEUED allows: nothing further is accepted for now."""
+
+    code = "queue_full"
+
+
 class RunOver(DomainError):
     """The run is over: there is nothing left to cancel."""
 
@@ -80,6 +86,12 @@ class ManifestRejected(DomainError):
     """The manifest was never accepted: there is nothing to run again, and nothing to withdraw."""
 
     code = "manifest_rejected"
+
+
+class ManifestRemoved(DomainError):
+    """The manifest was removed with its runs: only its batch id is left, and stays taken."""
+
+    code = "manifest_removed"
 
 
 class NotFound(DomainError):
@@ -101,9 +113,33 @@ class WebhookClosed(DomainError):
 
 
 class Unauthorized(DomainError):
-    """The request does not carry the bearer token, or another one."""
+    """The request carries no API key or bearer token, or a wrong one."""
 
     code = "unauthorized"
+
+
+class Forbidden(DomainError):
+    """The caller is known, but has no right to this."""
+
+    code = "forbidden"
+
+
+class RateLimited(DomainError):
+    """More requests than SPATIAL_ETL_API__RATE_LIMIT allows."""
+
+    code = "rate_limited"
+
+
+class ApiKeyTaken(DomainError):
+    """There is, or was, an API key of that name."""
+
+    code = "api_key_taken"
+
+
+class OpenDoor(DomainError):
+    """The API would be reachable from elsewhere, and nobody could be told from anybody."""
+
+    code = "open_door"
 
 
 class LedgerUnavailable(DomainError):
@@ -116,6 +152,18 @@ class StoreUnavailable(DomainError):
     """The object store does not answer, or refused the operation."""
 
     code = "store_unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The disk of the local object store has no room left."""
+
+    code = "store_full"
+
+
+class LedgerFull(LedgerUnavailable):
+    """The disk of the ledger has no room left: nothing was accepted."""
+
+    code = "ledger_full"
 
 
 class EngineUnavailable(DomainError):
@@ -160,6 +208,30 @@ class VersionTaken(DomainError):
     code = "version_taken"
 
 
+class VersionDeleted(DomainError):
+    """The version was deleted: its record tells when, by whom and why; its files are gone."""
+
+    code = "version_deleted"
+
+
+class VersionIsNewest(DomainError):
+    """The newest version of a dataset is the dataset: it is not deleted alone."""
+
+    code = "version_is_newest"
+
+
+class VersionHasChildren(DomainError):
+    """Other versions were made from this one, and are there."""
+
+    code = "version_has_children"
+
+
+class VersionInUse(DomainError):
+    """A run that is not over made this version, or reads it."""
+
+    code = "version_in_use"
+
+
 class RangeNotSatisfiable(DomainError):
     """A byte range that starts behind the end of the object."""
 
@@ -200,6 +272,12 @@ class TimeLimitExceeded(DomainError):
     """The attempt ran longer than SPATIAL_ETL_RUN__TIME_LIMIT_SECONDS."""
 
     code = "time_limit"
+
+
+class ScratchLimitExceeded(DomainError):
+    """The attempt's scratch directory holds more than SPATIAL_ETL_RUN__SCRATCH_LIMIT_BYTES."""
+
+    code = "scratch_limit"
 
 
 @dataclass(eq=False)

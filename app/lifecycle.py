@@ -9,22 +9,27 @@ from datetime import datetime
 from typing import Any
 
 from app.clients import Clients
+from app.dispatch import moved_on
 from app.errors import LedgerUnavailable, StoreUnavailable
 from app.ledger import AssetFilter, Guard, Ledger
+from app.ledger.told import Line, Told
 from app.models.activity import Activity
 from app.models.asset import Asset
-from app.models.base import utcnow
+from app.models.attempt import AttemptEnd
+from app.models.attempt_rules import ended, last_error, pause_ends
 from app.models.counts import ROWS, RUN_SECONDS, counter, observed
 from app.models.manifest import LAKE_BUCKET
 from app.models.page import Page
-from app.models.run import Progress, Run, RunError, RunStatus, Warning_
+from app.models.run import Progress, Retries, Run, RunStatus, Warning_
 
 logger = logging.getLogger(__name__)
+
+_CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
 
 async def registered_asset(run: Run, clients: Clients) -> Asset | None:
     """What the run has committed, in whichever attempt: past that point its version stands and the run is a success."""
-    found = await clients.ledger.list_assets(AssetFilter(run_id=run.run_id), Page(limit=1))
+    found = await clients.ledger.list_assets(AssetFilter(run_id=run.run_id, deleted=True), Page(limit=1))
     return found.items[0] if found.items else None
 
 
@@ -51,12 +56,15 @@ def cancel_came_too_late(asset: Asset) -> Warning_:
     return Warning_(code="cancel_too_late", message=message)
 
 
-async def attempt_died(run: Run, reason: str, clients: Clients, max_attempts: int, now: datetime) -> Run | None:
-    """The attempt is over without a word: give the run its next one, or end it when they are used up.
+async def attempt_died(run: Run, end: AttemptEnd, clients: Clients, retries: Retries, now: datetime) -> Run | None:
+    """The attempt is over without an outcome of its run: give the run its next one, or end it when it gets none.
 
     A run that had committed before its attempt died is a success; one that was being canceled is canceled. None when
     somebody else has moved the run on.
     """
+    if run.status not in _CARRIED:
+        # Two may notice the same death: its job, which cannot go on, and the sweep, which was faster.
+        return None
     guard = Guard(frozenset({run.status}), attempt=run.attempt)
     registered = await registered_asset(run, clients)
     changes: dict[str, Any]
@@ -66,46 +74,57 @@ async def attempt_died(run: Run, reason: str, clients: Clients, max_attempts: in
             changes["warnings"] = (*run.warnings, cancel_came_too_late(registered))
     elif run.status is RunStatus.CANCELING:
         changes = {"status": RunStatus.CANCELED, "lease": None, "completed_at": now}
-    elif run.attempt < max_attempts:
-        changes = {"status": RunStatus.QUEUED, "lease": None, "step": None}
+    elif (error := last_error(run, end, retries.max_attempts)) is None:
+        not_before = pause_ends(run, end, retries, now)
+        changes = {"status": RunStatus.QUEUED, "lease": None, "step": None, "not_before": not_before}
     else:
-        error = RunError(
-            code="attempts_used_up",
-            detail=f"Attempt {run.attempt} of {max_attempts} died: {reason}.",
-            fix="Look at the run's events and the worker's log; often a file is too large for the memory limit.",
-            step=run.step,
-        )
         changes = {"status": RunStatus.FAILURE, "lease": None, "error": error, "completed_at": now}
-    changed = await clients.ledger.change_run(run.run_id, guard, **changes)
+    changes["attempts"] = ended(run, end, now)
+    status, step = changes["status"], end.step or run.step
+    message = f"Attempt {run.attempt} died: {end.detail.rstrip('.')}. The run is {status.value}."
+    if (begins := changes.get("not_before")) is not None:
+        message += f" Its next attempt may begin at {begins.isoformat(timespec='seconds')}."
+    data = {"attempt": run.attempt, "outcome": end.outcome.value}
+    told = Told((Line("attempt.died", message, "warning", step, data),))
+    if status.is_final:
+        told = await told_of_end(run, changes, clients.ledger, lines=told.lines)
+    changed = await clients.ledger.change_run(run.run_id, guard, told, **changes)
     if changed is None:
         return None
-    message = f"Attempt {run.attempt} died: {reason}. The run is {changed.status.value}."
-    await clients.ledger.add_event(run.run_id, level="warning", code="attempt.died", step=run.step, message=message)
+    await moved_on(changed, clients)
     if changed.status.is_final:
         await remove_unregistered(changed, clients)
-        await tell_end(changed, clients.ledger)
+        await count_end(changed, clients.ledger)
     return changed
 
 
-async def tell_end(
-    run: Run, ledger: Ledger, *, step: str | None = None, counts: Mapping[str, int] | None = None
-) -> None:
-    """The last line of a run's log, its entry in the audit trail, and what the metrics count. counts: more of those."""
-    for warning in run.warnings:
-        if warning.code == "cancel_too_late":
-            await ledger.add_event(run.run_id, code=warning.code, message=warning.message, level="warning")
-    message = f"The run ended in {run.status}."
-    await ledger.add_event(run.run_id, code=f"run.{run.status}", message=message, step=step)
+async def told_of_end(
+    run: Run,
+    changes: Mapping[str, Any],
+    ledger: Ledger,
+    *,
+    step: str | None = None,
+    lines: tuple[Line, ...] = (),
+    entries: tuple[Activity, ...] = (),
+) -> Told:
+    """The last lines of a run's log, and its entry in the audit trail. lines, entries: what goes before them."""
+    status, warnings = changes["status"], changes.get("warnings", run.warnings)
+    late = tuple(Line(w.code, w.message, "warning") for w in warnings if w.code == "cancel_too_late")
+    last = Line(f"run.{status}", f"The run ended in {status}.", step=step)
     record = await ledger.get_manifest(run.batch_id)
     entry = Activity(
-        timestamp=run.completed_at or utcnow(),
+        timestamp=changes["completed_at"],
         user=str(record.manifest["uploader"]) if record else "",
-        action=f"run.{run.status}",
+        action=f"run.{status}",
         resource_type="run",
         resource_id=run.run_id,
         details={"batch_id": run.batch_id, "dataset_id": run.partition_key},
     )
-    await ledger.add_activity(entry)
+    return Told((*lines, *late, last), (entry, *entries))
+
+
+async def count_end(run: Run, ledger: Ledger, counts: Mapping[str, int] | None = None) -> None:
+    """What the metrics count of a run that is over. counts: more of that."""
     await count(ledger, _counts_of(run) + Counter(counts or {}))
 
 

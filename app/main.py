@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
 from app.models.leadership import SWEEP
-from app.routers import activity, assets, events, health, landing, lineage, manifests, metrics, plans, runs, webhooks
+from app.routers import (
+    activity,
+    assets,
+    events,
+    health,
+    landing,
+    lanes,
+    lineage,
+    maintenance,
+    manifests,
+    metrics,
+    plans,
+    runs,
+    webhooks,
+)
+from app.routers.access import OPEN_FILES, permit
+from app.routers.document import complete_document
+from app.routers.gate import Gate
 from app.routers.metrics import CountRequests, HttpMetrics
-from app.routers.middleware import BodyLimit, OfflineDocs
-from app.routers.problems import Problem, ProblemFault, add_problem_handlers
+from app.routers.middleware import BodyLimit, Patience, SecureHeaders
+from app.routers.problems import add_problem_handlers
+from app.routers.request_log import RequestLog
 from app.services.election import LeaderWatch
+from app.services.keys import KeyRing
 from app.services.runs import RunWatch
-from app.settings import Settings
+from app.settings import Settings, listed
 
 _DESCRIPTION = """
 Files dropped into an object store become clean, versioned, traceable datasets.
@@ -36,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_clients(settings) as clients, RunWatch(clients.ledger) as run_watch:
             app.state.clients, app.state.run_watch = clients, run_watch
+            app.state.key_ring = KeyRing(clients.ledger)
             yield
 
     app: FastAPI = FastAPIOffline(
@@ -44,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
+        dependencies=[Depends(permit)],
         separate_input_output_schemas=False,
         swagger_ui_parameters={"tryItOutEnabled": True, "defaultModelsExpandDepth": 0},
     )
@@ -51,37 +72,46 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     exempt = (("PUT", "/landing/"), ("POST", "/webhooks/"))
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt)
-    app.add_middleware(OfflineDocs, pages=frozenset({"/docs", "/redoc"}))
+    app.add_middleware(Patience, seconds=settings.api.patience_seconds)
+    app.add_middleware(Gate, settings=settings.api)
     app.state.http_metrics = HttpMetrics()
     app.state.sweep_watch = LeaderWatch(SWEEP)
     app.add_middleware(CountRequests, metrics=app.state.http_metrics)
-    for module in (landing, manifests, plans, runs, events, assets, lineage, webhooks, activity, health, metrics):
+    app.add_middleware(RequestLog)
+    _add_browser_rules(app, settings)
+    for module in (
+        landing,
+        plans,  # before manifests: the more special path comes first
+        manifests,
+        runs,
+        events,
+        lanes,
+        assets,
+        lineage,
+        webhooks,
+        activity,
+        maintenance,
+        health,
+        metrics,
+    ):
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
-    _document_problems(app)
+    complete_document(app)
     return app
+
+
+def _add_browser_rules(app: FastAPI, settings: Settings) -> None:
+    """Outermost, so that refusals have them too."""
+    if origins := listed(settings.api.cors_origins):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Range", "traceparent"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Link", "Location", "Retry-After"],
+        )
+    app.add_middleware(SecureHeaders, pages=frozenset({"/docs", "/redoc"}), files=OPEN_FILES[1])
 
 
 async def _to_docs() -> RedirectResponse:
     return RedirectResponse("/docs")
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Put the problem's schema into the document; take out FastAPI's own validation error, which is never sent."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            schemas = document["components"]["schemas"]
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            reference = "#/components/schemas/{model}"
-            for model in (Problem, ProblemFault):
-                schema = model.model_json_schema(ref_template=reference)
-                schema.pop("$defs", None)
-                schemas[model.__name__] = schema
-        assert app.openapi_schema is not None  # noqa: S101 # set by the generator
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the document

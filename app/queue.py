@@ -130,7 +130,8 @@ class RunQueue:
                 job_id=job_id,
                 unique=True,
                 description=run.run_id,
-                result_ttl=500,
+                # Its id is free again at once: the run may come back for the same attempt.
+                result_ttl=0,
                 failure_ttl=500,
             )
         except DuplicateJobError:

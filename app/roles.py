@@ -16,17 +16,21 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.clients import open_clients
-from app.errors import DomainError, StoreUnavailable
-from app.http_protocol import BoundedHeads
+from app.errors import DomainError, LedgerUnavailable, OpenDoor, StoreUnavailable
+from app.http_protocol import patient_protocol
+from app.ledger.keys import KeyLedger
 from app.main import create_app
+from app.models.base import utcnow
 from app.models.leadership import SWEEP
 from app.models.manifest import LANDING_BUCKET
 from app.processes import beat, process_name
+from app.routers.gate import is_loopback
 from app.services.carried import Patience
 from app.services.dropped import Door
 from app.services.election import RENEWALS, Election
 from app.services.health import readiness
 from app.services.rehearsal import Finding, rehearse
+from app.services.retention import Retention
 from app.services.sweep import Sweep
 from app.services.watch import LandingWatch
 from app.settings import Settings
@@ -40,8 +44,10 @@ async def run_api(settings: Settings, announce: Callable[[str], None]) -> None:
     A ledger that is away or not migrated is said and then found at /ready: requests are answered with 503 meanwhile.
     Raises StoreUnavailable when the port is taken, and DomainErrors for settings that no server can be reached by.
     """
-    async with open_clients(settings):
-        pass
+    async with open_clients(settings) as clients:
+        # One that is away is said below; until it is back nobody gets in.
+        with contextlib.suppress(LedgerUnavailable):
+            await check_door(settings, clients.ledger)
     with listening(settings.api.host, settings.api.port) as listener:
         telling: list[asyncio.Task[None]] = []
 
@@ -85,6 +91,23 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
+async def check_door(settings: Settings, ledger: KeyLedger) -> None:
+    """Raises OpenDoor when the API would be reached from elsewhere, and no key is demanded, or there is none."""
+    api = settings.api
+    if is_loopback(api.host) or api.auth == "required" or (api.auth == "off" and api.allow_anonymous):
+        return
+    if api.auth == "auto":
+        now = utcnow()
+        if any(key.is_good(now) for key in await ledger.list_api_keys()):
+            return
+    found = "no API key is demanded (SPATIAL_ETL_API__AUTH=off)" if api.auth == "off" else "there is no API key"
+    raise OpenDoor(
+        f"The API would be reached from elsewhere at {api.host}, but {found}.",
+        "Create one: `spatial-etl keys create NAME --scope admin` (SPATIAL_ETL_API__AUTH stays at auto). Or, behind a "
+        "proxy that knows its users, set SPATIAL_ETL_API__AUTH=off and SPATIAL_ETL_API__ALLOW_ANONYMOUS=true.",
+    )
+
+
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """The API's socket, bound before anything is started, so that a taken port is the first thing said."""
@@ -105,7 +128,7 @@ async def sweeping(settings: Settings) -> AsyncIterator[None]:
     async with open_clients(settings) as clients:
         every, patience = settings.sweep, _patience(settings)
         election = Election(clients.ledger, SWEEP, process_name(), every.lease_seconds)
-        sweep = Sweep(clients, scratch=settings.scratch_dir, max_attempts=settings.run.max_attempts, patience=patience)
+        sweep = Sweep(clients, scratch=settings.scratch_dir, retries=settings.run.retries, patience=patience)
         bucket = settings.objects.bucket_prefix + LANDING_BUCKET
         watch = LandingWatch(Door(clients, settings.enabled_lanes, settings.api.max_manifest_bytes, bucket))
 
@@ -116,6 +139,12 @@ async def sweeping(settings: Settings) -> AsyncIterator[None]:
             if election.leads:
                 await watch.once()
 
+        retention = Retention(clients, settings.retention)
+
+        async def let_go() -> None:
+            if election.leads:
+                await retention.once()
+
         with contextlib.suppress(DomainError):
             await election.once()
         # Beside each other: a slow object store must not keep runs from moving on, nor either of them the election.
@@ -123,6 +152,7 @@ async def sweeping(settings: Settings) -> AsyncIterator[None]:
             ("election of a sweep", election.once, every.lease_seconds / RENEWALS),
             (SWEEP, look, every.interval_seconds),
             ("look into the landing zone", look_into_landing_zone, every.manifests_seconds),
+            ("retention", let_go, settings.retention.interval_seconds),
         )
         tasks = [asyncio.create_task(_repeat(*loop)) for loop in loops]
         try:
@@ -187,7 +217,16 @@ async def serve_api(
 ) -> None:
     """The API on that socket until `stop` is set; requests under way get five seconds to end."""
     app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, http=BoundedHeads, timeout_graceful_shutdown=5)
+    # proxy_headers: uvicorn would believe X-Forwarded-For of whoever connects from this host.
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        proxy_headers=False,
+        server_header=False,
+        http=patient_protocol(settings.api.patience_seconds),
+    )
     server = _Server(config, app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn has no event for it

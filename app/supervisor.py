@@ -24,7 +24,7 @@ from app.errors import QueueUnavailable, StoreUnavailable
 from app.private_redis import PrivateRedis
 from app.processes import tied_to_parent
 from app.queue import connect, private_redis_socket
-from app.roles import listening, serve_api, stop_on_signals, sweeping
+from app.roles import check_door, listening, serve_api, stop_on_signals, sweeping
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         stop = stop_on_signals()
         async with open_ledger(settings) as ledger, open_objects(settings) as objects:
             await ledger.migrate()
+            await check_door(settings, ledger)
             if settings.objects.create_buckets:
                 await objects.make_buckets()
         async with contextlib.AsyncExitStack() as stack:

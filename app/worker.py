@@ -8,10 +8,8 @@ that holds the interpreter lock would silence a thread of the job's own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
-import mmap
 import os
 import resource
 import shutil
@@ -20,6 +18,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Never, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -30,13 +29,20 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.clients import open_clients, open_ledger
-from app.errors import DomainError, QueueUnavailable, TimeLimitExceeded
+from app.errors import DomainError, TimeLimitExceeded
+from app.jobs.confinement import confine_job, confine_readers, forget_environment
+from app.jobs.notes import notes
+from app.jobs.places import linked_places, needed_variables, server_files, server_ports
+from app.jobs.watch import ROLE, JobWatch
 from app.ledger import Guard
 from app.lifecycle import attempt_died
+from app.logs import bound, configure
+from app.models.attempt import AttemptEnd
 from app.models.base import new_id, utcnow
-from app.models.intents import INTENTS
+from app.models.intents import pipelines
 from app.models.run import Lease, RunStatus
-from app.processes import beat, die_with_parent, process_name
+from app.pipelines.formats.gdal_options import ENVIRONMENT
+from app.processes import beat, blame_for_memory, die_with_parent, process_name
 from app.queue import PLAN_JOB, check_connection, connect, plan_id_of, redis_url
 from app.settings import Settings
 
@@ -44,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ROLE = "worker"
 # Between two looks whether what a worker needs is there yet.
 _LOOK_EVERY = 2.0
 
@@ -55,8 +60,6 @@ _CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
 # Set by `run_worker` in the parent, found by `execute` in the forked child: RQ hands a job its arguments only.
 _state: dict[str, Any] = {}
-# One byte that parent and child share: 1 once the job of the child is done, and only RQ's own bookkeeping is left.
-_done = mmap.mmap(-1, 1)
 
 
 class TimeLimit(UnixSignalDeathPenalty):
@@ -64,6 +67,7 @@ class TimeLimit(UnixSignalDeathPenalty):
 
     def handle_death_penalty(self, _signum: int, _frame: Any) -> Never:
         if self._exception is JobTimeoutException:
+            notes.write(alarmed=True)
             raise TimeLimitExceeded(
                 f"The attempt ran for more than {self._timeout} s.",
                 "Split the file, or raise SPATIAL_ETL_RUN__TIME_LIMIT_SECONDS.",
@@ -93,13 +97,18 @@ class RunWorker(Worker):
         self._settings = settings
         self._owner = owner
         self._parent = os.getpid()
+        # Ends of attempts that the ledger did not take yet. The sweep moves their runs on where this worker dies.
+        self._unsaid: dict[str, AttemptEnd] = {}
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         die_with_parent(self._parent)
-        _done[0] = 0
+        notes.clear()
+        self._unsaid.clear()
+        blame_for_memory()
         memory = self._settings.run.memory_limit_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        confine_job(self._settings.data_dir, *linked_places(self._settings))
         super().main_work_horse(job, queue)
 
     def request_stop(self, signum: Any, frame: Any) -> None:
@@ -114,13 +123,15 @@ class RunWorker(Worker):
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < _FAREWELL_SECONDS:
             time.sleep(0.5)
-            if self.horse_pid and not _done[0]:
+            if self.horse_pid and not notes.done:
                 idle_since = time.monotonic()
         logger.warning("the queue does not answer: the worker stops without a word to it")
         os._exit(0)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         beat(ROLE)
+        for run_id in list(self._unsaid):
+            self._say_end(run_id, self._unsaid.pop(run_id))
         super().heartbeat(timeout, pipeline)
 
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
@@ -131,10 +142,7 @@ class RunWorker(Worker):
             logger.warning("run %s: the queue got no heartbeat (%s)", job.description, type(err).__name__)
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
-        """Renew the lease beside RQ's own heartbeats, which wait while Redis is away.
-
-        The thread lives between two forks only: a child forked while a thread holds a lock would never get it.
-        """
+        """Beside RQ's own heartbeats, which wait while Redis is away, the run has a watch of its own."""
         if job.func_name == PLAN_JOB:
             try:
                 super().monitor_work_horse(job, queue, execution)
@@ -142,40 +150,13 @@ class RunWorker(Worker):
                 # Its process does so itself unless it was killed.
                 shutil.rmtree(self._settings.plan_dir(plan_id_of(job.id)), ignore_errors=True)
             return
-        over = threading.Event()
-        renewing = threading.Thread(target=self._keep_lease, args=(job.args[0], over))
-        renewing.start()
-        try:
+        seconds = float(job.timeout or self._settings.run.time_limit_seconds)
+        self._watch = JobWatch(job.args[0], seconds, self._settings, self._renew, lambda: self.horse_pid)
+        with self._watch:
             super().monitor_work_horse(job, queue, execution)
-        finally:
-            over.set()
-            renewing.join()
-
-    def _keep_lease(self, run_id: str, over: threading.Event) -> None:
-        """Until the job is over; kills its process when the run is being canceled and the time for that is over."""
-        pause: float = self._settings.run.heartbeat_seconds
-        deadline: float | None = None
-        while not over.wait(pause):
-            beat(ROLE)
-            try:
-                left = asyncio.run(self._renew(run_id))
-                # From when it was seen first: the clock may be set meanwhile.
-                deadline = deadline if deadline is not None or left is None else time.monotonic() + left
-            except DomainError as err:
-                logger.warning("run %s: the lease was not renewed: %s", run_id, err)
-            if deadline is None:
-                continue
-            if (left := deadline - time.monotonic()) <= 0:
-                logger.warning("run %s does not end although it is being canceled: its process is killed", run_id)
-                self._kill_job()
-                return
-            pause = min(left, self._settings.run.heartbeat_seconds)
-
-    def _kill_job(self) -> None:
-        # Not RQ's kill_horse: between its two looks at the pid the job may end, and 0 would be this worker's own group.
-        if pid := self.horse_pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+        if (end := notes.read().get("end")) is not None:
+            # The job could not tell the ledger, which may be back by now.
+            self._say_end(job.args[0], AttemptEnd.model_validate(end))
 
     async def _renew(self, run_id: str) -> float | None:
         """Seconds until the run has to be over, if it is being canceled: that lease is its deadline, and not renewed.
@@ -195,31 +176,31 @@ class RunWorker(Worker):
             return None
         return min((run.lease.expires_at - utcnow()).total_seconds(), self._settings.run.cancel_seconds)
 
-    def _job_died(self, job: Job, _pid: int, status: int, _usage: Any) -> None:
+    def _job_died(self, job: Job, _pid: int | None, status: int | None, usage: Any) -> None:
         if job.func_name == PLAN_JOB:
             return
-        killed = (
-            f"signal {os.WTERMSIG(status)}"
-            if os.WIFSIGNALED(status)
-            else f"exit status {os.waitstatus_to_exitcode(status)}"
-        )
-        try:
-            asyncio.run(self._give_up(job.args[0], f"its process ended with {killed}"))
-        except DomainError as err:
-            logger.warning("run %s: the sweep will find it: %s", job.args[0], err)
+        # In kilobytes, on Linux.
+        most_memory = usage.ru_maxrss * 1024 if usage is not None else 0
+        self._say_end(job.args[0], self._watch.cause_of_death(status, most_memory))
 
-    async def _give_up(self, run_id: str, reason: str) -> None:
+    def _say_end(self, run_id: str, end: AttemptEnd) -> None:
+        with bound(run_id=run_id):
+            self._try_to_say_end(run_id, end)
+
+    def _try_to_say_end(self, run_id: str, end: AttemptEnd) -> None:
+        try:
+            asyncio.run(self._give_up(run_id, end))
+        except DomainError as err:
+            self._unsaid[run_id] = end
+            logger.warning("run %s: its end is said later: %s", run_id, err)
+
+    async def _give_up(self, run_id: str, end: AttemptEnd) -> None:
         async with open_clients(self._settings) as clients:
             run = await clients.ledger.get_run(run_id)
             if run is None or run.status not in _CARRIED or run.lease is None or run.lease.owner != self._owner:
                 return
             shutil.rmtree(self._settings.attempt_dir(run_id, run.attempt), ignore_errors=True)
-            changed = await attempt_died(run, reason, clients, self._settings.run.max_attempts, utcnow())
-            if changed is not None and changed.status is RunStatus.QUEUED:
-                try:
-                    clients.queue.enqueue(changed)
-                except QueueUnavailable as err:
-                    logger.warning("run %s waits in the ledger: %s", run_id, err.detail)
+            await attempt_died(run, end, clients, self._settings.run.retries, utcnow())
 
 
 def execute(run_id: str) -> None:
@@ -232,8 +213,8 @@ def execute(run_id: str) -> None:
         def call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
             return portal.call(function, *args)
 
-        runner.execute(run_id, clients, call, _state["owner"], settings)
-    _done[0] = 1
+        runner.execute(run_id, clients, call, _state["owner"], settings, lambda scratch: _confine(scratch, settings))
+    notes.finish()
 
 
 def plan(document: str) -> str:
@@ -252,10 +233,21 @@ def plan(document: str) -> str:
             def call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
                 return portal.call(function, *args)
 
-            found = plan_runner.outcome(document, plan_id, clients, call, settings)
+            found = plan_runner.outcome(
+                document, plan_id, clients, call, settings, lambda scratch: _confine(scratch, settings)
+            )
     except TimeLimitExceeded:
         found = plan_runner.too_long(settings.plan.time_limit_seconds)
     return found.model_dump_json()
+
+
+def _confine(scratch: Path, settings: Settings) -> None:
+    """From here on this thread reads sources: nothing but them, and no server but our own."""
+    from app.pipelines.formats import gdal, raster_gdal
+
+    gdal.forget_other_drivers()
+    raster_gdal.forget_other_drivers()
+    confine_readers(scratch, server_ports(settings), server_files(settings))
 
 
 def run_worker(settings: Settings) -> None:
@@ -265,14 +257,16 @@ def run_worker(settings: Settings) -> None:
     """
     # Before the imports, which take a second: whoever stops it then stops it cleanly too.
     signal.signal(signal.SIGTERM, _leave)
-    for path in {intent.pipeline for intent in INTENTS if intent.pipeline}:
+    # Before the imports too: libraries read some of it only then.
+    forget_environment(ENVIRONMENT, needed_variables(settings))
+    for path in pipelines():
         importlib.import_module(path.partition(":")[0])
     for name in ("app.pipelines.runner", "app.pipelines.plan_runner"):
         importlib.import_module(name)
     _wait_for_servers(settings)
     owner = process_name()
     _state.update(settings=settings, owner=owner)
-    RunWorker(settings, owner).work(logging_level=logging.getLevelName(logging.getLogger().level))
+    RunWorker(settings, owner).work(logging_level=logging.getLevelName(logging.getLogger("rq").getEffectiveLevel()))
 
 
 def _leave(_signal: int, _frame: Any) -> Never:
@@ -308,12 +302,11 @@ def _missing(settings: Settings) -> DomainError | None:
 
 
 def main() -> None:
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s worker %(process)d %(levelname)s %(name)s: %(message)s"
-    )
+    settings = Settings()
+    configure(settings.log.format, settings.log.level, ROLE)
     # Several workers share a terminal with the API: only the supervisor decides about Ctrl+C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run_worker(Settings())
+        run_worker(settings)
     except DomainError as err:
         raise SystemExit(str(err)) from None

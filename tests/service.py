@@ -41,7 +41,7 @@ class Service:
         self.data_dir = data_dir
         # Short leases, so that a test need not wait for the production ones.
         defaults = {"SPATIAL_ETL_SWEEP__INTERVAL_SECONDS": "0.3", "SPATIAL_ETL_RUN__LEASE_SECONDS": "6",
-                    "SPATIAL_ETL_RUN__HEARTBEAT_SECONDS": "1"}  # fmt: skip
+                    "SPATIAL_ETL_RUN__HEARTBEAT_SECONDS": "1", "SPATIAL_ETL_RUN__BACKOFF_SECONDS": "0.2"}  # fmt: skip
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("SPATIAL_ETL_", "MANIFEST_"))
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Annotated
 
 import typer
@@ -27,9 +28,12 @@ def main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
 ) -> None:
     _ = version
+    if verbose:
+        # The processes that a role starts read it too.
+        os.environ["SPATIAL_ETL_LOG__LEVEL"] = "info"
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)
 
 
 # Each module adds its commands to `app`, in the order of the help text.
-from app.cli import control, formats, roles, upkeep, usage  # noqa: E402, F401
+from app.cli import control, formats, keys, lanes, retention, roles, upkeep, usage  # noqa: E402, F401

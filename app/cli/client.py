@@ -27,9 +27,12 @@ class ServiceError(Exception):
 class Client:
     """A thin client of one service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(30, read=300), trust_env=False)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=httpx.Timeout(30, read=300), trust_env=False
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -93,8 +96,8 @@ class Client:
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Client]:
-    client = Client(url)
+def connected(url: str, key: str | None = None) -> Iterator[Client]:
+    client = Client(url, key)
     try:
         yield client
     finally:

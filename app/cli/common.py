@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,11 @@ app = typer.Typer(
 # Exit codes: the run failed; the request was refused; nobody answered.
 FAILED, REFUSED, UNREACHABLE = 1, 2, 3
 
+KEY_VARIABLE = "SPATIAL_ETL_API_KEY"
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help=f"API key of the service; better in {KEY_VARIABLE}: everybody may list arguments."),
+]
 Url = Annotated[str, typer.Option("--url", envvar="SPATIAL_ETL_URL", help="Where the service runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")]
@@ -41,10 +47,13 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 @contextmanager
-def service(url: str, as_json: bool) -> Iterator[Client]:
-    """A client whose problems end the command with a readable message, or with the problem as JSON."""
+def service(url: str, as_json: bool, key: str | None = None) -> Iterator[Client]:
+    """A client whose problems end the command with a readable message, or with the problem as JSON.
+
+    key: default: that of the environment.
+    """
     try:
-        with connected(url) as client:
+        with connected(url, key or os.environ.get(KEY_VARIABLE)) as client:
             yield client
     except ServiceError as err:
         if as_json and err.problem is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli import show
-from app.cli.common import DEFAULT_URL, FAILED, AsJson, Url, app, service
+from app.cli.common import DEFAULT_URL, FAILED, AsJson, Key, Url, app, service
 from app.cli.usage import follow
 
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")]
@@ -22,9 +22,9 @@ class NewVersion(StrEnum):
 
 
 @app.command()
-def cancel(run_id: str, watch: Watch = False, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def cancel(run_id: str, watch: Watch = False, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
     """Stop a run. With --watch, exit 0 when it is canceled, 1 when it came to another end first."""
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         run = client.request("POST", f"/runs/{run_id}/cancel").json()
         if watch:
             run = follow(client, run_id, quiet=as_json)
@@ -34,9 +34,9 @@ def cancel(run_id: str, watch: Watch = False, url: Url = DEFAULT_URL, as_json: A
 
 
 @app.command()
-def withdraw(batch_id: str, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def withdraw(batch_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
     """Withdraw a manifest whose run has not begun. Its batch_id stays taken."""
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         run = client.request("DELETE", f"/manifests/{batch_id}").json()
         show.print_json(run) if as_json else show.out.print(show.run_table(run))
 
@@ -50,12 +50,13 @@ def rerun(
     ] = None,
     watch: Watch = False,
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the same manifest again. With --watch, exit 0 on success, 1 on failure."""
     params = {} if new_version is None else {"new_version": new_version.value}
     path = f"/manifests/{run_id}/rerun" if batch else f"/runs/{run_id}/rerun"
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         run = client.request("POST", path, params=params).json()
         if watch:
             run = follow(client, run["run_id"], quiet=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from app.cli import show
 from app.cli.client import Client, connected
+from app.cli.common import KEY_VARIABLE
 from app.cli.demo_pictures import draw, first_rows
 from app.models.manifest import LANDING_BUCKET
 from app.settings import Settings
@@ -28,7 +30,7 @@ def run_demo(settings: Settings, samples: Path, *, as_json: bool) -> bool:
     The batches are idempotent: a second demo finds the runs of the first.
     """
     results: list[Json] = []
-    with _running_service(settings) as url, connected(url) as client:
+    with _running_service(settings) as url, connected(url, os.environ.get(KEY_VARIABLE)) as client:
         _say(f"The service runs at {url}, its data under {settings.data_dir}.", as_json)
         for folder, manifest in _manifests(samples):
             results.append(_ingest(client, folder, manifest, settings.data_dir / "demo", as_json=as_json))

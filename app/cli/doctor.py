@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from app.clients import Clients, open_clients
 from app.errors import DomainError, StoreUnavailable
+from app.jobs.confinement import landlock_version
 from app.models.formats import FORMATS, Format
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import ObjectStore
@@ -44,7 +45,7 @@ async def examine(
 
 def libraries() -> list[Check]:
     """What jobs are made of, in this installation."""
-    return [_look("gdal", _gdal), _look("proj", _proj), _look("arrow", _arrow), _look("raster", _raster)]
+    return [_look("gdal", _gdal), _look("proj", _proj), _look("arrow", _arrow), _look("raster", _raster), _walls()]
 
 
 async def _servers(settings: Settings) -> list[Check]:
@@ -103,6 +104,23 @@ async def _probe(objects: ObjectStore, bucket: str, key: str) -> None:
     if read != _PROBE:
         detail = f"{bucket}/{key} came back with {len(read)} other bytes than the {len(_PROBE)} that were written."
         raise StoreUnavailable(detail, "Look what stands between this service and its object store.")
+
+
+def _walls() -> Check:
+    """What the kernel adds to the readers' own care."""
+    version = landlock_version()
+    details = {"landlock": f"version {version}" if version else "none", "covers": _covered(version)}
+    missing = None
+    if version < 4:
+        what = "files and addresses" if not version else "addresses"
+        missing = (
+            f"The kernel does not keep the readers from {what}; Linux 6.7 with Landlock does (kernel option lsm=)."
+        )
+    return Check(name="walls", ok=True, required=False, latency_ms=0, details=details, warning=missing)
+
+
+def _covered(version: int) -> str:
+    return "files, programs and TCP" if version >= 4 else "files and programs" if version else "nothing"
 
 
 def _look(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:

@@ -21,9 +21,17 @@ from app.cli.common import (
     read_settings,
 )
 from app.errors import DomainError
+from app.logs import configure
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.services.rehearsal import Finding
+
+
+def _role(name: str, settings: Settings) -> Settings:
+    """Have its log lines written as the settings want them."""
+    configure(settings.log.format, settings.log.level, name)
+    return settings
 
 
 @app.command()
@@ -31,7 +39,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, as_jso
     """Start the service: API, workers, sweep and, by default, a private Redis. Ctrl+C stops all of it."""
     from app.supervisor import serve as run_service
 
-    settings = read_settings(data_dir, host=host, port=port)
+    settings = _role("serve", read_settings(data_dir, host=host, port=port))
 
     def announce(url: str) -> None:
         given = {"url": url, "data_dir": str(settings.data_dir)}
@@ -48,7 +56,7 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json:
     """Start the API alone. It stays up while something is missing, and says at /ready what. Ctrl+C stops it."""
     from app.roles import run_api
 
-    settings = read_settings(data_dir, host=host, port=port)
+    settings = _role("api", read_settings(data_dir, host=host, port=port))
 
     def announce(url: str) -> None:
         print(json.dumps({"url": url}) if as_json else f"spatial-etl's API answers at {url}", flush=True)
@@ -65,7 +73,7 @@ def worker(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each carries one run.")] = 1,
 ) -> None:
     """Join workers to the queue of a running service. Ctrl+C stops them after the runs at hand."""
-    settings = read_settings(data_dir)
+    settings = _role("worker", read_settings(data_dir))
     try:
         if processes == 1:
             from app.worker import run_worker
@@ -95,7 +103,7 @@ def sweep(
         if dry_run:
             _print_findings(uvloop.run(rehearse_sweep(read_settings(data_dir))), as_json)
             return
-        uvloop.run(run_sweep(read_settings(data_dir)))
+        uvloop.run(run_sweep(_role("sweep", read_settings(data_dir))))
     except DomainError as err:
         fail(str(err), UNREACHABLE)
 

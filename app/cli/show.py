@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -66,6 +67,15 @@ def run_table(run: Json) -> Table:
     table.add_row("batch", run["batch_id"])
     table.add_row("dataset", run["partition_key"])
     table.add_row("attempt", str(run["attempt"]))
+    for each in run["attempts"]:
+        seconds = _seconds_between(each["started_at"], each["ended_at"])
+        said = f"{escape(each['reason'])} " if each["reason"] else ""
+        table.add_row(
+            f"attempt {each['number']}", f"{each['outcome']} {said}[dim]({seconds}, {escape(each['worker'])})[/]"
+        )
+    if run["waiting_for"]:
+        until = f" until {run['not_before'][:19]}" if run["waiting_for"] == "backoff" else ""
+        table.add_row("waits for", f"{run['waiting_for']}{until}")
     for name, count in run["counts"].items():
         table.add_row(name, f"{count:,}")
     if run["engine"]:
@@ -77,9 +87,14 @@ def run_table(run: Json) -> Table:
     if error := run["error"]:
         table.add_row(
             "[red]error[/]",
-            f"{escape(error['detail'])} {escape(error['fix'])} [dim]({error['code']}, step {error['step']})[/]",
+            f"{escape(error['detail'])} {escape(error['fix'])} [dim]({error['code']}, step {error['step']}"
+            f"{', file ' + escape(error['file']) if error['file'] else ''})[/]",
         )
     return table
+
+
+def _seconds_between(start: str, end: str) -> str:
+    return f"{(datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds():.1f} s"
 
 
 def assets_table(assets: Iterable[Json]) -> Table:

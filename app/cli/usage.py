@@ -12,7 +12,20 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 from app.cli import show
 from app.cli.client import Client
-from app.cli.common import DEFAULT_URL, FAILED, REFUSED, AsJson, DataDir, Limit, Url, app, fail, read_settings, service
+from app.cli.common import (
+    DEFAULT_URL,
+    FAILED,
+    REFUSED,
+    AsJson,
+    DataDir,
+    Key,
+    Limit,
+    Url,
+    app,
+    fail,
+    read_settings,
+    service,
+)
 
 
 @app.command()
@@ -27,6 +40,7 @@ def submit(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run; exit 0 on success, 1 on failure.")] = False,
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload files, submit a manifest and, with --watch, follow its run to the end."""
@@ -36,9 +50,9 @@ def submit(
     except ValueError as err:
         fail(f"{manifest} is not JSON: {err}.", REFUSED)
     uploads = [_upload_target(item, document) for item in file or ()]
-    with service(url, as_json) as client:
-        for path, key in uploads:
-            _upload(client, path, key, quiet=as_json)
+    with service(url, as_json, key) as client:
+        for path, target in uploads:
+            _upload(client, path, target, quiet=as_json)
         run, created = client.submit(document)
         if watch:
             run = follow(client, run["run_id"], quiet=as_json)
@@ -111,10 +125,11 @@ def runs(
     dataset: Annotated[str | None, typer.Option(help="Only runs of this dataset.")] = None,
     limit: Limit = 20,
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, or show one with its log."""
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         if run_id is None:
             found = client.items("/runs", limit, status=status, dataset_id=dataset)
             show.print_json(found) if as_json else show.out.print(show.runs_table(found))
@@ -135,10 +150,11 @@ def assets(
     version: Annotated[int | None, typer.Argument(help="Show this version.")] = None,
     limit: Limit = 20,
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """List datasets, the versions of one, or show one version."""
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         if dataset_id is not None and version is not None:
             asset = client.get(f"/assets/{dataset_id}/v{version}")
             show.print_json(asset) if as_json else show.out.print(show.asset_table(asset))
@@ -153,10 +169,11 @@ def lineage(
     version: Annotated[int | None, typer.Argument(help="Version [default: the newest].")] = None,
     depth: Annotated[int, typer.Option(min=1, max=64)] = 8,
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a version was made from, and what was made from it."""
-    with service(url, as_json) as client:
+    with service(url, as_json, key) as client:
         if version is None:
             version = client.items(f"/assets/{dataset_id}", 1)[0]["version"]
         graph = client.get(f"/assets/{dataset_id}/v{version}/lineage", depth=depth)

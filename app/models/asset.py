@@ -53,12 +53,16 @@ class ColumnSchema(Frozen):
 
 
 class Companion(Frozen):
-    """A further file of a version, beside its data: the preview of a raster, the rows that were set aside, …"""
+    """A further file of a version, beside its data: the preview of a raster, the rows that were set aside, …
+
+    removed_at: when it was removed, while the version stays.
+    """
 
     name: str
     s3_key: str
     size: int
     content_hash: str
+    removed_at: datetime | None = None
 
 
 class AssetMetadata(Frozen):
@@ -75,8 +79,21 @@ class AssetMetadata(Frozen):
     fingerprint: str | None = None
 
 
+class Deletion(Frozen):
+    """That a version was deleted. reason: `request`, or a rule's name. removed_at: when its objects were gone."""
+
+    at: datetime
+    by: str
+    reason: str
+    removed_at: datetime | None = None
+
+
 class Asset(Frozen):
-    """One registered version. The ledger record is the commit point: without it the object in the lake is nothing."""
+    """One registered version. The ledger record is the commit point: without it the object in the lake is nothing.
+
+    One that was deleted stays as a record of what it was made from and what was made from it; its number is never given
+    again.
+    """
 
     dataset_id: str
     version: int
@@ -92,8 +109,24 @@ class Asset(Frozen):
     metadata: AssetMetadata
     statistics: Mapping[str, Any]
     created_at: datetime
+    deletion: Deletion | None = None
 
     @property
     def object_keys(self) -> frozenset[str]:
         """Every object of the lake that belongs to this version."""
-        return frozenset({self.s3_key, *(each.s3_key for each in self.metadata.companions)})
+        return frozenset({self.s3_key, *(each.s3_key for each in self.companions)})
+
+    @property
+    def companions(self) -> tuple[Companion, ...]:
+        """Those that are there."""
+        return tuple(each for each in self.metadata.companions if each.removed_at is None)
+
+    def without_companion(self, name: str, at: datetime) -> Asset | None:
+        """None when there is none of that name."""
+        if all(each.name != name for each in self.companions):
+            return None
+        kept = tuple(
+            each.model_copy(update={"removed_at": at}) if each.name == name else each
+            for each in self.metadata.companions
+        )
+        return self.model_copy(update={"metadata": self.metadata.model_copy(update={"companions": kept})})

@@ -11,6 +11,20 @@ from typing import Final
 
 STEP_SECONDS, RUN_SECONDS, ROWS = "step_seconds", "run_seconds", "rows"
 REPAIRS, DELIVERED = "repairs", "delivered_events"
+# What retention, clean-up and requests removed.
+REMOVED, REMOVED_BYTES = "removed", "removed_bytes"
+REMOVED_KINDS: Final = (
+    "version",
+    "orphan",
+    "quarantine",
+    "batch",
+    "run_log",
+    "rejected",
+    "archived",
+    "delivery",
+    "activity",
+    "landing",
+)
 
 # Upper bounds of the histograms' buckets, in seconds.
 BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)

@@ -113,6 +113,11 @@ def find_intent(name: str) -> Intent | None:
     return Intent(name, "ingest_job", "ingest", ("vector", "raster"), "the default recipe", recipe, _ANY)
 
 
+def pipelines() -> frozenset[str]:
+    """The dotted paths of all there are."""
+    return frozenset({_ANY, *(intent.pipeline for intent in INTENTS if intent.pipeline)})
+
+
 def is_known(name: str) -> bool:
     """Whether the name has a row of its own (other `ingest_*` names run, with a warning)."""
     return name in _BY_NAME

@@ -10,7 +10,7 @@ from app.models.base import Frozen
 class LineageNode(Frozen):
     """A version of a dataset, a landing-zone object (with the sha256 it had then), or the run between them.
 
-    id: `asset:DATASET/vN`, `source:KEY@SHA256`, `run:RUN_ID`.
+    deleted: such a version is a record only. id: `asset:DATASET/vN`, `source:KEY@SHA256`, `run:RUN_ID`.
     """
 
     id: str
@@ -21,6 +21,7 @@ class LineageNode(Frozen):
     run_id: str | None = None
     s3_key: str | None = None
     content_hash: str | None = None
+    deleted: bool = False
 
 
 class LineageEdge(Frozen):

@@ -113,7 +113,7 @@ def _keywords(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for value in values if (word := value.strip())))
 
 
-Text = Annotated[str, AfterValidator(_trimmed_text)]
+Text = Annotated[str, AfterValidator(_trimmed_text), Field(json_schema_extra={"pattern": r"\S"})]
 Encoding = Annotated[str, AfterValidator(_encoding_name)]
 
 
@@ -266,7 +266,10 @@ def _carried(line: Any) -> InitErrorDetails:
 
 
 class ManifestStatus(StrEnum):
-    """Where a manifest stands: the status of its newest run, or `rejected` when it never became one."""
+    """Where a manifest stands: the status of its newest run, or `rejected` when it never became one.
+
+    `removed`: only the batch id is left, so that nobody takes it again.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -275,6 +278,7 @@ class ManifestStatus(StrEnum):
     FAILURE = "failure"
     CANCELED = "canceled"
     REJECTED = "rejected"
+    REMOVED = "removed"
 
 
 class ManifestFault(Frozen):

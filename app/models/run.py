@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from app.models.attempt import AttemptRecord
 from app.models.base import Frozen
 
 
@@ -74,6 +76,8 @@ class Run(Frozen):
 
     revision: grows by one with every change; the ETag of the REST resource. unchanged_version: the version that holds
     already what this run would have made; such a run publishes nothing. new_version: goes before the manifest's own.
+    attempts: those that are over, oldest first (the newest twenty).
+    blocked: another run of its dataset goes first. not_before: the next attempt begins then at the earliest.
     """
 
     run_id: str
@@ -83,6 +87,9 @@ class Run(Frozen):
     partition_key: str
     status: RunStatus = RunStatus.QUEUED
     attempt: int = 0
+    attempts: tuple[AttemptRecord, ...] = ()
+    blocked: bool = False
+    not_before: datetime | None = None
     lease: Lease | None = None
     retry_of: str | None = None
     step: str | None = None
@@ -99,6 +106,19 @@ class Run(Frozen):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     revision: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a run whose attempts die is tried, and how long it waits in between: twice as long each time."""
+
+    max_attempts: int
+    backoff_seconds: float = 0.0
+    backoff_max_seconds: float = 0.0
+
+    def pause_after(self, attempt: int) -> timedelta:
+        doublings = min(attempt - 1, 64)  # the cap is reached long before, and floats end somewhere
+        return timedelta(seconds=min(self.backoff_seconds * 2**doublings, self.backoff_max_seconds))
 
 
 class RunEvent(Frozen):

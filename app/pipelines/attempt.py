@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import signal
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from typing import Any, Literal
 
 from app.clients import Clients
 from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
+from app.jobs.notes import file_at_hand, notes
+from app.jobs.scratch import bytes_in, over_the_limit
 from app.ledger import Guard
 from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
@@ -33,9 +36,13 @@ from app.pipelines.lake import fetch_version
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
 
+logger = logging.getLogger(__name__)
+
 # Seconds between two looks at the ledger from the middle of a step: progress is written, cancel and lease are checked.
 _LOOK_EVERY = 0.5
 _MAX_SAMPLES = 5
+# An error of a run is a thing that happens; the service has none.
+_LEVELS = {"info": logging.INFO, "warning": logging.INFO, "error": logging.WARNING}
 _SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
 
 
@@ -52,11 +59,13 @@ class Attempt:
     threads: int
     memory_bytes: int
     engine: VectorEngine
+    scratch_limit: int
     current_step: str | None = None
     warnings: list[Warning_] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     _inputs: Inputs = field(default_factory=Inputs)
     _looked_at: float = 0.0
+    _scratch_due: float = 0.0
     _fingerprint: str | None = None
 
     @property
@@ -68,6 +77,7 @@ class Attempt:
     @contextmanager
     def step(self, name: Literal["load", "transform", "export"]) -> Iterator[None]:
         self.current_step = name
+        notes.write(step=name)
         self._change(step=name)
         began = time.monotonic()
         with self._inputs.kept(self):
@@ -79,6 +89,7 @@ class Attempt:
     def fetch(self, file: ManifestFile) -> FetchedFile:
         directory = self.scratch / f"in{self.manifest.files.index(file)}"
         directory.mkdir()
+        file_at_hand(file.key)
         watch = self._transfer_watch()
         fetched = fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, watch)
         self._inputs.add_file(fetched)
@@ -87,6 +98,7 @@ class Attempt:
     def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
         directory = self.scratch / f"parent{sum(1 for _ in self.scratch.glob('parent*'))}"
         directory.mkdir()
+        file_at_hand(f"{dataset_id} v{version or 'newest'}")
         fetched = fetch_version(dataset_id, version, directory, self.clients, self.call, self._transfer_watch())
         self._inputs.add_asset(fetched)
         return fetched
@@ -114,6 +126,9 @@ class Attempt:
         for path, companion in companions.items():
             self._upload(path, companion.s3_key, companion.size)
         self._upload(product.path, asset.s3_key, asset.size)
+        if self.warnings:
+            # Past the commit nobody but this process would know of them.
+            self._change(warnings=tuple(self.warnings))
         with _time_limit_held_back():
             committed = self.call(self.clients.ledger.commit_asset, asset, self.run.attempt)
         if committed is None:
@@ -186,7 +201,8 @@ class Attempt:
         level: Literal["info", "warning", "error"] = "info",
         data: dict[str, Any] | None = None,
     ) -> None:
-        """Add a line to the run's log."""
+        """Add a line to the run's log, and to the process's."""
+        logger.log(_LEVELS[level], message, extra={"event": code, "step": self.current_step})
         ledger = self.clients.ledger
 
         async def add() -> None:
@@ -200,7 +216,8 @@ class Attempt:
         self.run = self.call(self._write, changes)
 
     async def _write(self, changes: dict[str, Any]) -> Run:
-        """Raises RunCanceled or StaleAttempt when the run is no longer this attempt's."""
+        """Raises RunCanceled or StaleAttempt when the run is no longer this attempt's, and ScratchLimitExceeded."""
+        self._check_scratch()
         self._looked_at = time.monotonic()
         guard = Guard(frozenset({RunStatus.RUNNING}), attempt=self.run.attempt)
         ledger = self.clients.ledger
@@ -208,6 +225,16 @@ class Attempt:
         if changed is not None:
             return changed
         raise await self._no_longer_mine()
+
+    def _check_scratch(self) -> None:
+        began = time.monotonic()
+        if began < self._scratch_due:
+            return
+        held = bytes_in(self.scratch)
+        # However many files there are: a twentieth of the time at most.
+        self._scratch_due = time.monotonic() + 20 * (time.monotonic() - began)
+        if held > self.scratch_limit:
+            raise over_the_limit(held, self.scratch_limit)
 
     async def _no_longer_mine(self) -> RunCanceled | StaleAttempt:
         now = await self.clients.ledger.get_run(self.run.run_id)

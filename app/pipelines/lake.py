@@ -23,12 +23,14 @@ def fetch_version(
 ) -> FetchedAsset:
     """Download the data of that version, or of the newest, into `directory`; its bytes are proven by their hash.
 
-    Raises RunRefused: dataset_unknown, version_unknown, naming what there is; StoreUnavailable where the lake does not
-    hold what the ledger says.
+    Raises RunRefused: dataset_unknown, version_unknown, naming what there is, version_deleted; StoreUnavailable where
+    the lake does not hold what the ledger says.
     """
     asset = call(clients.ledger.get_asset, dataset_id, version)
     if asset is None:
         raise _unknown(dataset_id, version, clients, call)
+    if asset.deletion is not None:
+        raise _deleted(asset)
     path = directory / f"data.{asset.s3_key.rpartition('.')[2]}"
 
     async def fetch() -> str | None:
@@ -39,12 +41,24 @@ def fetch_version(
     except NotFound:
         found = None
     if f"sha256:{found}" != asset.content_hash:
+        # Somebody may have deleted it while it was read.
+        now = call(clients.ledger.get_asset, dataset_id, asset.version)
+        if now is None or now.deletion is not None:
+            raise _deleted(asset)
         what = "is not in the lake" if found is None else "holds other bytes in the lake than the ledger says"
         raise StoreUnavailable(
             f"{asset.dataset_id} version {asset.version} {what} ({asset.s3_key}).",
             "Restore the object, or make the version anew.",
         )
     return FetchedAsset(asset, path)
+
+
+def _deleted(asset: Asset) -> RunRefused:
+    return RunRefused(
+        f"Version {asset.version} of {asset.dataset_id!r} was deleted.",
+        f"GET /assets/{asset.dataset_id} lists the versions that there are; leave the version out for the newest.",
+        reason="version_deleted",
+    )
 
 
 def _unknown(dataset_id: str, version: int | None, clients: Clients, call: Call) -> RunRefused:

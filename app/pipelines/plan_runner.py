@@ -9,10 +9,12 @@ import importlib
 import logging
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from app.clients import Clients
 from app.errors import DomainError, RunRefused, TimeLimitExceeded
+from app.jobs.scratch import temporary_files_in
 from app.models.base import new_id
 from app.models.manifest import Manifest
 from app.models.plan import Plan, PlanOutcome, PlanProblem, Refusal, Would
@@ -28,10 +30,18 @@ from app.storage.postgis import RunSchema
 logger = logging.getLogger(__name__)
 
 
-def outcome(document: str, plan_id: str, clients: Clients, call: Call, settings: Settings) -> PlanOutcome:
+def outcome(
+    document: str,
+    plan_id: str,
+    clients: Clients,
+    call: Call,
+    settings: Settings,
+    confine: Callable[[Path], None] = lambda _scratch: None,
+) -> PlanOutcome:
     """The plan of this manifest (JSON), or why there is none. Whatever it meets is in the outcome.
 
-    plan_id: 32 hex digits; names the scratch directory and, with the PostGIS engine, the schema.
+    plan_id: 32 hex digits; names the scratch directory and, with the PostGIS engine, the schema. confine: shuts this
+    thread in with the scratch directory, before any source is read.
     """
     scratch = settings.plan_dir(plan_id)
     try:
@@ -39,6 +49,7 @@ def outcome(document: str, plan_id: str, clients: Clients, call: Call, settings:
         scratch.mkdir(parents=True)
         # This process, not its worker: whoever finds the directory without it may remove it.
         (scratch / ".owner").write_text(process_name())
+        confine(scratch)
         rehearsal = Rehearsal(
             manifest,
             clients,
@@ -49,7 +60,8 @@ def outcome(document: str, plan_id: str, clients: Clients, call: Call, settings:
             settings.worker.memory_bytes,
             _engine(clients, plan_id),
         )
-        return PlanOutcome(plan=_plan(rehearsal))
+        with temporary_files_in(scratch):
+            return PlanOutcome(plan=_plan(rehearsal))
     except TimeLimitExceeded:
         return too_long(settings.plan.time_limit_seconds)
     except DomainError as err:

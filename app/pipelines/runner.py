@@ -10,46 +10,60 @@ import logging
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from app.clients import Clients
-from app.errors import (
-    DomainError,
-    EngineUnavailable,
-    LedgerUnavailable,
-    RunCanceled,
-    RunRefused,
-    StaleAttempt,
-    StoreUnavailable,
-)
+from app.dispatch import moved_on
+from app.errors import RunCanceled, RunRefused, StaleAttempt
+from app.jobs.notes import notes
+from app.jobs.scratch import temporary_files_in
 from app.ledger import Guard
+from app.ledger.lanes import Claim
 from app.lifecycle import (
     attempt_died,
     cancel_came_too_late,
+    count_end,
     registered_asset,
     remove_unregistered,
     success_changes,
-    tell_end,
+    told_of_end,
 )
+from app.logs import bound
 from app.models.asset import Asset
-from app.models.base import new_id, utcnow
-from app.models.run import Lease, Progress, Run, RunError, RunStatus
+from app.models.attempt import AttemptEnd, Outcome
+from app.models.attempt_rules import ended, last_error, rule_of
+from app.models.base import utcnow
+from app.models.run import Lease, Retries, Run, RunStatus
 from app.pipelines.attempt import Attempt
 from app.pipelines.context import Call, RunContext
 from app.pipelines.engines import VectorEngine
 from app.pipelines.engines.local import LocalEngine
 from app.pipelines.engines.postgis import PostgisEngine
+from app.pipelines.failure import Scene, end_of
 from app.settings import Settings
 from app.storage.postgis import RunSchema
 
 logger = logging.getLogger(__name__)
 
+_SUCCESS = AttemptEnd(outcome=Outcome.SUCCESS, detail="")
+_CANCELED = AttemptEnd(outcome=Outcome.CANCELED, detail="it was asked to stop")
 
-def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Settings) -> None:
+
+def execute(
+    run_id: str,
+    clients: Clients,
+    call: Call,
+    owner: str,
+    settings: Settings,
+    confine: Callable[[Path], None] = lambda _scratch: None,
+) -> None:
     """Carry the run through its next attempt; nothing happens when it is not waiting for one.
 
+    confine: shuts this thread in with the scratch directory, before any source is read.
     What the run meets ends up in the ledger. Raises LedgerUnavailable when that is away: the lease then runs out.
     """
+    notes.clear()
     run = _claim(run_id, clients, call, owner, settings)
     if run is None:
         logger.info("run %s is not waiting for a worker", run_id)
@@ -57,6 +71,9 @@ def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Set
     record = call(clients.ledger.get_manifest, run.batch_id)
     if record is None:
         raise LookupError(f"run {run_id}: its manifest {run.batch_id!r} is not in the ledger")
+    at_hand = {"run_id": run.run_id, "attempt": run.attempt, "lane": run.lane, "dataset_id": run.partition_key}
+    at_hand["traceparent"] = run.traceparent
+    notes.write(attempt=run.attempt, at_hand=at_hand)
     scratch = settings.attempt_dir(run.run_id, run.attempt)
     attempt = Attempt(
         run,
@@ -68,11 +85,11 @@ def execute(run_id: str, clients: Clients, call: Call, owner: str, settings: Set
         settings.worker.threads,
         settings.worker.memory_bytes,
         _engine(run, clients),
+        settings.run.scratch_limit_bytes,
     )
     try:
-        scratch.mkdir(parents=True)
-        (scratch / ".owner").write_text(owner)
-        _carry(attempt, owner, settings)
+        with bound(**at_hand):
+            _carry(attempt, owner, settings, confine)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -82,53 +99,37 @@ def _claim(run_id: str, clients: Clients, call: Call, owner: str, settings: Sett
     if waiting is None or waiting.status is not RunStatus.QUEUED:
         return None
     now = utcnow()
+    lease = Lease(owner=owner, expires_at=now + timedelta(seconds=settings.run.lease_seconds))
+    limit = clients.lanes.rules.limits.get(waiting.lane)
 
-    async def claim() -> Run | None:
-        return await clients.ledger.change_run(
-            run_id,
-            Guard(frozenset({RunStatus.QUEUED}), attempt=waiting.attempt),
-            status=RunStatus.RUNNING,
-            attempt=waiting.attempt + 1,
-            lease=Lease(owner=owner, expires_at=now + timedelta(seconds=settings.run.lease_seconds)),
-            started_at=now,
-            step=None,
-            progress=Progress(),
-            counts={},
-            warnings=(),
-            error=None,
-            unchanged_version=None,
-        )
+    async def claim() -> Claim:
+        return await clients.ledger.claim_run(run_id, waiting.attempt, lease, at=now, limit=limit)
 
-    return call(claim)
+    made = call(claim)
+    if made.waiting_for is not None:
+        # Nothing to put aside: it waits in the ledger, and whoever ends what it waits for enqueues it again.
+        logger.info("run %s waits for %s", run_id, made.waiting_for)
+    return made.run
 
 
-def _carry(attempt: Attempt, owner: str, settings: Settings) -> None:
+def _carry(attempt: Attempt, owner: str, settings: Settings, confine: Callable[[Path], None]) -> None:
     """Run the pipeline and write its outcome, whatever it is."""
     run = attempt.run
     try:
-        attempt.event("attempt.started", f"Attempt {run.attempt} started.", data={"owner": owner})
-        _succeed(attempt, _registered(attempt) or _pipeline(attempt)(attempt))
+        attempt.scratch.mkdir(parents=True)
+        (attempt.scratch / ".owner").write_text(owner)
+        confine(attempt.scratch)
+        begun = {"owner": owner, "traceparent": run.traceparent}
+        attempt.event("attempt.started", f"Attempt {run.attempt} started.", data=begun)
+        with temporary_files_in(attempt.scratch):
+            made = _registered(attempt) or _pipeline(attempt)(attempt)
+        _succeed(attempt, made)
     except StaleAttempt as err:
         logger.warning("run %s: %s", run.run_id, err.detail)
     except RunCanceled:
-        _end(attempt, RunStatus.CANCELED)
-    except StoreUnavailable as err:
-        _try_again(attempt, f"the object store failed: {err.detail}", settings.run.max_attempts)
-    except (EngineUnavailable, LedgerUnavailable) as err:
-        _try_again(attempt, str(err), settings.run.max_attempts)
-    except RunRefused as err:
-        _fail(attempt, err.reason, err.detail, err.fix, file=err.file)
-    except DomainError as err:
-        _fail(attempt, err.code, err.detail, err.fix)
-    except MemoryError:
-        limit = f"{settings.run.memory_limit_bytes // 2**20} MiB"
-        fix = "Split the file, or raise SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES."
-        _fail(attempt, "memory_limit", f"The job needed more than {limit}.", fix)
-    except Exception:
-        correlation = new_id()
-        logger.exception("run %s attempt %s failed, correlation %s", run.run_id, run.attempt, correlation)
-        detail = f"The pipeline failed for a reason of its own (correlation id {correlation})."
-        _fail(attempt, "internal_error", detail, "This is a defect: look for the correlation id in the worker's log.")
+        _end(attempt, RunStatus.CANCELED, _CANCELED)
+    except Exception as err:
+        _end_badly(attempt, err, settings)
 
 
 def _engine(run: Run, clients: Clients) -> VectorEngine:
@@ -153,54 +154,71 @@ def _registered(attempt: Attempt) -> Asset | None:
 def _succeed(attempt: Attempt, asset: Asset) -> None:
     """A run that is being canceled is a success if the catalogue has a version of its own, and canceled if not."""
     changes = success_changes(attempt.run, asset)
-    if _write_end(attempt, RunStatus.RUNNING, **changes):
+    if _write_end(attempt, _SUCCESS, RunStatus.RUNNING, **changes):
         return
     if asset.run_id != attempt.run.run_id:
-        _write_end(attempt, RunStatus.CANCELING, status=RunStatus.CANCELED, lease=None)
+        _write_end(attempt, _CANCELED, RunStatus.CANCELING, status=RunStatus.CANCELED, lease=None)
         return
     attempt.warnings.append(cancel_came_too_late(asset))
-    _write_end(attempt, RunStatus.CANCELING, **changes)
+    _write_end(attempt, _SUCCESS, RunStatus.CANCELING, **changes)
 
 
-def _fail(attempt: Attempt, code: str, detail: str, fix: str, *, file: str | None = None) -> None:
-    error = RunError(code=code, detail=detail, fix=fix, step=attempt.current_step, file=file)
-    _end(attempt, RunStatus.FAILURE, error=error)
+def _end_badly(attempt: Attempt, err: Exception, settings: Settings) -> None:
+    """Another attempt, or the run's failure: as the rules have it."""
+    run = attempt.run
+    places = {"scratch_full": attempt.scratch.parent}
+    if settings.objects.backend == "local":
+        places["store_full"] = settings.objects_dir
+    at = f"run {run.run_id} attempt {run.attempt}"
+    memory = settings.run.memory_limit_bytes
+    end = end_of(err, Scene(at, attempt.current_step, notes.get("file"), memory, places))
+    # A disk that is full has room for the outcome then.
+    shutil.rmtree(attempt.scratch, ignore_errors=True)
+    # Where the ledger is away, the worker says it later.
+    notes.write(end=end.model_dump(mode="json"))
+    if rule_of(end.outcome).tries == 1:
+        _end(attempt, RunStatus.FAILURE, end, error=last_error(run, end, settings.run.max_attempts))
+    else:
+        _try_again(attempt, end, settings.run.retries)
+    notes.write(end=None)
 
 
-def _end(attempt: Attempt, status: RunStatus, **changes: Any) -> None:
+def _end(attempt: Attempt, status: RunStatus, end: AttemptEnd, **changes: Any) -> None:
     registered = _registered(attempt)
     if registered is not None:
         _succeed(attempt, registered)
         return
     if error := changes.get("error"):
         attempt.event(error.code, f"{error.detail} {error.fix}".strip(), level="error")
-    _write_end(attempt, RunStatus.RUNNING, RunStatus.CANCELING, status=status, lease=None, **changes)
+    _write_end(attempt, end, RunStatus.RUNNING, RunStatus.CANCELING, status=status, lease=None, **changes)
 
 
-def _try_again(attempt: Attempt, reason: str, max_attempts: int) -> None:
+def _try_again(attempt: Attempt, end: AttemptEnd, retries: Retries) -> None:
     async def give_up() -> None:
         # Somebody may have asked for its end since this attempt last looked.
         run = await attempt.clients.ledger.get_run(attempt.run.run_id)
         if run is not None and run.attempt == attempt.run.attempt and not run.status.is_final:
-            await attempt_died(run, reason, attempt.clients, max_attempts, utcnow())
+            await attempt_died(run, end, attempt.clients, retries, utcnow())
 
     attempt.call(give_up)
 
 
-def _write_end(attempt: Attempt, *from_statuses: RunStatus, status: RunStatus, **changes: Any) -> bool:
+def _write_end(attempt: Attempt, end: AttemptEnd, *from_statuses: RunStatus, status: RunStatus, **changes: Any) -> bool:
     """False when the run is no longer this attempt's in one of those statuses."""
     run, ledger = attempt.run, attempt.clients.ledger
     guard = Guard(frozenset(from_statuses), attempt=run.attempt)
 
     async def write() -> bool:
-        ended = await ledger.change_run(
-            run.run_id, guard, status=status, completed_at=utcnow(), warnings=tuple(attempt.warnings), **changes
-        )
-        if ended is None:
+        now = utcnow()
+        changes.update(completed_at=now, warnings=tuple(attempt.warnings), attempts=ended(run, end, now))
+        told = await told_of_end(run, {"status": status, **changes}, ledger, step=attempt.current_step)
+        over = await ledger.change_run(run.run_id, guard, told, status=status, **changes)
+        if over is None:
             return False
-        if ended.attempt > 1 or status is not RunStatus.SUCCESS:
-            await remove_unregistered(ended, attempt.clients)
-        await tell_end(ended, ledger, step=attempt.current_step, counts=attempt.counts)
+        await moved_on(over, attempt.clients)
+        if over.attempt > 1 or status is not RunStatus.SUCCESS:
+            await remove_unregistered(over, attempt.clients)
+        await count_end(over, ledger, attempt.counts)
         return True
 
     return attempt.call(write)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import StringConstraints
 
 from app.clients import Clients
-from app.deps import ClientsDep, PageDep
+from app.deps import CallerDep, ClientsDep, PageDep
 from app.errors import NotFound
 from app.ledger import AssetFilter
 from app.models.asset import Asset, Companion
@@ -18,8 +17,9 @@ from app.models.manifest import LAKE_BUCKET
 from app.routers.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
 from app.routers.problems import responses
 from app.routers.streaming import etag_matches, object_response
+from app.routers.times import Moment
 from app.routers.views import AssetView, FilesView, PageOf, asset_view, files_view, media_type_of, page_of
-from app.services import catalog
+from app.services import catalog, deletion
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
@@ -27,6 +27,7 @@ _SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
 
 DatasetId = Annotated[str, EXAMPLE_DATASET]
 Version = Annotated[int, EXAMPLE_VERSION]
+Deleted = Annotated[bool, Query(description="Also what was deleted, as records without files.")]
 RangeHeader = Annotated[str | None, Header(alias="Range", description="One byte range.")]
 EtagHeader = Annotated[str | None, Header()]
 # Each is one more look at an index.
@@ -67,15 +68,15 @@ def _search(
     ] = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
     since: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(
-            ge=datetime(1970, 1, 1, tzinfo=UTC),
-            lt=datetime(9999, 1, 1, tzinfo=UTC),
             description="Registered at or after this time, with its zone: 2026-11-22T10:00:00Z.",
         ),
     ] = None,
+    deleted: Deleted = False,
 ) -> AssetFilter:
     where = AssetFilter(
+        deleted=deleted,
         latest_only=True,
         kind=kind,
         keywords=tuple(keyword),
@@ -101,19 +102,39 @@ async def list_assets(
     return page_of([asset_view(asset) for asset in found.items], found, request, response)
 
 
-@router.get("/{dataset_id}", summary="List the versions of a dataset", responses=responses(404, 422))
+@router.get("/{dataset_id}", summary="List the versions of a dataset", responses=responses(404, 410, 422))
 async def list_versions(
-    dataset_id: DatasetId, clients: ClientsDep, page: PageDep, request: Request, response: Response
+    dataset_id: DatasetId,
+    clients: ClientsDep,
+    page: PageDep,
+    request: Request,
+    response: Response,
+    deleted: Deleted = False,
 ) -> PageOf[AssetView]:
     """Newest first."""
-    found = await catalog.list_versions(clients.ledger, dataset_id, page)
+    found = await catalog.list_versions(clients.ledger, dataset_id, page, deleted=deleted)
     return page_of([asset_view(asset) for asset in found.items], found, request, response)
 
 
-@router.get("/{dataset_id}/v{version}", summary="Read one version", responses=responses(404, 422))
+@router.get("/{dataset_id}/v{version}", summary="Read one version", responses=responses(404, 410, 422))
 async def get_version(dataset_id: DatasetId, version: Version, clients: ClientsDep) -> AssetView:
     """Schema, bounds, CRS, counts, hash, key and inputs."""
     return asset_view(await catalog.get_version(clients.ledger, dataset_id, version))
+
+
+@router.delete(
+    "/{dataset_id}/v{version}",
+    status_code=204,
+    summary="Delete one version",
+    responses={204: {"description": "Deleted: its files are gone."}, **responses(404, 409, 410, 422)},
+)
+async def delete_version(dataset_id: DatasetId, version: Version, clients: ClientsDep, caller: CallerDep) -> None:
+    """Its files go; a record of what it was made from stays, and its number is never given again.
+
+    409 for the newest version, for one that another was made from, and for one that a run which is not over made or
+    reads.
+    """
+    await deletion.delete_version(dataset_id, version, clients, user=caller.user, ip=caller.ip)
 
 
 _FILE: dict[int | str, dict[str, Any]] = {
@@ -124,7 +145,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
         "description": "The object store has presigned URLs: the file is there, for a while.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
-    **responses(404, 416, 422),
+    **responses(404, 410, 416, 422),
 }
 
 
@@ -147,7 +168,9 @@ async def download(
     return await _sent(clients, asset, catalog.files_of(asset)[0], name, range_, if_none_match)
 
 
-@router.get("/{dataset_id}/v{version}/files", summary="List the files of one version", responses=responses(404, 422))
+@router.get(
+    "/{dataset_id}/v{version}/files", summary="List the files of one version", responses=responses(404, 410, 422)
+)
 async def list_files(dataset_id: DatasetId, version: Version, clients: ClientsDep) -> FilesView:
     """The data, and what lies beside it: the preview of a raster, the rows of a table that were set aside."""
     return files_view(await catalog.get_version(clients.ledger, dataset_id, version))

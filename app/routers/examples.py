@@ -29,13 +29,13 @@ _PLACES = {
     ],
 }
 
-# Described as an object, so that the documentation page sends the example; as a binary string it would ask for a file.
+# GeoJSON has no schema, so that the documentation page sends the example; a binary string would ask for a file.
 LANDING_BODY: dict[str, Any] = {
     "requestBody": {
-        "required": True,
-        "description": "The bytes of the object, of any media type.",
+        "required": False,
+        "description": "The bytes of the object, of any media type; none for an empty one.",
         "content": {
-            "application/geo+json": {"schema": {"type": "object"}, "example": _PLACES},
+            "application/geo+json": {"schema": {}, "example": _PLACES},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -70,5 +70,6 @@ EXAMPLE_KEY = Path(
 )
 EXAMPLE_BATCH = Path(openapi_examples={"places": {"value": _BATCH}})
 EXAMPLE_RUN = Path(openapi_examples={"places": {"value": run_id_for(_BATCH)}})
+EXAMPLE_LANE = Path(description="Name of the lane.", openapi_examples={"tabular": {"value": "tabular"}})
 EXAMPLE_DATASET = Path(openapi_examples={"places": {"value": _DATASET}})
 EXAMPLE_VERSION = Path(ge=1, openapi_examples={"first": {"value": 1}})

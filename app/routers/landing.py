@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.deps import CallerDep, ClientsDep, SettingsDep
-from app.errors import InvalidRequest, NotFound
+from app.errors import Fault, InvalidRequest
 from app.models.manifest import LANDING_BUCKET
-from app.objects import ObjectInfo, check_key
+from app.objects import ObjectInfo
 from app.routers.examples import EXAMPLE_KEY, LANDING_BODY, PRESIGN_EXAMPLE
 from app.routers.problems import responses
 from app.routers.streaming import object_response
@@ -79,14 +79,15 @@ def _view(info: ObjectInfo) -> LandingObject:
 @router.get("", summary="List the landing zone", responses=responses(422))
 async def list_landing(
     clients: ClientsDep,
+    caller: CallerDep,
     request: Request,
     response: Response,
     prefix: str = "",
     after: Annotated[str, Query(description="Only keys after this one.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LandingPage:
-    """Objects in key order."""
-    listing = await clients.objects.list_objects(LANDING_BUCKET, prefix, after, limit)
+    """Objects in key order; with a key that is bound to prefixes, those below them."""
+    listing = await landing.browse(clients, prefix, after, limit, caller=caller)
     items = [_view(info) for info in listing.objects]
     if listing.next_after is None:
         return LandingPage(items=items)
@@ -102,9 +103,11 @@ async def presign_landing(
     """An upload straight to the object store. 501 where that is a directory: use PUT /landing/{key} there."""
     limit = settings.api.max_upload_bytes
     if wanted.max_bytes is not None and wanted.method == "PUT":
-        raise InvalidRequest("A URL for PUT cannot bind the size.", "Leave max_bytes out, or use the method POST.")
+        fix = "Leave max_bytes out, or use the method POST."
+        fault = Fault("/max_bytes", "size_not_bound", "A URL for PUT cannot bind the size.", fix)
+        raise InvalidRequest(fault.detail, fix, (fault,))
     size = min(wanted.max_bytes or limit, limit)
-    url = await landing.presign(clients, wanted.key, wanted.method, max_bytes=size, ip=caller)
+    url = await landing.presign(clients, wanted.key, wanted.method, max_bytes=size, caller=caller)
     return Presigned(
         url=url.url,
         method=wanted.method,
@@ -119,14 +122,14 @@ async def presign_landing(
     summary="Upload a file",
     status_code=201,
     openapi_extra=LANDING_BODY,
-    responses={200: {"model": LandingObject, "description": "Replaced."}, **responses(409, 413, 422)},
+    responses={200: {"model": LandingObject, "description": "Replaced."}, **responses(404, 409, 413, 422)},
 )
 async def put_landing(
     key: Key, request: Request, response: Response, clients: ClientsDep, settings: SettingsDep, caller: CallerDep
 ) -> LandingObject:
     """Stream a file into the landing zone. Readers see the old object or the whole new one, never a part."""
     info, replaced = await landing.upload(
-        clients, key, request.stream(), max_bytes=settings.api.max_upload_bytes, ip=caller
+        clients, key, request.stream(), max_bytes=settings.api.max_upload_bytes, caller=caller
     )
     response.status_code = 200 if replaced else 201
     response.headers["Location"] = landing_link(key)
@@ -148,13 +151,12 @@ async def put_landing(
 async def get_landing(
     key: Key,
     clients: ClientsDep,
+    caller: CallerDep,
     range_: Annotated[str | None, Header(alias="Range", description="One byte range.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The bytes of the object."""
-    info = await clients.objects.stat(LANDING_BUCKET, check_key(key))
-    if info is None:
-        raise NotFound(f"There is no object {key!r} in the landing zone.", "GET /landing lists them.")
+    info = await landing.find(clients, key, caller=caller)
     return await object_response(
         clients.objects,
         LANDING_BUCKET,
@@ -170,4 +172,4 @@ async def get_landing(
 @router.delete("/{key:path}", summary="Delete a file", status_code=204, responses=responses(404, 422))
 async def delete_landing(key: Key, clients: ClientsDep, caller: CallerDep) -> None:
     """Versions that were made from it stay, and remember its hash."""
-    await landing.remove(clients, key, ip=caller)
+    await landing.remove(clients, key, caller=caller)

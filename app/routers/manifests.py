@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
-from pydantic import AwareDatetime
 
 from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
 from app.errors import NotFound
@@ -16,7 +14,17 @@ from app.models.page import Page
 from app.routers.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
 from app.routers.problems import responses
 from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
-from app.routers.views import ManifestView, ManifestWithRuns, PageOf, RunView, manifest_view, page_of, run_view
+from app.routers.times import Moment
+from app.routers.views import (
+    ManifestView,
+    ManifestWithRuns,
+    PageOf,
+    RunView,
+    manifest_view,
+    page_of,
+    run_view,
+    run_views,
+)
 from app.services import intake, runs_control
 from app.services.documents import read_json
 
@@ -34,7 +42,7 @@ router = APIRouter(prefix="/manifests", tags=["manifests"])
             "headers": RUN_HEADERS,
         },
         202: {"description": "Accepted: the run that will carry it, readable at once.", "headers": RUN_HEADERS},
-        **responses(400, 409, 413, 422),
+        **responses(400, 409, 413, 422, 429),
     },
 )
 async def post_manifest(
@@ -44,18 +52,19 @@ async def post_manifest(
     caller: CallerDep,
     request: Request,
     response: Response,
-    traceparent: TraceParent = None,
+    traceparent: TraceParent,
 ) -> RunView:
     """Validate a manifest and queue its run. Every fault is reported at once.
 
-    Posting the same manifest again is safe: the answer is 200 with the run that there is.
+    Posting the same manifest again is safe: the answer is 200 with the run that there is. 429 (`queue_full`): too many
+    runs are not over; nothing was accepted.
     """
     # FastAPI takes the last of two equal names without a word.
     read_json(await request.body())
-    origin = intake.Origin(ip=caller, traceparent=traceparent)
+    origin = intake.Origin(caller=caller, traceparent=traceparent)
     accepted = await intake.submit(manifest, clients, enabled_lanes=settings.enabled_lanes, origin=origin)
     response.status_code = 202 if accepted.created else 200
-    return accepted_view(accepted.run, response)
+    return await accepted_view(accepted.run, clients, response)
 
 
 @router.get("", summary="List manifests", responses=responses(422))
@@ -70,10 +79,8 @@ async def list_manifests(
     project: str | None = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
     since: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(
-            ge=datetime(1970, 1, 1, tzinfo=UTC),
-            lt=datetime(9999, 1, 1, tzinfo=UTC),
             description="Ingested at or after this time, with its zone: 2026-11-22T10:00:00Z.",
         ),
     ] = None,
@@ -87,7 +94,7 @@ async def list_manifests(
     return page_of([manifest_view(record) for record in found.items], found, request, response)
 
 
-@router.get("/{batch_id}", summary="Read a manifest with its runs", responses=responses(404, 422))
+@router.get("/{batch_id}", summary="Read a manifest with its runs", responses=responses(404, 410, 422))
 async def get_manifest(
     batch_id: Annotated[str, EXAMPLE_BATCH],
     clients: ClientsDep,
@@ -96,15 +103,17 @@ async def get_manifest(
     record = await clients.ledger.get_manifest(batch_id)
     if record is None:
         raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")
+    if record.status is ManifestStatus.REMOVED:
+        raise runs_control.manifest_removed(batch_id)
     runs = await clients.ledger.list_runs(RunFilter(batch_id=batch_id), Page(limit=1000))
-    return ManifestWithRuns(**dict(manifest_view(record)), runs=[run_view(run) for run in runs.items])
+    return ManifestWithRuns(**dict(manifest_view(record)), runs=await run_views(runs.items, clients))
 
 
 @router.post(
     "/{batch_id}/rerun",
     status_code=202,
     summary="Run a manifest again",
-    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422)},
+    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 410, 422, 429)},
 )
 async def rerun(
     batch_id: Annotated[str, EXAMPLE_BATCH],
@@ -112,8 +121,8 @@ async def rerun(
     settings: SettingsDep,
     caller: CallerDep,
     response: Response,
+    traceparent: TraceParent,
     new_version: NewVersion = None,
-    traceparent: TraceParent = None,
 ) -> RunView:
     """A further run, which names the newest one in `retry_of`.
 
@@ -125,15 +134,15 @@ async def rerun(
         enabled_lanes=settings.enabled_lanes,
         new_version=new_version,
         traceparent=traceparent,
-        ip=caller,
+        caller=caller,
     )
-    return accepted_view(run, response)
+    return await accepted_view(run, clients, response)
 
 
-@router.delete("/{batch_id}", summary="Withdraw a manifest that waits", responses=responses(404, 409, 422))
+@router.delete("/{batch_id}", summary="Withdraw a manifest that waits", responses=responses(404, 409, 410, 422))
 async def withdraw(batch_id: Annotated[str, EXAMPLE_BATCH], clients: ClientsDep, caller: CallerDep) -> RunView:
     """Cancel its run, which has not begun. The manifest stays readable, and its batch_id taken.
 
     409: the run has begun (`run_not_over`: cancel it), is over (`run_over`), or there is none (`manifest_rejected`).
     """
-    return run_view(await runs_control.withdraw(batch_id, clients, ip=caller))
+    return await run_view(await runs_control.withdraw(batch_id, clients, caller=caller), clients)

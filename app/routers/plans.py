@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from app.deps import ClientsDep, SettingsDep
+from app.deps import CallerDep, ClientsDep, SettingsDep
 from app.models.manifest import Manifest
 from app.models.plan import Plan
 from app.routers.examples import MANIFEST_EXAMPLES
@@ -22,6 +22,7 @@ async def plan_manifest(
     manifest: Annotated[Manifest, Body(openapi_examples=MANIFEST_EXAMPLES)],
     clients: ClientsDep,
     settings: SettingsDep,
+    caller: CallerDep,
     request: Request,
 ) -> Plan:
     """Validate a manifest as POST /manifests does, then have a worker look at its sources, and say what would happen.
@@ -36,4 +37,4 @@ async def plan_manifest(
     patience = plans.Patience(
         settings.plan.wait_seconds, settings.plan.time_limit_seconds, settings.run.heartbeat_seconds
     )
-    return await plans.plan(manifest, clients, enabled_lanes=settings.enabled_lanes, patience=patience)
+    return await plans.plan(manifest, clients, enabled_lanes=settings.enabled_lanes, patience=patience, caller=caller)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -30,16 +31,24 @@ STATUS: dict[type[DomainError], int] = {
     errors.NotAcceptable: 406,
     errors.LaneClosed: 422,
     errors.BatchConflict: 409,
+    errors.QueueFull: 429,
     errors.RunOver: 409,
     errors.RunNotOver: 409,
     errors.ManifestRejected: 409,
+    errors.ManifestRemoved: 410,
     errors.NotFound: 404,
     errors.BodyTooLarge: 413,
     # 503, not 404: the sender keeps its events until the webhook is open.
     errors.WebhookClosed: 503,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.RateLimited: 429,
+    errors.ApiKeyTaken: 409,
     errors.LedgerUnavailable: 503,
     errors.StoreUnavailable: 503,
+    # 503, not 507: the clients that try again are to do so.
+    errors.StoreFull: 503,
+    errors.LedgerFull: 503,
     errors.EngineUnavailable: 503,
     errors.QueueUnavailable: 503,
     errors.SweepAbsent: 503,
@@ -50,15 +59,21 @@ STATUS: dict[type[DomainError], int] = {
     errors.InvalidKey: 422,
     errors.ObjectExists: 409,
     errors.VersionTaken: 409,
+    errors.VersionDeleted: 410,
+    errors.VersionIsNewest: 409,
+    errors.VersionHasChildren: 409,
+    errors.VersionInUse: 409,
     errors.RangeNotSatisfiable: 416,
-    # These four end runs, not requests; a request that meets one has met a defect.
+    # These end a start or a run, not a request; a request that meets one has met a defect.
+    errors.OpenDoor: 500,
     errors.StaleAttempt: 500,
     errors.RunCanceled: 500,
     errors.TimeLimitExceeded: 500,
+    errors.ScratchLimitExceeded: 500,
     errors.RunRefused: 500,
 }
 
-_HEADERS = {503: {"Retry-After": "5"}, 401: {"WWW-Authenticate": "Bearer"}}
+_HEADERS = {503: {"Retry-After": "5"}, 429: {"Retry-After": "10"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
 class ProblemFault(BaseModel):
@@ -148,7 +163,16 @@ async def _http_error(request: Request, err: Exception) -> JSONResponse:
     fix = "See /docs for the paths and methods that there are." if err.status_code in (404, 405) else ""
     response = problem(err.status_code, code, str(err.detail), request.url.path, fix=fix)
     response.headers.update(err.headers or {})
+    if err.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+        response.headers["Allow"] = methods
     return response
+
+
+def _methods(request: Request) -> str:
+    """Every method of the path: the framework names those of the first route that has it."""
+    template = re.sub(r":\w+}", "}", str(getattr(request.scope.get("route"), "path", "")))
+    operations = request.app.openapi()["paths"].get(template, {})
+    return ", ".join(sorted(method.upper() for method in operations))
 
 
 async def _gone(request: Request, _err: Exception) -> JSONResponse:

@@ -15,14 +15,11 @@ from app.routers.examples import EXAMPLE_RUN
 from app.routers.problems import responses
 from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
 from app.routers.streaming import etag_matches
-from app.routers.views import PageOf, RunView, page_of, run_view
+from app.routers.views import PageOf, RunView, page_of, retry_after, run_view, run_views
 from app.services import runs_control
 from app.services.runs import MAX_WAIT_SECONDS, RunWatch
 
 router = APIRouter(prefix="/runs", tags=["runs"])
-
-# Seconds that a poller should wait before it asks again.
-_POLL_AFTER = "1"
 
 Wait = Annotated[
     float,
@@ -50,7 +47,7 @@ async def list_runs(
 ) -> PageOf[RunView]:
     """Newest first."""
     found = await clients.ledger.list_runs(RunFilter(status, batch_id, dataset_id, lane), page)
-    return page_of([run_view(run) for run in found.items], found, request, response)
+    return page_of(await run_views(found.items, clients), found, request, response)
 
 
 @router.get(
@@ -61,6 +58,7 @@ async def list_runs(
 )
 async def get_run(
     run_id: Annotated[str, EXAMPLE_RUN],
+    clients: ClientsDep,
     watch: RunWatchDep,
     request: Request,
     response: Response,
@@ -72,19 +70,21 @@ async def get_run(
     Ask again with If-None-Match and `wait`, or as often as Retry-After says.
     """
     run = await watch.reader.get(run_id)
+    view = await run_view(run, clients)
+    known = if_none_match is not None and etag_matches(if_none_match, _etag(view))
 
     def enough(found: Run) -> bool:
-        return found.status.is_final or (if_none_match is not None and not etag_matches(if_none_match, _etag(found)))
+        return found.status.is_final or (if_none_match is not None and (not known or found.revision > run.revision))
 
     if wait and not enough(run):
-        run = await _while_connected(request, watch, run, enough, wait)
-    headers = {"ETag": _etag(run), "Cache-Control": "no-cache"}
-    if not run.status.is_final:
-        headers["Retry-After"] = _POLL_AFTER
+        view = await run_view(await _while_connected(request, watch, run, enough, wait), clients)
+    headers = {"ETag": _etag(view), "Cache-Control": "no-cache"}
+    if not view.status.is_final:
+        headers["Retry-After"] = retry_after(view)
     if etag_matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    return run_view(run)
+    return view
 
 
 @router.post(
@@ -105,17 +105,17 @@ async def cancel_run(
     Asking again is safe. A run whose version was in the catalogue already ends in success, with the warning
     `cancel_too_late`. 409 (`run_over`): the run was over.
     """
-    run = await runs_control.cancel(run_id, clients, seconds=settings.run.cancel_seconds, ip=caller)
+    run = await runs_control.cancel(run_id, clients, seconds=settings.run.cancel_seconds, caller=caller)
     if not run.status.is_final:
-        response.headers["Retry-After"] = _POLL_AFTER
-    return run_view(run)
+        response.headers["Retry-After"] = retry_after(run)
+    return await run_view(run, clients)
 
 
 @router.post(
     "/{run_id}/rerun",
     status_code=202,
     summary="Run it again",
-    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422)},
+    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422, 429)},
 )
 async def rerun(
     run_id: Annotated[str, EXAMPLE_RUN],
@@ -123,8 +123,8 @@ async def rerun(
     settings: SettingsDep,
     caller: CallerDep,
     response: Response,
+    traceparent: TraceParent,
     new_version: NewVersion = None,
-    traceparent: TraceParent = None,
 ) -> RunView:
     """A further run of the same manifest, which names this one in `retry_of`.
 
@@ -137,13 +137,14 @@ async def rerun(
         enabled_lanes=settings.enabled_lanes,
         new_version=new_version,
         traceparent=traceparent,
-        ip=caller,
+        caller=caller,
     )
-    return accepted_view(run, response)
+    return await accepted_view(run, clients, response)
 
 
-def _etag(run: Run) -> str:
-    return f'"{run.revision}"'
+def _etag(view: RunView) -> str:
+    """What a queued run waits for may change without a change of the run."""
+    return f'"{view.revision}"' if view.waiting_for is None else f'"{view.revision}.{view.waiting_for}"'
 
 
 async def _while_connected(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
+from app.clients import Clients
 from app.models.asset import Asset, Companion
+from app.models.base import utcnow
+from app.models.lane import WaitingFor
 from app.models.manifest import ManifestRecord
 from app.models.page import Slice
 from app.models.run import Run, RunStatus
 from app.services.catalog import files_of
 
 T = TypeVar("T")
+
+# Seconds: a back-off may be longer, but the run may be canceled in it.
+_LONGEST_PAUSE = 60
 
 # By the format of an asset, and by the suffix of a companion.
 _MEDIA_TYPES = {
@@ -35,6 +43,11 @@ class PageOf(BaseModel, Generic[T]):
 class RunView(Run):
     """A run and where to go from it."""
 
+    waiting_for: WaitingFor | None = Field(
+        None,
+        description="What a queued run waits for: its lane to be opened (`lane_paused`), an earlier run of the dataset "
+        "(`dataset`), the time in `not_before` (`backoff`), another run of its lane (`lane_limit`), or a `worker`.",
+    )
     links: dict[str, str]
 
 
@@ -71,7 +84,25 @@ class FilesView(BaseModel):
     items: list[FileView]
 
 
-def run_view(run: Run) -> RunView:
+async def run_views(runs: Sequence[Run], clients: Clients) -> list[RunView]:
+    """With what the queued ones wait for, which is up to a second old. Raises LedgerUnavailable."""
+    if not any(run.status is RunStatus.QUEUED for run in runs):
+        return [_run_view(run) for run in runs]
+    lanes, now = await clients.lanes.now(), utcnow()
+    return [_run_view(run, lanes.waiting_for(run, now)) for run in runs]
+
+
+async def run_view(run: Run, clients: Clients) -> RunView:
+    return (await run_views([run], clients))[0]
+
+
+def retry_after(run: Run) -> str:
+    """Seconds that a poller should wait before it asks again."""
+    left = (run.not_before - utcnow()).total_seconds() if run.not_before else 0.0
+    return str(max(1, min(_LONGEST_PAUSE, math.ceil(left))) if run.status is RunStatus.QUEUED else 1)
+
+
+def _run_view(run: Run, waiting_for: WaitingFor | None = None) -> RunView:
     links = {
         "self": f"/runs/{run.run_id}",
         "events": f"/runs/{run.run_id}/events",
@@ -81,7 +112,7 @@ def run_view(run: Run) -> RunView:
     version = run.unchanged_version or run.reserved_version
     if run.status is RunStatus.SUCCESS and version is not None:
         links["asset"] = f"/assets/{run.partition_key}/v{version}"
-    return RunView(**dict(run), links=links)
+    return RunView(**dict(run), waiting_for=waiting_for, links=links)
 
 
 def manifest_view(record: ManifestRecord) -> ManifestView:
@@ -90,6 +121,9 @@ def manifest_view(record: ManifestRecord) -> ManifestView:
 
 def asset_view(asset: Asset) -> AssetView:
     own = f"/assets/{asset.dataset_id}/v{asset.version}"
+    if asset.deletion is not None:
+        links = {"lineage": f"{own}/lineage", "versions": f"/assets/{asset.dataset_id}", "run": f"/runs/{asset.run_id}"}
+        return AssetView(**dict(asset), links=links)
     links = {
         "self": own,
         "download": f"{own}/download",
@@ -98,7 +132,7 @@ def asset_view(asset: Asset) -> AssetView:
         "versions": f"/assets/{asset.dataset_id}",
         "run": f"/runs/{asset.run_id}",
     }
-    for companion in asset.metadata.companions:
+    for companion in asset.companions:
         links.setdefault(companion.name.partition(".")[0], _file_link(asset, companion))
     return AssetView(**dict(asset), links=links)
 

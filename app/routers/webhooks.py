@@ -41,9 +41,9 @@ _EVENT: dict[str, Any] = {
 # Read by hand, because nothing that a sender can put into a body may be answered with an error.
 _BODY: dict[str, Any] = {
     "requestBody": {
-        "required": True,
+        "required": False,
         "description": "A notification as MinIO, S3 or Ceph sends it.",
-        "content": {"application/json": {"schema": {"type": "object"}, "example": _EVENT}},
+        "content": {"application/json": {"schema": {}, "example": _EVENT}},
     }
 }
 
@@ -91,7 +91,7 @@ async def post_minio(request: Request, clients: ClientsDep, settings: SettingsDe
     body = await deliveries.read_body(request.stream(), settings.webhook.max_bytes)
     bucket = settings.objects.bucket_prefix + LANDING_BUCKET
     door = Door(clients, settings.enabled_lanes, settings.api.max_manifest_bytes, bucket)
-    delivery = await deliveries.receive(body, door, ip=caller)
+    delivery = await deliveries.receive(body, door, ip=caller.ip)
     return Receipt(delivery_id=delivery.delivery_id, status=delivery.status, outcomes=delivery.outcomes)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from app.models.attempt import AttemptEnd, Outcome
 from app.models.run import Run, RunStatus
 from app.processes import is_gone
 from app.services.silence import Silence
@@ -38,7 +39,12 @@ class Verdict:
     """Why the attempt is over. stop_first: its worker may live, and is to be told through the queue before."""
 
     reason: str
+    outcome: Outcome
     stop_first: bool = False
+
+    @property
+    def end(self) -> AttemptEnd:
+        return AttemptEnd(outcome=self.outcome, detail=self.reason)
 
 
 class CarriedRuns:
@@ -61,20 +67,21 @@ class CarriedRuns:
         if run.lease is None or run.status not in (RunStatus.RUNNING, RunStatus.CANCELING):
             return None
         if is_gone(run.lease.owner):
-            return Verdict("its worker is gone")
+            return Verdict("its worker is gone", Outcome.WORKER_LOST)
         if run.status is RunStatus.CANCELING:
             return self._late_cancel(run)
         if self._leases.seconds(run.run_id) >= self._patience.lease_seconds:
-            return Verdict("its worker fell silent")
+            return Verdict("its worker fell silent", Outcome.LEASE_LOST)
         return self._overtime(run)
 
     def _late_cancel(self, run: Run) -> Verdict | None:
         if self._leases.seconds(run.run_id) < self._patience.cancel_seconds + _KILL_SECONDS:
             return None
-        return Verdict("it did not end in time although it was being canceled", stop_first=True)
+        return Verdict("it did not end in time although it was being canceled", Outcome.LEASE_LOST, stop_first=True)
 
     def _overtime(self, run: Run) -> Verdict | None:
         limit = self._patience.time_limit_seconds
         if self._attempts.seconds(run.run_id) < limit + _OVERTIME_SECONDS:
             return None
-        return Verdict(f"it went on past its time limit of {limit:g} s and nobody ended it", stop_first=True)
+        reason = f"it went on past its time limit of {limit:g} s and nobody ended it"
+        return Verdict(reason, Outcome.TIME_LIMIT, stop_first=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from app.errors import Fault, InvalidRequest, NotFound
+from app.errors import Fault, InvalidRequest, NotFound, VersionDeleted
 from app.ledger import AssetFilter, Ledger
 from app.models.asset import Asset, Bounds, Companion
 from app.models.page import Page, Slice
@@ -15,25 +15,51 @@ _BBOX = "Give minx,miny,maxx,maxy in degrees: 5.9,45.8,10.5,47.9; minx > maxx go
 
 
 async def get_version(ledger: Ledger, dataset_id: str, version: int | None) -> Asset:
-    """That version, or the newest. Raises NotFound, naming the versions that there are."""
+    """That version, or the newest. Raises NotFound, naming the versions that there are, and VersionDeleted."""
+    asset = await get_record(ledger, dataset_id, version)
+    if asset.deletion is not None:
+        raise _deleted(asset)
+    return asset
+
+
+async def get_record(ledger: Ledger, dataset_id: str, version: int | None) -> Asset:
+    """As `get_version`, and of a deleted version what is left of it."""
     asset = await ledger.get_asset(dataset_id, version)
     if asset is not None:
         return asset
     newest = None if version is None else await ledger.get_asset(dataset_id)
     if newest is None:
-        raise NotFound(f"There is no dataset {dataset_id!r}.", "GET /assets lists the datasets.")
+        raise await _no_version(ledger, dataset_id)
     raise NotFound(
         f"The dataset {dataset_id!r} has no version {version}; the newest is {newest.version}.",
         f"GET /assets/{dataset_id} lists its versions.",
     )
 
 
-async def list_versions(ledger: Ledger, dataset_id: str, page: Page) -> Slice[Asset]:
-    """Newest first. Raises NotFound for a dataset without versions."""
-    found = await ledger.list_assets(AssetFilter(dataset_id=dataset_id), page)
+async def list_versions(ledger: Ledger, dataset_id: str, page: Page, *, deleted: bool = False) -> Slice[Asset]:
+    """Newest first. Raises NotFound for a dataset without versions, VersionDeleted for one whose versions all were."""
+    found = await ledger.list_assets(AssetFilter(dataset_id=dataset_id, deleted=deleted), page)
     if not found.items and page.cursor is None:
-        raise NotFound(f"There is no dataset {dataset_id!r}.", "GET /assets lists the datasets.")
+        raise await _no_version(ledger, dataset_id)
     return found
+
+
+async def _no_version(ledger: Ledger, dataset_id: str) -> NotFound | VersionDeleted:
+    deleted = await ledger.list_assets(AssetFilter(dataset_id=dataset_id, deleted=True), Page(limit=1))
+    if deleted.items:
+        return VersionDeleted(
+            f"All versions of {dataset_id!r} were deleted.", f"GET /assets/{dataset_id}?deleted=true lists them."
+        )
+    return NotFound(f"There is no dataset {dataset_id!r}.", "GET /assets lists the datasets.")
+
+
+def _deleted(asset: Asset) -> VersionDeleted:
+    assert asset.deletion is not None  # noqa: S101 # asked before
+    return VersionDeleted(
+        f"Version {asset.version} of {asset.dataset_id!r} was deleted at {asset.deletion.at.isoformat()} by "
+        f"{asset.deletion.by} ({asset.deletion.reason}).",
+        f"GET /assets/{asset.dataset_id} lists the versions that there are; the lineage of this one can still be read.",
+    )
 
 
 def files_of(asset: Asset) -> tuple[Companion, ...]:
@@ -41,7 +67,7 @@ def files_of(asset: Asset) -> tuple[Companion, ...]:
     # Not as in the lake, where a part of the hash is in the name.
     name = f"data.{asset.s3_key.rpartition('.')[2]}"
     data = Companion(name=name, s3_key=asset.s3_key, size=asset.size, content_hash=asset.content_hash)
-    return (data, *asset.metadata.companions)
+    return (data, *asset.companions)
 
 
 def get_file(asset: Asset, name: str) -> Companion:

@@ -32,8 +32,10 @@ from app.errors import (
     StoreUnavailable,
 )
 from app.ledger import ManifestFilter
+from app.ledger.told import Told
 from app.models.activity import Activity
 from app.models.base import utcnow
+from app.models.caller import Caller
 from app.models.manifest import LANDING_BUCKET, ManifestFault, ManifestRecord, ManifestStatus
 from app.models.page import Page
 from app.objects import check_key
@@ -101,7 +103,7 @@ async def take_in(
     if accepted is not None:
         taken = Taken("known", accepted.batch_id, etag=content.etag)
     else:
-        origin = Origin(source, ip=ip, object_key=key, object_etag=content.etag)
+        origin = Origin(source, Caller(source, ip), object_key=key, object_etag=content.etag)
         try:
             taken = await _submit(content, door, origin)
         except (InvalidManifest, LaneClosed, BatchConflict) as err:
@@ -181,20 +183,23 @@ async def _reject(content: _Content, err: DomainError, door: Door, origin: Origi
         ingested_at=now,
         completed_at=now,
     )
-    kept = await door.clients.ledger.reject_manifest(record)
+    uploader = document.get("uploader")
+    entry = Activity(
+        timestamp=now,
+        user=origin.caller.user,
+        action="manifest.rejected",
+        resource_type="manifest",
+        resource_id=record.batch_id,
+        details={
+            "object_key": content.key,
+            "source": origin.source,
+            "codes": sorted({f.code for f in faults}),
+            "uploader": uploader if isinstance(uploader, str) else None,
+        },
+        ip=origin.caller.ip,
+    )
+    kept = await door.clients.ledger.reject_manifest(record, Told(entries=(entry,)))
     is_new = kept.ingested_at == now
-    if is_new:
-        uploader = document.get("uploader")
-        entry = Activity(
-            timestamp=now,
-            user=uploader if isinstance(uploader, str) and uploader else "anonymous",
-            action="manifest.rejected",
-            resource_type="manifest",
-            resource_id=record.batch_id,
-            details={"object_key": content.key, "source": origin.source, "codes": sorted({f.code for f in faults})},
-            ip=origin.ip,
-        )
-        await door.clients.ledger.add_activity(entry)
     return Taken(
         "rejected" if is_new else "known",
         kept.batch_id,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
-from anyio import to_thread
-
 from app.clients import Clients
-from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueUnavailable
+from app.dispatch import offer
+from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueFull
 from app.ledger import Accepted
+from app.ledger.told import Told
 from app.models.activity import Activity
 from app.models.base import utcnow
+from app.models.caller import ANYBODY, Caller
 from app.models.formats import find_format
 from app.models.manifest import Manifest, ManifestRecord
 from app.models.run import Run
-
-logger = logging.getLogger(__name__)
+from app.models.trace import new_traceparent
+from app.services.access import check_files
 
 # Of the batch ids that rejected manifests are kept under: nobody else may take one.
 REJECTED_PREFIX = "rejected."
@@ -26,10 +26,10 @@ REJECTED_PREFIX = "rejected."
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a manifest came from. object_key, object_etag: of the landing-zone object, where it came in one."""
+    """Where a manifest came from, and in whose name. object_key, object_etag: of the object, where it came in one."""
 
     source: Literal["api", "webhook", "sweep"] = "api"
-    ip: str | None = None
+    caller: Caller = ANYBODY
     traceparent: str | None = None
     object_key: str | None = None
     object_etag: str | None = None
@@ -53,9 +53,11 @@ async def submit(
     """Accept a manifest: write it and its run to the ledger, then hand the run id to the queue.
 
     The same batch with the same content gives what is there (created False). Raises BatchConflict for other content,
-    InvalidManifest and LaneClosed for what this service can't run, LedgerUnavailable when nothing could be accepted.
+    InvalidManifest and LaneClosed for what this service can't run, Forbidden for files that are not the caller's,
+    QueueFull while there is no room for a further run, LedgerUnavailable when nothing could be accepted.
     A queue that is away is no error: the run waits in the ledger.
     """
+    check_files(origin.caller, manifest)
     check_available(manifest, enabled_lanes)
     intent, now = manifest.intent_row, utcnow()
     record = ManifestRecord(
@@ -73,24 +75,35 @@ async def submit(
         job_name=intent.job_name,
         lane=intent.lane,
         partition_key=manifest.dataset_id,
-        traceparent=origin.traceparent,
+        traceparent=origin.traceparent or new_traceparent(),
         created_at=now,
     )
-    accepted = await clients.ledger.accept(record, run)
+    entry = Activity(
+        timestamp=now,
+        user=origin.caller.user,
+        action="manifest.accepted",
+        resource_type="manifest",
+        resource_id=manifest.batch_id,
+        details={
+            "run_id": run.run_id,
+            "intent": manifest.intent,
+            "source": origin.source,
+            "uploader": manifest.uploader,
+        },
+        ip=origin.caller.ip,
+    )
+    try:
+        await clients.lanes.check_room()
+    except QueueFull:
+        # A repeat asks for no room.
+        if await clients.ledger.get_manifest(manifest.batch_id) is None:
+            raise
+    accepted = await clients.ledger.accept(record, run, Told(entries=(entry,)))
     if accepted.manifest.content_hash != record.content_hash:
         raise batch_conflict(accepted.manifest)
     if accepted.created:
-        await enqueue(accepted.run, clients)
-        entry = Activity(
-            timestamp=now,
-            user=manifest.uploader,
-            action="manifest.accepted",
-            resource_type="manifest",
-            resource_id=manifest.batch_id,
-            details={"run_id": run.run_id, "intent": manifest.intent, "source": origin.source},
-            ip=origin.ip,
-        )
-        await clients.ledger.add_activity(entry)
+        clients.lanes.accepted()
+        await offer(accepted.run, clients)
     return accepted
 
 
@@ -100,14 +113,6 @@ def batch_conflict(record: ManifestRecord) -> BatchConflict:
         f"The batch {record.batch_id!r} was accepted before, with other content (at {record.ingested_at.isoformat()}).",
         "Choose a new batch_id, or post exactly what was posted then.",
     )
-
-
-async def enqueue(run: Run, clients: Clients) -> None:
-    """Hand the run to the queue; when the queue is away, the sweep will do it."""
-    try:
-        await to_thread.run_sync(clients.queue.enqueue, run)
-    except QueueUnavailable as err:
-        logger.warning("run %s waits in the ledger: %s", run.run_id, err.detail)
 
 
 def check_available(manifest: Manifest, enabled_lanes: frozenset[str]) -> None:

@@ -10,26 +10,50 @@ from app.clients import Clients
 from app.errors import NoPresignedUrls, NotFound
 from app.models.activity import Activity
 from app.models.base import utcnow
+from app.models.caller import Caller
 from app.models.manifest import LANDING_BUCKET
-from app.objects import ObjectInfo, PresignedUrl, check_key
+from app.objects import Listing, ObjectInfo, PresignedUrl, check_key
+from app.services.access import check_key_of, prefixes_within
+
+
+async def browse(clients: Clients, prefix: str, after: str, limit: int, *, caller: Caller) -> Listing:
+    """Those of the caller's objects whose keys begin with `prefix` and come after `after`, in key order."""
+    found: list[ObjectInfo] = []
+    wanted = prefixes_within(caller, prefix)
+    for each in wanted:
+        part = await clients.objects.list_objects(LANDING_BUCKET, each, after, limit - len(found))
+        found += part.objects
+        if part.next_after is not None:
+            return Listing(tuple(found), part.next_after)
+        if len(found) == limit and each != wanted[-1]:
+            return Listing(tuple(found), found[-1].key)
+    return Listing(tuple(found))
+
+
+async def find(clients: Clients, key: str, *, caller: Caller) -> ObjectInfo:
+    """Raises InvalidKey, Forbidden, NotFound."""
+    info = await clients.objects.stat(LANDING_BUCKET, check_key_of(caller, check_key(key)))
+    if info is None:
+        raise _no_such(key)
+    return info
 
 
 async def upload(
-    clients: Clients, key: str, body: AsyncIterator[bytes], *, max_bytes: int, ip: str | None
+    clients: Clients, key: str, body: AsyncIterator[bytes], *, max_bytes: int, caller: Caller
 ) -> tuple[ObjectInfo, bool]:
-    """Stream an object in; the object, and whether it replaced one. Raises InvalidKey, BodyTooLarge."""
-    check_key(key)
+    """Stream an object in; the object, and whether it replaced one. Raises InvalidKey, Forbidden, BodyTooLarge."""
+    check_key_of(caller, check_key(key))
     before = await clients.objects.stat(LANDING_BUCKET, key)
     info = await clients.objects.put(LANDING_BUCKET, key, body, max_bytes=max_bytes)
-    await _log(clients, "object.replaced" if before else "object.uploaded", key, ip, size=info.size, etag=info.etag)
+    await _log(clients, "object.replaced" if before else "object.uploaded", key, caller, size=info.size, etag=info.etag)
     return info, before is not None
 
 
 async def presign(
-    clients: Clients, key: str, method: Literal["PUT", "POST"], *, max_bytes: int, ip: str | None
+    clients: Clients, key: str, method: Literal["PUT", "POST"], *, max_bytes: int, caller: Caller
 ) -> PresignedUrl:
-    """A URL for one upload past this service. Raises InvalidKey, NoPresignedUrls."""
-    check_key(key)
+    """A URL for one upload past this service. Raises InvalidKey, Forbidden, NoPresignedUrls."""
+    check_key_of(caller, check_key(key))
     if method == "POST":
         url = await clients.objects.presign_post(LANDING_BUCKET, key, max_bytes)
     else:
@@ -39,25 +63,29 @@ async def presign(
             "The object store of this service is a directory, which has no presigned URLs.",
             f"Upload through the service: PUT /landing/{quote(key)}.",
         )
-    await _log(clients, "object.presigned", key, ip, method=method, expires_at=url.expires_at.isoformat())
+    await _log(clients, "object.presigned", key, caller, method=method, expires_at=url.expires_at.isoformat())
     return url
 
 
-async def remove(clients: Clients, key: str, *, ip: str | None) -> None:
-    """Raises NotFound."""
-    if not await clients.objects.delete(LANDING_BUCKET, check_key(key)):
-        raise NotFound(f"There is no object {key!r} in the landing zone.", "GET /landing lists them.")
-    await _log(clients, "object.deleted", key, ip)
+async def remove(clients: Clients, key: str, *, caller: Caller) -> None:
+    """Raises InvalidKey, Forbidden, NotFound."""
+    if not await clients.objects.delete(LANDING_BUCKET, check_key_of(caller, check_key(key))):
+        raise _no_such(key)
+    await _log(clients, "object.deleted", key, caller)
 
 
-async def _log(clients: Clients, action: str, key: str, ip: str | None, **details: object) -> None:
+def _no_such(key: str) -> NotFound:
+    return NotFound(f"There is no object {key!r} in the landing zone.", "GET /landing lists them.")
+
+
+async def _log(clients: Clients, action: str, key: str, caller: Caller, **details: object) -> None:
     entry = Activity(
         timestamp=utcnow(),
-        user="anonymous",
+        user=caller.user,
         action=action,
         resource_type="object",
         resource_id=f"{LANDING_BUCKET}/{key}",
         details=details,
-        ip=ip,
+        ip=caller.ip,
     )
     await clients.ledger.add_activity(entry)

@@ -12,7 +12,7 @@ from app.models.asset import Asset, ParentInput, SourceInput
 from app.models.lineage import LineageEdge, LineageGraph, LineageNode
 from app.models.manifest import ManifestRecord
 from app.models.run import Run
-from app.services.catalog import get_version
+from app.services.catalog import get_record
 
 Direction = Literal["up", "down", "both"]
 Encoding = Literal["graph", "openlineage", "prov", "mermaid"]
@@ -48,7 +48,7 @@ class Making:
 
 async def trace(ledger: Ledger, dataset_id: str, version: int, direction: Direction, depth: int) -> Lineage:
     """Breadth first, at most `depth` versions away. Raises NotFound."""
-    root = await get_version(ledger, dataset_id, version)
+    root = await get_record(ledger, dataset_id, version)
     found = {_name(root): root}
     truncated = False
     if direction in ("up", "both"):
@@ -112,6 +112,7 @@ class _Graph:
             version=asset.version,
             s3_key=asset.s3_key,
             content_hash=asset.content_hash,
+            deleted=asset.deletion is not None,
         )
         self.nodes[run] = LineageNode(id=run, type="run", label=f"run {asset.run_id[:8]}", run_id=asset.run_id)
         self.edges[LineageEdge(source=run, target=own, role="made")] = None

@@ -23,13 +23,25 @@ from app.errors import DomainError
 from app.ledger import RunFilter, Totals
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.counts import DELIVERED, REPAIRS, ROWS, RUN_SECONDS, STEP_SECONDS, counted, histograms
+from app.models.counts import (
+    DELIVERED,
+    REMOVED,
+    REMOVED_BYTES,
+    REMOVED_KINDS,
+    REPAIRS,
+    ROWS,
+    RUN_SECONDS,
+    STEP_SECONDS,
+    counted,
+    histograms,
+)
 from app.models.delivery import EventOutcome
 from app.models.intents import LANES
 from app.models.page import Page
 from app.models.run import Run, RunStatus
 from app.services.election import LeaderWatch
 from app.services.health import Readiness, readiness
+from app.services.lanes import Lane, State, list_lanes
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +53,7 @@ Values = dict[tuple[str, ...], float]
 
 _REPAIRS: Final = (
     *("enqueued", "queued", "success", "failure", "canceled"),
-    *("scratch_removed", "schema_dropped", "upload_removed"),
+    *("scratch_removed", "schema_dropped", "upload_removed", "orphan_removed"),
 )
 
 
@@ -84,13 +96,21 @@ async def _of_ledger(clients: Clients) -> tuple[Metric, ...]:
         async with asyncio.timeout(_LOOK_SECONDS):
             totals = await clients.ledger.totals()
             counts = await clients.ledger.get_counts()
+            lanes = await list_lanes(clients)
             carried: list[Run] = []
             for status in _CARRIED:
                 carried += (await clients.ledger.list_runs(RunFilter(status), Page(limit=1000))).items
     except (DomainError, TimeoutError) as err:
         logger.warning("the metrics lack what the ledger knows: %s", err or type(err).__name__)
         return ()
-    return (*_of_runs(totals, carried, utcnow()), *_of_assets(totals), *_of_counts(counts))
+    return (*_of_lanes(lanes), *_of_runs(totals, carried, utcnow()), *_of_assets(totals), *_of_counts(counts))
+
+
+def _of_lanes(lanes: Iterable[Lane]) -> Iterator[Metric]:
+    states: Values = {(lane.lane, state): float(lane.state == state) for lane in lanes for state in get_args(State)}
+    yield _gauge("spatial_etl_lane_state", "1 for the state that the lane is in.", ("lane", "state"), states)
+    limits: Values = {(lane.lane,): float(lane.limit) for lane in lanes if lane.limit is not None}
+    yield _gauge("spatial_etl_lane_limit", "Runs of a lane that may be carried at once.", ("lane",), limits)
 
 
 def _of_runs(totals: Totals, carried: Iterable[Run], now: datetime) -> Iterator[Metric]:
@@ -115,8 +135,9 @@ def _of_assets(totals: Totals) -> Iterator[Metric]:
     kinds: Values = {(kind,): 0.0 for kind in get_args(Asset.model_fields["kind"].annotation)}
     versions = kinds | {(total.kind,): float(total.versions) for total in totals.assets}
     size = kinds | {(total.kind,): float(total.bytes) for total in totals.assets}
-    yield _counter("spatial_etl_versions", "Versions in the catalogue.", ("kind",), versions)
-    yield _counter("spatial_etl_version_bytes", "Bytes of their data.", ("kind",), size)
+    # Gauges: versions may be deleted.
+    yield _gauge("spatial_etl_versions", "Versions in the catalogue.", ("kind",), versions)
+    yield _gauge("spatial_etl_version_bytes", "Bytes of their data.", ("kind",), size)
 
 
 def _of_counts(counts: Mapping[str, int]) -> Iterator[Metric]:
@@ -124,6 +145,10 @@ def _of_counts(counts: Mapping[str, int]) -> Iterator[Metric]:
     yield _counter("spatial_etl_rows", "Rows read and written by successful runs.", ("lane", "direction"), rows)
     repairs: Values = {(action,): 0 for action in _REPAIRS}
     repairs |= {(dict(labels)["action"],): n for labels, n in counted(counts, REPAIRS).items()}
+    for name, text in ((REMOVED, "Things removed on purpose."), (REMOVED_BYTES, "Bytes of these, where known.")):
+        kinds: Values = dict.fromkeys(((kind,) for kind in REMOVED_KINDS), 0.0)
+        kinds |= {(dict(labels)["kind"],): float(n) for labels, n in counted(counts, name).items()}
+        yield _counter(f"spatial_etl_{name}", text, ("kind",), kinds)
     yield _counter(
         "spatial_etl_repairs",
         "What the sweep mended, by what became of it.",

@@ -19,10 +19,12 @@ from app import errors
 from app.clients import Clients
 from app.errors import DomainError, NoFreeWorker, PlanFailed, PlanTimedOut, QueueUnavailable
 from app.models.base import new_id
+from app.models.caller import ANYBODY, Caller
 from app.models.manifest import Manifest
 from app.models.plan import Plan, PlanOutcome, PlanProblem
 from app.models.run import Warning_
 from app.queue import PlanJob, RunQueue
+from app.services.access import check_files
 from app.services.intake import batch_conflict, check_available
 
 logger = logging.getLogger(__name__)
@@ -45,11 +47,14 @@ class Patience:
     heartbeat: float
 
 
-async def plan(manifest: Manifest, clients: Clients, *, enabled_lanes: frozenset[str], patience: Patience) -> Plan:
+async def plan(
+    manifest: Manifest, clients: Clients, *, enabled_lanes: frozenset[str], patience: Patience, caller: Caller = ANYBODY
+) -> Plan:
     """What would happen if the manifest were posted now. Nothing is written, nothing reserved.
 
     Raises what posting it would raise; QueueUnavailable, NoFreeWorker, PlanTimedOut, PlanFailed.
     """
+    check_files(caller, manifest)
     check_available(manifest, enabled_lanes)
     known = await clients.ledger.get_manifest(manifest.batch_id)
     if known is not None and known.content_hash != manifest.content_hash:

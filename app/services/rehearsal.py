@@ -16,9 +16,13 @@ from typing import Literal
 from anyio import to_thread
 
 from app.clients import Clients
+from app.dispatch import ready_runs
 from app.errors import EngineUnavailable, QueueUnavailable
 from app.ledger import RunFilter
+from app.models.attempt import AttemptEnd, Outcome
+from app.models.attempt_rules import last_error
 from app.models.base import utcnow
+from app.models.intents import LANES
 from app.models.manifest import LANDING_BUCKET
 from app.models.page import Page
 from app.models.run import Run, RunStatus
@@ -39,7 +43,7 @@ _CARRIED = (RunStatus.RUNNING, RunStatus.CANCELING)
 class Finding:
     """One thing that is to be mended: of which kind, its name, what it would become, and why."""
 
-    kind: Literal["run", "write", "scratch", "schema", "upload", "manifest", "delivery", "unseen"]
+    kind: Literal["run", "write", "scratch", "schema", "upload", "manifest", "delivery", "version", "unseen"]
     name: str
     action: str
     reason: str
@@ -57,14 +61,14 @@ async def rehearse(
     """
     now = utcnow()
     carried = [run for status in _CARRIED async for run in _runs(clients, status)]
-    queued = [run async for run in _runs(clients, RunStatus.QUEUED)]
+    ready = [run for lane in LANES for run in await ready_runs(lane, clients, _PAGE)]
     half = await clients.ledger.list_unfinished(_PAGE)
     committed = {each.name for each in half if each.kind == "commit"}
     found = [Finding("write", each.name, "finished", f"its writer died in the middle of {each.kind}") for each in half]
     for run in carried:
-        if (reason := _why_over(run, patience, now)) is not None:
-            after = await _after(run, clients, max_attempts, committed=run.run_id in committed)
-            found.append(Finding("run", run.run_id, after.value, reason))
+        if (end := _why_over(run, patience, now)) is not None:
+            after = await _after(run, end, clients, max_attempts, committed=run.run_id in committed)
+            found.append(Finding("run", run.run_id, after.value, end.detail))
     keep = {f"{run.run_id}.{run.attempt}" for run in carried}
     names = await to_thread.run_sync(ScratchRemains(scratch).find, keep)
     found += [Finding("scratch", name, "removed", "its owner is gone") for name in names]
@@ -72,7 +76,9 @@ async def rehearse(
     found += [each async for each in _landing(clients, now)]
     if uploads := await clients.objects.remove_stale_uploads(STALE_UPLOAD_SECONDS, dry_run=True):
         found.append(Finding("upload", str(uploads), "removed", "unfinished for a day"))
-    found += await _lost(clients, queued, pause)
+    for asset in await clients.ledger.list_deleted(_PAGE):
+        found.append(Finding("version", f"{asset.dataset_id}/v{asset.version}", "removed", "it was deleted"))
+    found += await _lost(clients, ready, pause)
     return tuple(found)
 
 
@@ -85,22 +91,24 @@ async def _runs(clients: Clients, status: RunStatus) -> AsyncIterator[Run]:
         page = Page(_PAGE, part.next_cursor) if part.next_cursor else None
 
 
-def _why_over(run: Run, patience: Patience, now: datetime) -> str | None:
+def _why_over(run: Run, patience: Patience, now: datetime) -> AttemptEnd | None:
     if run.lease is None:
         return None
     late = (now - run.lease.expires_at).total_seconds()
     if is_gone(run.lease.owner):
-        return "its worker is gone"
+        return AttemptEnd(outcome=Outcome.WORKER_LOST, detail="its worker is gone")
     if late > 0:
         what = "its deadline to be canceled" if run.status is RunStatus.CANCELING else "its lease"
-        return f"{what} was over {late:.0f} s ago, by this host's clock"
+        detail = f"{what} was over {late:.0f} s ago, by this host's clock"
+        return AttemptEnd(outcome=Outcome.LEASE_LOST, detail=detail)
     began = run.started_at
     if began is not None and (now - began).total_seconds() > patience.time_limit_seconds + 120:
-        return f"it is past its time limit of {patience.time_limit_seconds:g} s"
+        detail = f"it is past its time limit of {patience.time_limit_seconds:g} s"
+        return AttemptEnd(outcome=Outcome.TIME_LIMIT, detail=detail)
     return None
 
 
-async def _after(run: Run, clients: Clients, max_attempts: int, *, committed: bool) -> RunStatus:
+async def _after(run: Run, end: AttemptEnd, clients: Clients, max_attempts: int, *, committed: bool) -> RunStatus:
     """What `attempt_died` would make of the run."""
     if run.reserved_version is not None and not committed:
         # Not by a list of the run's versions, which finishes what is half done.
@@ -110,7 +118,7 @@ async def _after(run: Run, clients: Clients, max_attempts: int, *, committed: bo
         return RunStatus.SUCCESS
     if run.status is RunStatus.CANCELING:
         return RunStatus.CANCELED
-    return RunStatus.QUEUED if run.attempt < max_attempts else RunStatus.FAILURE
+    return RunStatus.QUEUED if last_error(run, end, max_attempts) is None else RunStatus.FAILURE
 
 
 async def _schemas(clients: Clients, carried: list[Run]) -> AsyncIterator[Finding]:
@@ -142,8 +150,8 @@ async def _landing(clients: Clients, now: datetime) -> AsyncIterator[Finding]:
         page = Page(_PAGE, part.next_cursor) if part.next_cursor else None
 
 
-async def _lost(clients: Clients, queued: list[Run], pause: float) -> list[Finding]:
-    if not queued:
+async def _lost(clients: Clients, ready: list[Run], pause: float) -> list[Finding]:
+    if not ready:
         return []
     try:
         waiting = await to_thread.run_sync(clients.queue.waiting_runs)
@@ -151,10 +159,10 @@ async def _lost(clients: Clients, queued: list[Run], pause: float) -> list[Findi
         waiting |= await to_thread.run_sync(clients.queue.waiting_runs)
     except QueueUnavailable as err:
         return [Finding("unseen", "queue", "looked at", str(err))]
-    return list(_absent(queued, waiting))
+    return list(_absent(ready, waiting))
 
 
-def _absent(queued: list[Run], waiting: frozenset[str]) -> Iterator[Finding]:
-    for run in queued:
+def _absent(ready: list[Run], waiting: frozenset[str]) -> Iterator[Finding]:
+    for run in ready:
         if run.run_id not in waiting:
             yield Finding("run", run.run_id, "enqueued", "the queue does not have it")

@@ -14,16 +14,21 @@ from anyio import to_thread
 from pydantic import ValidationError
 
 from app.clients import Clients
-from app.errors import ManifestRejected, NotFound, QueueUnavailable, RunNotOver, RunOver
+from app.dispatch import moved_on, offer
+from app.errors import ManifestRejected, ManifestRemoved, NotFound, QueueUnavailable, RunNotOver, RunOver
 from app.ledger import Guard, RunFilter
-from app.lifecycle import registered_asset, remove_unregistered, tell_end
+from app.ledger.told import Line, Told
+from app.lifecycle import count_end, registered_asset, remove_unregistered, told_of_end
 from app.models.activity import Activity
 from app.models.base import utcnow
+from app.models.caller import ANYBODY, Caller
 from app.models.faults import invalid_manifest
 from app.models.manifest import Manifest, ManifestRecord
 from app.models.page import Page
 from app.models.run import Run, RunStatus
-from app.services.intake import check_available, enqueue, run_id_for
+from app.models.trace import new_traceparent
+from app.services.access import check_files
+from app.services.intake import check_available, run_id_for
 from app.services.runs import get_run
 
 logger = logging.getLogger(__name__)
@@ -34,14 +39,15 @@ _QUEUED, _RUNNING = RunStatus.QUEUED, RunStatus.RUNNING
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-async def cancel(run_id: str, clients: Clients, *, seconds: float, ip: str | None = None) -> Run:
+async def cancel(run_id: str, clients: Clients, *, seconds: float, caller: Caller = ANYBODY) -> Run:
     """The run, canceled or being canceled. seconds: what a running one may take to end by itself.
 
     Nothing happens to one that is being canceled already. A run whose version is in the catalogue ends in success: its
-    warning `cancel_too_late` says so. Raises NotFound, and RunOver for a run that is over.
+    warning `cancel_too_late` says so. Raises NotFound, Forbidden, and RunOver for a run that is over.
     """
     while True:
         run = await get_run(clients.ledger, run_id)
+        await _check_rights(caller, run.batch_id, clients)
         if run.status is RunStatus.CANCELING:
             return run
         if run.status.is_final:
@@ -50,35 +56,36 @@ async def cancel(run_id: str, clients: Clients, *, seconds: float, ip: str | Non
                 f"Only runs that are queued or running can be canceled. POST /runs/{run_id}/rerun runs it again.",
             )
         if run.status is _RUNNING:
-            changed = await _ask_to_stop(run, clients, seconds)
+            changed = await _ask_to_stop(run, clients, seconds, caller)
         elif await registered_asset(run, clients) is not None:
             # Its worker died between commit and end: the next attempt only writes down the success.
             return run
         else:
-            changed = await _never_run(run, clients)
+            entry = _entry("run.canceled_while_queued", "run", run_id, caller, batch_id=run.batch_id)
+            changed = await _never_run(run, clients, entry)
         if changed is not None:
-            action = "run.cancel_asked" if changed.status is RunStatus.CANCELING else "run.canceled_while_queued"
-            await _log(clients, action, "run", run_id, ip, batch_id=run.batch_id)
             return changed
 
 
-async def _ask_to_stop(run: Run, clients: Clients, seconds: float) -> Run | None:
+async def _ask_to_stop(run: Run, clients: Clients, seconds: float, caller: Caller) -> Run | None:
     deadline = utcnow() + timedelta(seconds=seconds)
     lease = run.lease.model_copy(update={"expires_at": deadline}) if run.lease else None
     guard = Guard(frozenset({_RUNNING}), attempt=run.attempt)
-    changed = await clients.ledger.change_run(run.run_id, guard, status=RunStatus.CANCELING, lease=lease)
-    if changed is not None:
-        message = f"Somebody asked for the run to stop; it has {seconds:g} s to do so."
-        await clients.ledger.add_event(run.run_id, code="run.canceling", message=message, step=run.step)
-    return changed
+    message = f"Somebody asked for the run to stop; it has {seconds:g} s to do so."
+    line = Line("run.canceling", message, step=run.step)
+    told = Told((line,), (_entry("run.cancel_asked", "run", run.run_id, caller, batch_id=run.batch_id),))
+    return await clients.ledger.change_run(run.run_id, guard, told, status=RunStatus.CANCELING, lease=lease)
 
 
-async def _never_run(run: Run, clients: Clients) -> Run | None:
+async def _never_run(run: Run, clients: Clients, entry: Activity) -> Run | None:
+    """entry: what the audit trail says of whoever asked for it."""
     guard = Guard(frozenset({_QUEUED}), attempt=run.attempt)
-    now = utcnow()
-    changed = await clients.ledger.change_run(run.run_id, guard, status=RunStatus.CANCELED, completed_at=now)
+    changes = {"status": RunStatus.CANCELED, "completed_at": utcnow()}
+    told = await told_of_end(run, changes, clients.ledger, entries=(entry,))
+    changed = await clients.ledger.change_run(run.run_id, guard, told, **changes)
     if changed is None:
         return None
+    await moved_on(changed, clients)
     try:
         await to_thread.run_sync(clients.queue.remove, run.run_id)
     except QueueUnavailable as err:
@@ -86,13 +93,17 @@ async def _never_run(run: Run, clients: Clients) -> Run | None:
         logger.warning("run %s is canceled, but still in the queue: %s", run.run_id, err.detail)
     # An earlier attempt that died may have left some.
     await remove_unregistered(changed, clients)
-    await tell_end(changed, clients.ledger)
+    await count_end(changed, clients.ledger)
     return changed
 
 
-async def withdraw(batch_id: str, clients: Clients, *, ip: str | None = None) -> Run:
-    """Cancel the queued run of a batch; its id stays taken. Raises NotFound, ManifestRejected, RunOver, RunNotOver."""
+async def withdraw(batch_id: str, clients: Clients, *, caller: Caller = ANYBODY) -> Run:
+    """Cancel the queued run of a batch; its id stays taken.
+
+    Raises NotFound, Forbidden, ManifestRejected, RunOver, RunNotOver.
+    """
     await _accepted(batch_id, clients)
+    await _check_rights(caller, batch_id, clients)
     while True:
         newest = (await _runs_of(batch_id, clients))[0]
         if newest.status.is_final:
@@ -107,9 +118,9 @@ async def withdraw(batch_id: str, clients: Clients, *, ip: str | None = None) ->
                 f"The batch {batch_id!r} cannot be withdrawn any more: its run {newest.run_id} is {state}.",
                 f"Cancel the run: POST /runs/{newest.run_id}/cancel.",
             )
-        changed = await _never_run(newest, clients)
+        entry = _entry("manifest.withdrawn", "manifest", batch_id, caller, run_id=newest.run_id)
+        changed = await _never_run(newest, clients, entry)
         if changed is not None:
-            await _log(clients, "manifest.withdrawn", "manifest", batch_id, ip, run_id=newest.run_id)
             return changed
 
 
@@ -120,22 +131,24 @@ async def rerun(
     enabled_lanes: frozenset[str],
     new_version: NewVersion | None = None,
     traceparent: str | None = None,
-    ip: str | None = None,
+    caller: Caller = ANYBODY,
 ) -> Run:
     """A further run of the manifest of `run_id`, which it names in retry_of. Of two that ask at once both get the same.
 
-    Raises NotFound, RunNotOver while the batch has a run that is not over, InvalidManifest and LaneClosed for what this
-    service no longer runs.
+    Raises NotFound, Forbidden, RunNotOver while the batch has a run that is not over, InvalidManifest and LaneClosed
+    for what this service no longer runs, QueueFull.
     """
     earlier = await get_run(clients.ledger, run_id)
     record = await _accepted(earlier.batch_id, clients)
     manifest = _parsed(record)
+    check_files(caller, manifest)
     check_available(manifest, enabled_lanes)
     intent = manifest.intent_row
     runs = await _runs_of(earlier.batch_id, clients)
     newest = runs[0]
     if not newest.status.is_final:
         raise _not_over(newest)
+    await clients.lanes.check_room()
     run = Run(
         run_id=run_id_for(earlier.batch_id, len(runs) + 1),
         batch_id=earlier.batch_id,
@@ -144,19 +157,20 @@ async def rerun(
         partition_key=earlier.partition_key,
         retry_of=earlier.run_id,
         new_version=new_version,
-        traceparent=traceparent,
+        traceparent=traceparent or new_traceparent(),
         # The clock of this host may be behind that of the one which accepted the run before.
         created_at=max(utcnow(), newest.created_at + _MILLISECOND),
     )
-    added = await clients.ledger.add_run(run)
+    entry = _entry("run.asked_again", "run", run.run_id, caller, retry_of=run_id, batch_id=earlier.batch_id)
+    added = await clients.ledger.add_run(run, Told(entries=(entry,)))
     if added is None:
         # Somebody else asked for the same at this moment.
         there = await clients.ledger.get_run(run.run_id)
         if there is None or there.retry_of != run.retry_of or there.new_version != run.new_version:
             raise _not_over((await _runs_of(earlier.batch_id, clients))[0])
         return there
-    await enqueue(added, clients)
-    await _log(clients, "run.asked_again", "run", added.run_id, ip, retry_of=run_id, batch_id=earlier.batch_id)
+    clients.lanes.accepted()
+    await offer(added, clients)
     return added
 
 
@@ -167,7 +181,7 @@ async def rerun_batch(
     enabled_lanes: frozenset[str],
     new_version: NewVersion | None = None,
     traceparent: str | None = None,
-    ip: str | None = None,
+    caller: Caller = ANYBODY,
 ) -> Run:
     """A further run of the batch, after its newest one. Raises as `rerun`, and ManifestRejected."""
     await _accepted(batch_id, clients)
@@ -178,7 +192,7 @@ async def rerun_batch(
         enabled_lanes=enabled_lanes,
         new_version=new_version,
         traceparent=traceparent,
-        ip=ip,
+        caller=caller,
     )
 
 
@@ -186,12 +200,27 @@ async def _accepted(batch_id: str, clients: Clients) -> ManifestRecord:
     record = await clients.ledger.get_manifest(batch_id)
     if record is None:
         raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")
+    if record.status == "removed":
+        raise manifest_removed(batch_id)
     if record.status == "rejected":
         raise ManifestRejected(
             f"The manifest {batch_id!r} was rejected, so it has no run.",
             f"GET /manifests/{batch_id} says what is wrong with it; submit the mended one under a batch_id of its own.",
         )
     return record
+
+
+async def _check_rights(caller: Caller, batch_id: str, clients: Clients) -> None:
+    """Raises Forbidden when the caller may not use the files of the batch, so that it is somebody else's."""
+    if caller.prefixes:
+        check_files(caller, _parsed(await _accepted(batch_id, clients)))
+
+
+def manifest_removed(batch_id: str) -> ManifestRemoved:
+    return ManifestRemoved(
+        f"The manifest {batch_id!r} was removed, and its runs with it.",
+        "Its batch_id stays taken: submit it again under another. GET /activity tells who removed it.",
+    )
 
 
 async def _runs_of(batch_id: str, clients: Clients) -> list[Run]:
@@ -221,14 +250,13 @@ def _not_over(run: Run) -> RunNotOver:
     )
 
 
-async def _log(clients: Clients, action: str, kind: str, name: str, ip: str | None, **details: object) -> None:
-    entry = Activity(
+def _entry(action: str, kind: str, name: str, caller: Caller, **details: object) -> Activity:
+    return Activity(
         timestamp=utcnow(),
-        user="anonymous",
+        user=caller.user,
         action=action,
         resource_type=kind,
         resource_id=name,
         details=details,
-        ip=ip,
+        ip=caller.ip,
     )
-    await clients.ledger.add_activity(entry)

@@ -17,25 +17,24 @@ from pathlib import Path
 from anyio import to_thread
 
 from app.clients import Clients
+from app.dispatch import ready_runs
 from app.errors import NotFound, QueueUnavailable
 from app.ledger import RunFilter
 from app.lifecycle import attempt_died, count
 from app.models.base import utcnow
 from app.models.counts import REPAIRS, counter
+from app.models.intents import LANES
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.run import Retries, Run, RunStatus
 from app.processes import is_gone
 from app.services.carried import CarriedRuns, Patience
 from app.services.orphan_schemas import OrphanSchemas
 from app.services.scratch import ScratchRemains
-from app.services.waiting import end_overdue
+from app.services.waiting import OverdueRuns
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
-# Of what the queue has lost, as much in one look as no workers use up before the next: a look must end soon, because
-# runs of dead workers wait for it.
-_REFILL = 200
 # Seconds between two looks for unfinished uploads, and their age from which they are nobody's: more than clocks differ.
 _TIDY_EVERY = 600.0
 STALE_UPLOAD_SECONDS = 86_400.0
@@ -53,23 +52,24 @@ class Repair:
 
 
 class Sweep:
-    """Looks at every run that is not over; keeps in memory only which ones looked lost the last time."""
+    """Looks at every run that is carried or could be; keeps in memory only which ones looked lost the last time."""
 
     def __init__(
         self,
         clients: Clients,
         *,
         scratch: Path,
-        max_attempts: int,
+        retries: Retries,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._patience = patience or Patience()
         self._carried = CarriedRuns(self._patience, clock)
+        self._overdue = OverdueRuns(self._patience.queued_seconds, clock)
         self._clock = clock
         self._scratch = ScratchRemains(scratch, clock)
-        self._max_attempts = max_attempts
+        self._retries = retries
         self._suspects: frozenset[str] = frozenset()
         self._tidied_at = -_TIDY_EVERY
         self._queue_problem = ""
@@ -81,9 +81,9 @@ class Sweep:
         runs = await self._clients.ledger.list_due_runs(_BATCH)
         self._carried.look(runs)
         repairs = [repair for run in runs if (repair := await self._revive(run))]
-        queued = [run for run in runs if run.status is RunStatus.QUEUED]
+        ready = [run for lane in LANES for run in await ready_runs(lane, self._clients, _BATCH)]
         try:
-            repairs += await self._refill(queued)
+            repairs += await self._refill(ready)
         except QueueUnavailable as err:
             # Once, not with every look for as long as it is away.
             if self._queue_problem != err.detail:
@@ -91,7 +91,7 @@ class Sweep:
                 logger.warning("the sweep could not look at the queue and tries again: %s", err.detail)
         else:
             self._queue_problem = ""
-        overdue = await end_overdue(queued, self._clients, self._patience.queued_seconds)
+        overdue = await self._overdue.end(ready, self._clients)
         repairs += [Repair(run.run_id, run.status.value, "no worker began it") for run in overdue]
         repairs += await self._remove_scratch(runs)
         repairs += [
@@ -145,12 +145,8 @@ class Sweep:
         verdict = self._carried.verdict(run)
         if verdict is None or (verdict.stop_first and not await self._is_stopped(run)):
             return None
-        changed = await attempt_died(run, verdict.reason, self._clients, self._max_attempts, utcnow())
-        if changed is None:
-            return None
-        if changed.status is RunStatus.QUEUED:
-            await self._enqueue(changed, again=False)
-        return Repair(run.run_id, changed.status.value, verdict.reason)
+        changed = await attempt_died(run, verdict.end, self._clients, self._retries, utcnow())
+        return None if changed is None else Repair(run.run_id, changed.status.value, verdict.reason)
 
     async def _is_stopped(self, run: Run) -> bool:
         """Whether its worker, which had its time to kill the job's process, was then told to by the queue as well."""
@@ -163,16 +159,20 @@ class Sweep:
             logger.warning("run %s: nobody could be told to stop it: %s", run.run_id, err.detail)
         return False
 
-    async def _refill(self, queued: list[Run]) -> list[Repair]:
-        """Enqueue what the queue has lost: absent in two looks running, so that a job just popped is left alone."""
-        if not queued:
+    async def _refill(self, ready: list[Run]) -> list[Repair]:
+        """Enqueue what the queue has lost: absent in two looks running, so that a job just popped is left alone.
+
+        A run whose back-off is over was never enqueued for this attempt, so it need not wait for the second look.
+        """
+        if not ready:
             self._suspects = frozenset()
             return []
         waiting = await to_thread.run_sync(self._clients.queue.waiting_runs)
-        absent = {run.run_id: run for run in queued if run.run_id not in waiting}
-        lost = [run for run_id, run in absent.items() if run_id in self._suspects][:_REFILL]
-        for run in lost:
-            await self._enqueue(run, again=True)
+        absent = {run.run_id: run for run in ready if run.run_id not in waiting}
+        lost = [run for run_id, run in absent.items() if run_id in self._suspects]
+        for run in absent.values():
+            if run.run_id in self._suspects or run.not_before is not None:
+                await self._enqueue(run, again=run.run_id in self._suspects)
         self._suspects = frozenset(absent) - {run.run_id for run in lost}
         return [Repair(run.run_id, "enqueued", "the queue did not have it") for run in lost]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.errors import DomainError
+from app.errors import DomainError, QueueFull
 from app.models.base import utcnow
 from app.models.delivery import Delivery
 from app.models.manifest import LANDING_BUCKET
@@ -53,6 +53,7 @@ class LandingWatch:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
         self._received: dict[str, float] = {}
+        self._said_full = False
 
     async def once(self) -> tuple[Taken, ...]:
         """One look; what was taken in without a delivery. Raises LedgerUnavailable, StoreUnavailable.
@@ -60,12 +61,26 @@ class LandingWatch:
         An object or a delivery that fails by itself is logged and tried again the next time.
         """
         listed = await self._list()
+        self._remember(listed)
+        if await self._is_full():
+            return ()
         for delivery in await self._left_over():
             old = delivery.received_at < utcnow() - _HOPELESS
             await resume(delivery, self._door, give_up=old)
-        self._remember(listed)
         taken = [await self._take_in(info) for info in listed if self._is_ready(info)]
         return tuple(each for each in taken if each is not None)
+
+    async def _is_full(self) -> bool:
+        """Everything stays where it is then, unread."""
+        try:
+            await self._door.clients.lanes.check_room()
+        except QueueFull as err:
+            if not self._said_full:
+                logger.warning("manifests stay in the landing zone: %s", err)
+            self._said_full = True
+        else:
+            self._said_full = False
+        return self._said_full
 
     async def _list(self) -> list[ObjectInfo]:
         found: list[ObjectInfo] = []

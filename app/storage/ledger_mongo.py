@@ -6,7 +6,7 @@ Every write is one document, most of them replaced by compare-and-set; what take
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal
@@ -23,20 +23,22 @@ from app.ledger import (
     RunTotal,
     Totals,
 )
+from app.ledger.told import NOTHING, Told
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestRecord
+from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.page import Page, Slice
 from app.models.run import Run, RunEvent, RunStatus
 from app.storage import mongo_documents as documents
+from app.storage.deletion_rules import LIVING
 from app.storage.ledger_rules import (
     MAX_INTEGER,
     check_amounts,
     check_further_run,
     checked_change,
-    name_of_rejected,
+    name_without_run,
     plain_text,
     utc_milliseconds,
 )
@@ -45,14 +47,18 @@ from app.storage.mongo_catalog import asset_query
 from app.storage.mongo_database import MongoDatabase, open_database
 from app.storage.mongo_documents import Document
 from app.storage.mongo_election import MongoElection
+from app.storage.mongo_keys import MongoKeys
+from app.storage.mongo_lanes import CARRIED, MongoLanes
 from app.storage.mongo_listing import Listing
 from app.storage.mongo_migrate import known_versions, upgrade
 from app.storage.mongo_pairs import Pairs
+from app.storage.mongo_retention import MongoRetention
+from app.storage.mongo_told import PENDING, Telling
+from app.storage.mongo_turns import OLDEST_RUN
 from app.storage.mongo_unfinished import MongoUnfinished
 
 _PARENTS_PER_QUERY = 1000
 _NEWEST_RUN = (("sort_at", -1), ("run_id", -1))
-_OLDEST_RUN = (("sort_at", 1), ("run_id", 1))
 
 
 @asynccontextmanager
@@ -65,47 +71,57 @@ async def open_mongo_ledger(url: str) -> AsyncIterator[MongoLedger]:
         yield MongoLedger(database)
 
 
-class MongoLedger(MongoElection, MongoUnfinished):
+class MongoLedger(MongoElection, MongoLanes, MongoRetention, MongoUnfinished, MongoKeys):
     """`app.ledger.Ledger` in MongoDB; see there for what each method promises."""
 
     def __init__(self, database: MongoDatabase) -> None:
         self._db = database
-        self._pairs = Pairs(database)
+        self._pairs = Pairs(database, self._finish_deletion)
         self._manifests, self._runs, self._assets = self._pairs.manifests, self._pairs.runs, self._pairs.assets
         self._events = database.collection("run_events")
         self._activity = database.collection("activity_logs")
         self._deliveries = database.collection("webhook_deliveries")
         self._metrics = database.collection("metrics")
+        self._telling = Telling(database, self._events, self._activity)
+        self._lanes, self._turns = database.collection("lanes"), self._pairs.turns
         # Tasks of one process wait for each other instead of taking each other's numbers.
         self._logging = asyncio.Lock()
 
-    async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
+    async def accept(self, manifest: ManifestRecord, run: Run, told: Told = NOTHING) -> Accepted:
         if run.batch_id != manifest.batch_id:
             raise ValueError(f"Run {run.run_id} is of batch {run.batch_id!r}, not {manifest.batch_id!r}.")
-        pending = documents.run_document(run)
+        pending = documents.waiting_run_document(run) | await self._telling.mark(told, run.run_id)
         document = documents.manifest_document(manifest, run) | {"pending_run": pending}
         while True:
             if await self._manifests.add(document):
                 if (made := await self._pairs.finish_accept(document)) is None:
                     raise ValueError(f"The run id {run.run_id} is taken.")
-                return Accepted(documents.manifest_from(made), documents.run_from(pending), created=True)
+                await self._telling.finish(self._runs, pending)
+                now = await self._runs.one({"_id": pending["_id"]}) or pending
+                accepted = documents.run_from(pending | {"blocked": now["blocked"]})
+                return Accepted(documents.manifest_from(made), accepted, created=True)
             there = await self._manifest(manifest.batch_id)
             if there is None:  # withdrawn in between, so that the batch id is free again
                 continue
             newest = await self._runs.one({"batch_id": document["_id"]}, sort=_NEWEST_RUN)
             if newest is None:
-                raise name_of_rejected(manifest.batch_id)
+                raise name_without_run(documents.manifest_from(there))
             return Accepted(documents.manifest_from(there), documents.run_from(newest), created=False)
 
-    async def add_run(self, run: Run) -> Run | None:
+    async def add_run(self, run: Run, told: Told = NOTHING) -> Run | None:
         check_further_run(run)
-        return await self._pairs.add_run(run)
+        pending = documents.waiting_run_document(run) | await self._telling.mark(told, run.run_id)
+        added = await self._pairs.add_run(run, pending)
+        if added is not None:
+            await self._telling.finish(self._runs, pending)
+        return added
 
-    async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
-        document = documents.manifest_document(manifest)
+    async def reject_manifest(self, manifest: ManifestRecord, told: Told = NOTHING) -> ManifestRecord:
+        document = documents.manifest_document(manifest) | await self._telling.mark(told)
         while not await self._manifests.add(document):
             if (there := await self._manifest(manifest.batch_id)) is not None:
                 return documents.manifest_from(there)
+        await self._telling.finish(self._manifests, document)
         return documents.manifest_from(document)
 
     async def get_manifest(self, batch_id: str) -> ManifestRecord | None:
@@ -117,6 +133,8 @@ class MongoLedger(MongoElection, MongoUnfinished):
         query = _equal({**wanted, "testing": where.testing, "object_key": where.object_key})
         if where.since is not None:
             query["sort_at"] = {"$gte": documents.milliseconds(where.since)}
+        if where.status is None:
+            query["status"] = {"$ne": ManifestStatus.REMOVED.value}
         listing = Listing("manifests", (("ingested_at", datetime), ("batch_id", str)), page)
         while True:
             found = await self._manifests.many(listing.query(query), listing.sort, listing.limit)
@@ -143,46 +161,62 @@ class MongoLedger(MongoElection, MongoUnfinished):
 
     async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
         wanted = {"status": where.status, "batch_id": where.batch_id, "lane": where.lane}
-        query = _equal({**wanted, "partition_key": where.dataset_id})
+        of_version = {"partition_key": where.dataset_id, "reserved_version": where.reserved_version}
+        query = _equal({**wanted, **of_version})
         listing = Listing("runs", (("created_at", datetime), ("run_id", str)), page)
         found = await self._runs.many(listing.query(query), listing.sort, listing.limit)
         return listing.slice(found, documents.run_from)
 
     async def list_due_runs(self, limit: int) -> tuple[Run, ...]:
         """Also finishes what anybody left half done."""
+        await self._settle_deletions()
+        await self._settle_removals()
         await self._pairs.settle()
-        # The queue first: a run that is claimed in between is in both answers, not in neither.
-        waiting = await self._runs.many({"status": RunStatus.QUEUED.value}, _OLDEST_RUN, limit)
-        carrying = {"status": {"$in": [RunStatus.RUNNING.value, RunStatus.CANCELING.value]}}
-        carried = await self._runs.many(carrying, _OLDEST_RUN, limit)
-        due = {each["_id"]: each for each in carried}
-        due |= {each["_id"]: each for each in waiting if each["_id"] not in due}
-        return tuple(documents.run_from(each) for each in list(due.values())[:limit])
+        await self._telling.settle(self._manifests, self._runs, self._lanes)
+        await self.settle_lanes()
+        return tuple(documents.run_from(each) for each in await self._runs.many({"status": CARRIED}, OLDEST_RUN, limit))
 
-    async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
+    async def change_run(self, run_id: str, guard: Guard, told: Told = NOTHING, **changes: Any) -> Run | None:
         changed, statuses = checked_change(guard, changes)
         moves = not changes.keys().isdisjoint({"status", "attempt"})
-        committing: list[Document] = []
+        # Nothing moves past a commit that is half done, and nothing is told before what came before.
+        unfinished: list[Callable[[], Awaitable[object]]] = []
+        mark = await self._telling.mark(told, plain_text(run_id))
 
         def decide(document: Document) -> Document | None:
             if not _fits(document, guard, statuses):
                 return None
             if moves and "pending_commit" in document:
-                committing.append(document)
+                unfinished.append(lambda: self._pairs.finish_commit(document))
                 return None
-            new = documents.changed_run_document(document, changed, changes)
-            return new | {"mirror_due": new["revision"]} if "status" in changes else new
+            if mark and PENDING in document:
+                unfinished.append(lambda: self._telling.finish(self._runs, document))
+                return None
+            new = documents.changed_run_document(document, changed, changes) | mark
+            if "status" not in changes:
+                return new
+            turn = {"turn_due": True} if changed.status.is_final and not document["blocked"] else {}
+            return new | {"mirror_due": new["revision"]} | turn
 
         while True:
             document = await self._runs.change(plain_text(run_id), decide)
             if document is not None:
                 if "status" in changes:
-                    await self._pairs.mirror(document)
+                    await self._moved(document)
+                await self._telling.finish(self._runs, document if mark else {})
                 return documents.run_from(document)
-            if not committing:
+            if not unfinished:
                 return None
-            # Nothing moves past a commit that is half done.
-            await self._pairs.finish_commit(committing.pop())
+            await unfinished.pop()()
+
+    async def _moved(self, document: Document) -> None:
+        """What follows from a new status of a run, in other documents."""
+        await self._pairs.mirror(document)
+        if "turn_due" in document:
+            await self._turns.hand_over(document)
+        run = documents.run_from(document)
+        if run.status not in (RunStatus.RUNNING, RunStatus.CANCELING):
+            await self.give_back_slot(run)
 
     async def reserve_version(self, run_id: str, attempt: int) -> int | None:
         return await self._pairs.reserve(run_id, attempt)
@@ -192,7 +226,7 @@ class MongoLedger(MongoElection, MongoUnfinished):
 
     async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
         if version is None:
-            found = await self._assets.one({"dataset_id": plain_text(dataset_id)}, sort=(("version", -1),))
+            found = await self._newest(plain_text(dataset_id), {"state": LIVING})
         else:
             found = await self._assets.one({"_id": documents.version_key(dataset_id, version)})
         return None if found is None else documents.asset_from(found)
@@ -205,11 +239,18 @@ class MongoLedger(MongoElection, MongoUnfinished):
         listing = Listing(asset_listing(where), key, page)
         found = await self._assets.many(listing.query(query), listing.sort, listing.limit)
         if where.latest_only:
-            found = await self._newest_only(found, query, listing)
+            found = await self._newest_only(found, query, listing, {} if where.deleted else {"state": LIVING})
         return listing.slice(found, documents.asset_from)
 
-    async def _newest_only(self, found: list[Document], query: Document, listing: Listing) -> list[Document]:
+    async def _newest(self, dataset_id: str, counts: Document) -> Document | None:
+        return await self._assets.one({"dataset_id": dataset_id, **counts}, sort=(("version", -1),))
+
+    async def _newest_only(
+        self, found: list[Document], query: Document, listing: Listing, counts: Document
+    ) -> list[Document]:
         """Of `found` and what follows, the newest version of each dataset; as many as the listing wants.
+
+        counts: which versions do.
 
         Batch by batch: a join or a grouping of all versions would cost as much on the first page as on the last.
         """
@@ -217,7 +258,7 @@ class MongoLedger(MongoElection, MongoUnfinished):
         kept: list[Document] = []
         while True:
             for dataset_id in {each["dataset_id"] for each in found} - newest.keys():
-                top = await self._assets.one({"dataset_id": dataset_id}, sort=(("version", -1),))
+                top = await self._newest(dataset_id, counts)
                 newest[dataset_id] = top["version"] if top is not None else 0
             kept += [each for each in found if each["version"] == newest[each["dataset_id"]]]
             if len(found) < listing.limit or len(kept) >= listing.limit:
@@ -324,7 +365,9 @@ class MongoLedger(MongoElection, MongoUnfinished):
             for each in await self._runs.grouped("status", fields, {"lane": lane}):
                 oldest = documents.moment(each["oldest"])
                 runs.append(RunTotal(RunStatus(each["_id"]), lane, each["runs"], each["attempts"], oldest))
-        assets = await self._assets.grouped("kind", {"versions": {"$sum": 1}, "bytes": {"$sum": "$size"}})
+        assets = await self._assets.grouped(
+            "kind", {"versions": {"$sum": 1}, "bytes": {"$sum": "$size"}}, {"state": LIVING}
+        )
         return Totals(
             tuple(sorted(runs, key=lambda total: (total.status, total.lane))),
             tuple(

@@ -17,7 +17,9 @@ from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.run import TRANSITIONS, Run, RunStatus
 
 MAX_INTEGER = 2**63 - 1
-FIXED_FIELDS = frozenset({"run_id", "batch_id", "partition_key", "reserved_version", "created_at", "revision"})
+FIXED_FIELDS = frozenset(
+    {"run_id", "batch_id", "partition_key", "lane", "blocked", "reserved_version", "created_at", "revision"}
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 # Any run will do: it only lends the fields that a change does not name, so that the model can check those it names.
@@ -55,6 +57,21 @@ def mirrored(run: Run) -> dict[str, Any]:
     }
 
 
+def attempts_of(run: Run) -> list[dict[str, Any]]:
+    """The attempts that are over, as values that every database keeps. Times stay times."""
+    return [
+        {
+            "number": each.number,
+            "worker": plain_text(each.worker),
+            "started_at": utc_milliseconds(each.started_at),
+            "ended_at": utc_milliseconds(each.ended_at),
+            "outcome": each.outcome.value,
+            "reason": plain_text(each.reason),
+        }
+        for each in run.attempts
+    ]
+
+
 def check_further_run(run: Run) -> None:
     """Raises ValueError for one that names no earlier run."""
     if run.retry_of is None:
@@ -84,8 +101,9 @@ def version_taken(asset: Asset, owner: Asset) -> VersionTaken:
     return VersionTaken(detail, "Reserve a version for this run and publish under that number.")
 
 
-def name_of_rejected(batch_id: str) -> BatchConflict:
-    return BatchConflict(f"The batch id {batch_id!r} is that of a rejected manifest.", "Choose a new batch_id.")
+def name_without_run(manifest: ManifestRecord) -> BatchConflict:
+    what = "a manifest that was removed" if manifest.status is ManifestStatus.REMOVED else "a rejected manifest"
+    return BatchConflict(f"The batch id {manifest.batch_id!r} is that of {what}.", "Choose a new batch_id.")
 
 
 def filterable(record: ManifestRecord) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
-    exists,
     func,
     insert,
     literal,
@@ -41,15 +40,17 @@ from app.ledger import (
     RunTotal,
     Totals,
 )
+from app.ledger.told import NOTHING, Told
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestRecord
+from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.page import Page, Slice
 from app.models.run import Run, RunEvent, RunStatus
 from app.storage import sql_catalog
 from app.storage import sql_tables as tables
+from app.storage.deletion_rules import LIVING
 from app.storage.ledger_rules import (
     MAX_INTEGER,
     check_amounts,
@@ -58,14 +59,17 @@ from app.storage.ledger_rules import (
     checked_change,
     decode_cursor,
     encode_cursor,
-    mirrored,
-    name_of_rejected,
+    name_without_run,
     version_taken,
 )
 from app.storage.ledger_search import asset_listing, wanted_terms
 from app.storage.sql_election import SqlElection
 from app.storage.sql_engine import Database, insert_into
+from app.storage.sql_keys import SqlKeys
+from app.storage.sql_lanes import SqlLanes, take_turn
 from app.storage.sql_migrate import applied_versions, known_versions, upgrade
+from app.storage.sql_retention import SqlRetention, hold_parents
+from app.storage.sql_runs import CARRIED, change_run, lock_run, mirror, newest_run
 from app.storage.sql_tables import (
     ACTIVITY,
     ASSETS,
@@ -79,6 +83,7 @@ from app.storage.sql_tables import (
     TERMS,
     Row,
 )
+from app.storage.sql_told import tell
 from app.storage.sql_unfinished import SqlUnfinished
 
 T = TypeVar("T")
@@ -112,32 +117,31 @@ def _unbroken(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     return run
 
 
-class SqlLedger(SqlElection, SqlUnfinished):
+class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
     """`app.ledger.Ledger` in SQL; see there for what each method promises."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     @_unbroken
-    async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
+    async def accept(self, manifest: ManifestRecord, run: Run, told: Told = NOTHING) -> Accepted:
         if run.batch_id != manifest.batch_id:
             raise ValueError(f"Run {run.run_id} is of batch {run.batch_id!r}, not {manifest.batch_id!r}.")
         async with self._db.write() as connection:
             new = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
             if new is not None:
-                row = await self._insert_new(connection, RUNS, tables.run_values(run) | {"last_seq": 0})
-                if row is None:
-                    raise ValueError(f"The run id {run.run_id} is taken.")
+                row = await self._insert_run(connection, run)
+                await tell(connection, told, run.run_id)
                 return Accepted(tables.manifest_from(new), tables.run_from(row), created=True)
             found = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
             old = (await connection.execute(found)).mappings().one()
-            newest = await _newest_run(connection, manifest.batch_id)
+            newest = await newest_run(connection, manifest.batch_id)
             if newest is None:
-                raise name_of_rejected(manifest.batch_id)
+                raise name_without_run(tables.manifest_from(old))
             return Accepted(tables.manifest_from(old), newest, created=False)
 
     @_unbroken
-    async def add_run(self, run: Run) -> Run | None:
+    async def add_run(self, run: Run, told: Told = NOTHING) -> Run | None:
         check_further_run(run)
         # The manifest is the lock: on it two that add a run of one batch wait for each other.
         batch = select(MANIFESTS.c.batch_id).where(MANIFESTS.c.batch_id == run.batch_id).with_for_update()
@@ -147,24 +151,24 @@ class SqlLedger(SqlElection, SqlUnfinished):
             same = (await connection.execute(select(RUNS).where(RUNS.c.run_id == run.run_id))).mappings().one_or_none()
             if same is not None and same["batch_id"] != run.batch_id:
                 raise ValueError(f"The run id {run.run_id} is taken.")
-            newest = await _newest_run(connection, run.batch_id)
+            newest = await newest_run(connection, run.batch_id)
             if same is not None or newest is None or not newest.status.is_final:
                 return None
             check_younger(run, newest)
-            row = await self._insert_new(connection, RUNS, tables.run_values(run) | {"last_seq": 0})
-            if row is None:
-                raise ValueError(f"The run id {run.run_id} is taken.")
-            added = tables.run_from(row)
-            await _mirror(connection, added)
+            added = tables.run_from(await self._insert_run(connection, run))
+            await mirror(connection, added)
+            await tell(connection, told, added.run_id)
             return added
 
     @_unbroken
-    async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
+    async def reject_manifest(self, manifest: ManifestRecord, told: Told = NOTHING) -> ManifestRecord:
         same = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
         async with self._db.write() as connection:
             row = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
             if row is None:
                 row = (await connection.execute(same)).mappings().one()
+            else:
+                await tell(connection, told)
             return tables.manifest_from(row)
 
     async def get_manifest(self, batch_id: str) -> ManifestRecord | None:
@@ -176,6 +180,8 @@ class SqlLedger(SqlElection, SqlUnfinished):
         terms = _equal(MANIFESTS, {**wanted, "testing": where.testing, "object_key": where.object_key})
         if where.since is not None:
             terms.append(c.ingested_at >= where.since)
+        if where.status is None:
+            terms.append(c.status != ManifestStatus.REMOVED)
         return await self._page(MANIFESTS, terms, (c.ingested_at, c.batch_id), tables.manifest_from, page)
 
     async def get_run(self, run_id: str) -> Run | None:
@@ -186,41 +192,25 @@ class SqlLedger(SqlElection, SqlUnfinished):
 
     async def list_runs(self, where: RunFilter, page: Page) -> Slice[Run]:
         wanted = {"status": where.status, "batch_id": where.batch_id, "lane": where.lane}
-        terms = _equal(RUNS, {**wanted, "partition_key": where.dataset_id})
+        of_version = {"partition_key": where.dataset_id, "reserved_version": where.reserved_version}
+        terms = _equal(RUNS, {**wanted, **of_version})
         return await self._page(RUNS, terms, (RUNS.c.created_at, RUNS.c.run_id), tables.run_from, page)
 
     async def list_due_runs(self, limit: int) -> tuple[Run, ...]:
         c = RUNS.c
-        # One statement: between two, a run that is claimed would be in neither answer.
-        q = RUNS.alias("waiting").c
-        waiting = select(q.run_id).where(q.status == RunStatus.QUEUED).order_by(q.created_at, q.run_id).limit(limit)
-        due = or_(c.status.in_((RunStatus.RUNNING, RunStatus.CANCELING)), c.run_id.in_(waiting))
-        query = select(RUNS).where(due).order_by(c.status == RunStatus.QUEUED, c.created_at, c.run_id).limit(limit)
+        query = select(RUNS).where(c.status.in_(CARRIED)).order_by(c.created_at, c.run_id).limit(limit)
         return await self._all(query, tables.run_from)
 
     @_unbroken
-    async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
-        changed, statuses = checked_change(guard, changes)
-        c = RUNS.c
-        terms = [c.run_id == run_id, c.status.in_(statuses)]
-        terms += _equal(RUNS, {"attempt": guard.attempt, "lease_owner": guard.lease_owner})
-        if guard.lease_expired_at is not None:
-            terms.append(c.lease_expires_at < guard.lease_expired_at)
-        values = tables.run_changes(changed, changes) | {"revision": c.revision + 1}
-        statement = update(RUNS).where(*terms).values(values).returning(*c)
+    async def change_run(self, run_id: str, guard: Guard, told: Told = NOTHING, **changes: Any) -> Run | None:
+        change = checked_change(guard, changes)
         async with self._db.write() as connection:
-            row = (await connection.execute(statement)).mappings().one_or_none()
-            if row is None:
-                return None
-            run = tables.run_from(row)
-            if "status" in changes:
-                await _mirror(connection, run)
-            return run
+            return await change_run(connection, run_id, guard, changes, change, told)
 
     @_unbroken
     async def reserve_version(self, run_id: str, attempt: int) -> int | None:
         async with self._db.write() as connection:
-            run = await _lock_run(connection, run_id)
+            run = await lock_run(connection, run_id)
             if run is None or run.attempt != attempt or run.status is not RunStatus.RUNNING:
                 return None
             if run.reserved_version is not None:
@@ -237,7 +227,7 @@ class SqlLedger(SqlElection, SqlUnfinished):
     @_unbroken
     async def commit_asset(self, asset: Asset, attempt: int) -> Asset | None:
         async with self._db.write() as connection:
-            run = await _lock_run(connection, asset.run_id)
+            run = await lock_run(connection, asset.run_id)
             if run is None or run.attempt != attempt:
                 return None
             same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
@@ -246,6 +236,7 @@ class SqlLedger(SqlElection, SqlUnfinished):
                 return tables.asset_from(row)
             if run.status is not RunStatus.RUNNING:
                 return None
+            await hold_parents(connection, asset)
             new = await self._insert_new(connection, ASSETS, tables.asset_values(asset))
             if new is None:
                 raise await _taken(connection, asset)
@@ -257,7 +248,7 @@ class SqlLedger(SqlElection, SqlUnfinished):
     async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
         query = select(ASSETS).where(ASSETS.c.dataset_id == dataset_id)
         if version is None:
-            query = query.order_by(ASSETS.c.version.desc()).limit(1)
+            query = query.where(ASSETS.c.state == LIVING).order_by(ASSETS.c.version.desc()).limit(1)
         elif 0 < version <= MAX_INTEGER:
             query = query.where(ASSETS.c.version == version)
         else:
@@ -353,7 +344,12 @@ class SqlLedger(SqlElection, SqlUnfinished):
     async def totals(self) -> Totals:
         run, asset = RUNS.c, ASSETS.c
         runs = select(run.status, run.lane, func.count(), func.sum(run.attempt), func.min(run.created_at))
-        assets = select(asset.kind, func.count(), func.sum(asset.size)).group_by(asset.kind).order_by(asset.kind)
+        assets = (
+            select(asset.kind, func.count(), func.sum(asset.size))
+            .where(asset.state == LIVING)
+            .group_by(asset.kind)
+            .order_by(asset.kind)
+        )
         return Totals(
             tuple(
                 RunTotal(RunStatus(status), lane, count, int(attempts), oldest)
@@ -395,6 +391,14 @@ class SqlLedger(SqlElection, SqlUnfinished):
             raise LedgerUnavailable(detail, "Run `spatial-etl migrate`.")
         details = {"schema": applied[-1], "location": self._db.shown}
         return BackendInfo(name=_NAMES[self._db.dialect], version=version, details=details)
+
+    async def _insert_run(self, connection: AsyncConnection, run: Run) -> Row:
+        """The row as stored, in the line of its dataset. Raises ValueError when its id is taken."""
+        turn = {"last_seq": 0, "blocked": not await take_turn(connection, self._db.dialect, run)}
+        row = await self._insert_new(connection, RUNS, tables.run_values(run) | turn)
+        if row is None:
+            raise ValueError(f"The run id {run.run_id} is taken.")
+        return row
 
     async def _insert_new(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> Row | None:
         """The row as stored; None when one of its unique keys is taken."""
@@ -455,30 +459,6 @@ class SqlLedger(SqlElection, SqlUnfinished):
 
 def _equal(table: Table, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in wanted.items() if value is not None]
-
-
-async def _newest_run(connection: AsyncConnection, batch_id: str) -> Run | None:
-    newest = select(RUNS).where(RUNS.c.batch_id == batch_id)
-    newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
-    row = (await connection.execute(newest)).mappings().one_or_none()
-    return None if row is None else tables.run_from(row)
-
-
-async def _lock_run(connection: AsyncConnection, run_id: str) -> Run | None:
-    """The run, unchanged until the transaction ends (on SQLite, BEGIN IMMEDIATE saw to that)."""
-    query = select(RUNS).where(RUNS.c.run_id == run_id).with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else tables.run_from(row)
-
-
-async def _mirror(connection: AsyncConnection, run: Run) -> None:
-    """Let the manifest say what its newest run says; an older run no longer speaks for it."""
-    later = tuple_(RUNS.c.created_at, RUNS.c.run_id) > tuple_(
-        literal(run.created_at, RUNS.c.created_at.type), literal(run.run_id, RUNS.c.run_id.type)
-    )
-    newer = exists().where(RUNS.c.batch_id == run.batch_id, later)
-    own = MANIFESTS.c.batch_id == run.batch_id
-    await connection.execute(update(MANIFESTS).where(own, ~newer).values(mirrored(run)))
 
 
 async def _taken(connection: AsyncConnection, asset: Asset) -> VersionTaken:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from app.errors import InvalidKey, ObjectExists, StoreUnavailable
+from app.errors import InvalidKey, ObjectExists, StoreFull, StoreUnavailable
+from app.jobs.scratch import FULL, free_bytes
 from app.objects import ObjectInfo
 
 CHUNK_BYTES = 1024 * 1024
@@ -48,8 +49,13 @@ class HashedFile:
             self._hash.update(data)
             self.size += len(data)
             view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+            try:
+                while view:
+                    view = view[file.write(view) :]
+            except OSError as error:
+                # Python names files in the errors of opening only.
+                error.filename = str(self._path)
+                raise
 
     def close(self) -> str:
         """The sha256 of what was written."""
@@ -178,9 +184,13 @@ def changed(key: str) -> StoreUnavailable:
 
 def refusal(error: OSError) -> StoreUnavailable:
     """What a refusal of the file system means to somebody who has to mend it."""
+    if error.errno in FULL:
+        place = Path(error.filename).parent if error.filename else None
+        left = free_bytes(place) if place is not None else None
+        at = f"below {place} ({left} bytes are free)" if left is not None else "there"
+        fix = f"The disk is full: free space {at}, or move the data directory to a larger disk."
+        return StoreFull(f"The object store has no room left: {error.strerror}.", fix)
     fixes = {
-        errno.ENOSPC: "The disk is full: free space, or move the data directory to a larger disk.",
-        errno.EDQUOT: "The disk quota is used up: free space, or raise the quota.",
         errno.EFBIG: "The file is larger than the file system or the process may write: raise that limit.",
         errno.EROFS: "The file system is mounted read-only: mount it writable.",
         errno.EACCES: "Give the user of this service read and write access to the data directory.",

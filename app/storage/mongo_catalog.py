@@ -6,6 +6,7 @@ from typing import Any
 
 from app.ledger import AssetFilter
 from app.models.asset import Bounds
+from app.storage.deletion_rules import LIVING
 from app.storage.ledger_rules import plain_text
 from app.storage.ledger_search import wanted_terms
 from app.storage.mongo_documents import Document, milliseconds
@@ -14,6 +15,8 @@ from app.storage.mongo_documents import Document, milliseconds
 def asset_query(where: AssetFilter) -> Document:
     equal = {"dataset_id": where.dataset_id, "run_id": where.run_id, "kind": where.kind}
     query: Document = {name: plain_text(value) for name, value in equal.items() if value is not None}
+    if not where.deleted:
+        query["state"] = LIVING
     if where.testing is not None:
         query["search.testing"] = where.testing
     if where.since is not None:

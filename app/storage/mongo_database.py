@@ -20,7 +20,7 @@ from pymongo import ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import ConfigurationError, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from app.errors import LedgerUnavailable
+from app.errors import LedgerFull, LedgerUnavailable
 from app.storage.mongo_documents import Document
 
 # Also how soon the API answers 503 while the server is away.
@@ -40,6 +40,7 @@ _FIXES = (
     ("no primary", "Most members of the replica set must run for it to have a primary: bring them back."),
     ("document failed validation", "Run `spatial-etl migrate` with this release."),
 )
+_OUT_OF_DISK_SPACE = 14031
 _AUTHENTICATION_FAILED = 18
 
 
@@ -129,6 +130,9 @@ class MongoDatabase:
             raise ValueError(f"A value cannot be stored: {err}") from err
         except PyMongoError as err:
             cause = _short(err)
+            if getattr(err, "code", None) == _OUT_OF_DISK_SPACE or "no space left" in str(err).lower():
+                fix = "Free space on the disk of the MongoDB server."
+                raise LedgerFull(f"The ledger ({self.shown}) has no room left: {cause}.", fix) from err
             known = (fix for needle, fix in _FIXES if needle in str(err).lower())
             fix = next(known, "Check that it runs and can be reached.")
             if isinstance(err, OperationFailure) and err.code == _AUTHENTICATION_FAILED:
@@ -204,6 +208,11 @@ class Collection:
                 with contextlib.suppress(DuplicateKeyError):  # two upserts at once: one of them finds it next time
                     await self._driver.update_one({"_id": key}, {"$inc": {"value": amount}}, upsert=True)
                     return
+
+    async def remove_many(self, query: Mapping[str, Any]) -> int:
+        """How many there were."""
+        async with self._ready():
+            return int((await self._driver.delete_many(query)).deleted_count)
 
     async def remove(self, query: Mapping[str, Any]) -> bool:
         async with self._ready():

@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.models.activity import Activity
-from app.models.asset import Asset, ParentInput
+from app.models.api_key import ApiKey
+from app.models.asset import Asset, Deletion, ParentInput
 from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestRecord
+from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.run import Run, RunEvent
-from app.storage.ledger_rules import filterable, mirrored, plain_text, to_json, utc_milliseconds
+from app.storage.deletion_rules import state_of
+from app.storage.ledger_rules import attempts_of, filterable, mirrored, plain_text, to_json, utc_milliseconds
 from app.storage.ledger_search import Searchable, box_fields, searchable
 
 Document = dict[str, Any]
@@ -135,18 +137,43 @@ def with_newest_run(document: Document, run: Run) -> Document:
     return document | {name: said[name] for name in mirrored(run)} | {"newest_run": _run_key(run)}
 
 
+def removed_manifest(document: Document) -> Document:
+    """What is left of a manifest that was removed: that it was there, and the object that it came in."""
+    empty: Document = {"manifest": {}, "faults": [], "error_message": None}
+    nothing = {"intent": None, "uploader": None, "project": None}
+    return document | encoded(empty) | nothing | {"status": ManifestStatus.REMOVED.value}
+
+
+def without_companion(document: Document, changed: Asset) -> Document:
+    """The version's document with the companions of `changed`."""
+    fields = encoded({"metadata": changed.model_dump(mode="json")["metadata"]})
+    exact = {name: text for name, text in document["exact"].items() if name != "metadata"} | fields["exact"]
+    return document | fields | {"exact": exact}
+
+
 def run_document(run: Run) -> Document:
-    own = {"_id": plain_text(run.run_id), "sort_at": milliseconds(run.created_at), "writes": 1}
-    return own | encoded(_run_fields(run))
+    own = {"_id": plain_text(run.run_id), "sort_at": milliseconds(run.created_at), "writes": 1, "log_removed": False}
+    return own | _due(run) | encoded(_run_fields(run))
+
+
+def waiting_run_document(run: Run) -> Document:
+    """Of a run that has not lined up for its dataset yet."""
+    return run_document(run) | {"blocked": True}
+
+
+def _due(run: Run) -> Document:
+    """When the run may begin; 0: at any time."""
+    return {"due_at": 0 if run.not_before is None else milliseconds(run.not_before)}
 
 
 def _run_fields(run: Run) -> Document:
     fields = run.model_dump(mode="json", exclude={"lease"})
     fields |= {"created_at": run.created_at, "started_at": run.started_at, "completed_at": run.completed_at}
+    fields["not_before"] = run.not_before
     lease = run.lease
     # Put together by hand: a time within a document must stay one.
     due = lease and {"owner": plain_text(lease.owner), "expires_at": utc_milliseconds(lease.expires_at)}
-    return fields | {"lease": due}
+    return fields | {"lease": due, "attempts": attempts_of(run)}
 
 
 def run_from(document: Mapping[str, Any]) -> Run:
@@ -157,6 +184,8 @@ def changed_run_document(document: Document, changed: Run, names: Mapping[str, A
     """The run's document with the fields called `names` as `changed` has them, one revision on."""
     fields = encoded({name: value for name, value in _run_fields(changed).items() if name in names})
     exact = {name: text for name, text in document["exact"].items() if name not in names} | fields["exact"]
+    if "not_before" in names:
+        fields |= _due(changed)
     return document | fields | {"exact": exact, "revision": document["revision"] + 1}
 
 
@@ -179,7 +208,16 @@ def asset_document(asset: Asset) -> Document:
     parents = {version_key(each.dataset_id, each.version) for each in asset.inputs if isinstance(each, ParentInput)}
     own: Document = {"_id": version_key(asset.dataset_id, asset.version), "parents": sorted(parents)}
     own |= {"sort_at": milliseconds(asset.created_at), "search": search_document(searchable(asset))}
-    return own | encoded(asset.model_dump(mode="json") | {"created_at": asset.created_at})
+    own |= {"writes": 1, "state": state_of(asset.deletion)}
+    fields = asset.model_dump(mode="json") | {"created_at": asset.created_at}
+    return own | encoded(fields | {"deletion": asset.deletion and deletion_document(asset.deletion)})
+
+
+def deletion_document(deletion: Deletion) -> Document:
+    """Put together by hand: a time within a document must stay one."""
+    removed = deletion.removed_at and utc_milliseconds(deletion.removed_at)
+    said = {"by": plain_text(deletion.by), "reason": plain_text(deletion.reason)}
+    return {"at": utc_milliseconds(deletion.at), **said, "removed_at": removed}
 
 
 def search_document(found: Searchable) -> Document:
@@ -215,3 +253,12 @@ def finished_delivery_document(document: Document, outcomes: tuple[EventOutcome,
     said = encoded({"outcomes": [each.model_dump(mode="json") for each in outcomes], "processed_at": at})
     exact = {name: text for name, text in document["exact"].items() if name != "outcomes"} | said["exact"]
     return document | said | {"status": "done", "exact": exact}
+
+
+def api_key_document(key: ApiKey) -> Document:
+    own = {"_id": plain_text(key.name), "sort_at": milliseconds(key.created_at), "writes": 1}
+    return own | encoded(key.model_dump() | {"scope": key.scope.value, "prefixes": list(key.prefixes)})
+
+
+def api_key_from(document: Mapping[str, Any]) -> ApiKey:
+    return ApiKey.model_validate(decoded(document, ApiKey.model_fields))

@@ -9,7 +9,7 @@ from app.storage.mongo_documents import Document
 
 
 class MongoElection:
-    """`app.ledger_election.ElectionLedger`."""
+    """`app.ledger.election.ElectionLedger`."""
 
     _db: MongoDatabase
 

@@ -9,6 +9,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from app.ledger import AssetFilter
 from app.models.asset import Bounds
+from app.storage.deletion_rules import LIVING
 from app.storage.sql_tables import ASSETS, TERMS
 
 Wanted = list[tuple[str, ...]]
@@ -43,12 +44,15 @@ def search(where: AssetFilter, wanted: Wanted) -> tuple[Select[Any], tuple[Keyed
         query = query.where(*_overlaps(where.bbox, ASSETS if wanted else leading))
     equal = {"dataset_id": where.dataset_id, "run_id": where.run_id, "kind": where.kind, "testing": where.testing}
     query = query.where(*(c[name] == value for name, value in equal.items() if value is not None))
+    if not where.deleted:
+        query = query.where(c.state == LIVING)
     key = (leading.c.created_at, leading.c.dataset_id, leading.c.version)
     if where.since is not None:
         query = query.where(key[0] >= where.since)
     if where.latest_only:
         newer = ASSETS.alias("newer")
-        query = query.where(~exists().where(newer.c.dataset_id == c.dataset_id, newer.c.version > c.version))
+        counts = [] if where.deleted else [newer.c.state == LIVING]
+        query = query.where(~exists().where(newer.c.dataset_id == c.dataset_id, newer.c.version > c.version, *counts))
     return query, key
 
 

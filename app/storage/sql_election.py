@@ -30,7 +30,7 @@ LEADERSHIPS = Base.metadata.tables["leaderships"]
 
 
 class SqlElection:
-    """`app.ledger_election.ElectionLedger`."""
+    """`app.ledger.election.ElectionLedger`."""
 
     _db: Database
 

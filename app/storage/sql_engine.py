@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table, event, make_url
@@ -16,7 +17,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.errors import LedgerUnavailable
+from app.errors import LedgerFull, LedgerUnavailable
+from app.jobs.scratch import free_bytes
 from app.storage.ledger_rules import to_json
 
 if TYPE_CHECKING:
@@ -40,14 +42,14 @@ _FIXES = (
     ("unable to open database file", "Check that the directory exists and that this user may write in it."),
     ("database is locked", "End the tool that keeps a transaction open on this file."),
     ("readonly", "Give this user the right to write the file and its directory."),
-    ("disk is full", "Free space on the disk of the ledger."),
     ("not a database", "The file is not a SQLite database: name another one, or restore a backup."),
     ("malformed", "The database file is damaged: restore a backup."),
     ("password", "Check the user and password in SPATIAL_ETL_LEDGER__URL."),
     ('role "', "Check the user in SPATIAL_ETL_LEDGER__URL."),
     ('database "', "Create the database, or name another one in SPATIAL_ETL_LEDGER__URL."),
 )
-
+# SQLite, PostgreSQL, and the system's own words.
+_FULL = ("disk is full", "could not extend file", "no space left on device", "disk quota exceeded")
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class Database:
         if self.dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
             fix = "Name a file: sqlite+aiosqlite:///PATH."
             raise LedgerUnavailable("Processes cannot share a ledger in memory.", fix)
+        self._folder = Path(str(parsed.database)).parent if self.dialect == "sqlite" else None
         # Put together by hand: a password could also hide in the URL's query.
         self.shown = f"{self.dialect} {parsed.host + '/' if parsed.host else ''}{parsed.database}"
         options = _sqlite_options() if self.dialect == "sqlite" else _postgres_options()
@@ -149,9 +152,22 @@ class Database:
                 raise
             self._failed = True
             cause = getattr(err, "orig", None) or err
+            if self._is_full(str(cause).lower()):
+                raise LedgerFull(f"The ledger ({self.shown}) has no room left: {cause}.", self._make_room()) from err
             known = (fix for needle, fix in _FIXES if needle in str(cause).lower())
             fix = next(known, "Check that it runs and can be reached.")
             raise LedgerUnavailable(f"The ledger ({self.shown}) does not answer: {cause}.", fix) from err
+
+    def _is_full(self, said: str) -> bool:
+        if any(needle in said for needle in _FULL):
+            return True
+        # SQLite calls it an I/O error where it cannot lengthen its shared memory.
+        return self._folder is not None and "disk i/o error" in said and free_bytes(self._folder) == 0
+
+    def _make_room(self) -> str:
+        if self._folder is None:
+            return "Free space on the disk of the database server."
+        return f"Free space on the disk of {self._folder}: {free_bytes(self._folder)} bytes are free."
 
 
 def _is_driver_error(err: Exception) -> bool:

@@ -19,16 +19,20 @@ from sqlalchemy import (
     RowMapping,
     Table,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from app.models.activity import Activity
-from app.models.asset import Asset, ParentInput
+from app.models.api_key import ApiKey
+from app.models.asset import Asset, Deletion, ParentInput
 from app.models.delivery import Delivery
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunEvent
-from app.storage.ledger_rules import filterable, utc_milliseconds
+from app.storage.deletion_rules import state_of
+from app.storage.ledger_rules import attempts_of, filterable, utc_milliseconds
 from app.storage.ledger_search import BOX, box_fields, searchable
 from app.storage.sql_types import Json, PlainText, UtcTime
 
@@ -92,7 +96,10 @@ class ManifestRow(Base, table=True):
 
 
 class RunRow(Base, table=True):
-    """lease is two columns because compare-and-set looks at both; last_seq numbers the run's events."""
+    """lease is two columns because compare-and-set looks at both; last_seq numbers the run's events.
+
+    log_removed: these were removed.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -102,6 +109,10 @@ class RunRow(Base, table=True):
         Index("ix_runs_batch_id", "batch_id", "created_at", "run_id"),
         Index("ix_runs_partition_key", "partition_key", "created_at", "run_id"),
         Index("ix_runs_lane", "lane", "created_at", "run_id"),
+        Index("ix_runs_log", "log_removed", "completed_at"),
+        # Who is next: of a dataset, and of a lane.
+        Index("ix_runs_line", "partition_key", "status", "created_at", "run_id"),
+        Index("ix_runs_ready", "status", "lane", "blocked", "created_at", "run_id"),
     )
 
     run_id: str = _text(key=True)
@@ -111,6 +122,9 @@ class RunRow(Base, table=True):
     partition_key: str = _text()
     status: str = _text()
     attempt: int = _integer()
+    attempts: list[Any] = _json()
+    blocked: bool
+    not_before: datetime | None = _time()
     lease_owner: str | None = _text()
     lease_expires_at: datetime | None = _time()
     retry_of: str | None = _text()
@@ -129,6 +143,7 @@ class RunRow(Base, table=True):
     completed_at: datetime | None = _time()
     revision: int = _integer()
     last_seq: int = _integer()
+    log_removed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class EventRow(Base, table=True):
@@ -145,10 +160,15 @@ class EventRow(Base, table=True):
     data: dict[str, Any] = _json()
 
 
+# Of few versions, and of no use to any query of the others.
+_LISTED, _IS_DUE = ("created_at", "dataset_id", "version"), "state = 'deleted'"
+
+
 class AssetRow(Base, table=True):
     """inputs is the whole lineage of the version; asset_inputs repeats its parents for the way down.
 
     testing and the box in degrees repeat what metadata and bounds say, for the filters, as asset_terms does.
+    state: see `deletion_rules`.
     """
 
     __tablename__ = "assets"
@@ -159,6 +179,7 @@ class AssetRow(Base, table=True):
         Index("ix_assets_dataset_id", "dataset_id", "created_at", "version"),
         Index("ix_assets_run_id", "run_id", "created_at", "dataset_id", "version"),
         Index("ix_assets_kind", "kind", "created_at", "dataset_id", "version"),
+        Index("ix_assets_deleted", *_LISTED, sqlite_where=text(_IS_DUE), postgresql_where=text(_IS_DUE)),
         Index("ix_assets_testing", "testing", "created_at", "dataset_id", "version"),
         # All that a bbox asks for, in the order of the listing: no version is read that lies elsewhere.
         Index("ix_assets_box", "created_at", "dataset_id", "version", *BOX),
@@ -185,6 +206,11 @@ class AssetRow(Base, table=True):
     box_north: float | None = _degrees()
     gap_west: float | None = _degrees()
     gap_east: float | None = _degrees()
+    state: str = _text()
+    deleted_at: datetime | None = _time()
+    deleted_by: str | None = _text()
+    deleted_reason: str | None = _text()
+    removed_at: datetime | None = _time()
 
 
 class TermRow(Base, table=True):
@@ -232,6 +258,26 @@ class CounterRow(Base, table=True):
     last_version: int = _integer()
 
 
+class WriterRow(Base, table=True):
+    """Whose turn it is: the one run that may write the dataset. None is left when no run of it is."""
+
+    __tablename__ = "dataset_writers"
+
+    dataset_id: str = _text(key=True)
+    run_id: str = _text()
+
+
+class LaneRow(Base, table=True):
+    """What somebody has set for a lane."""
+
+    __tablename__ = "lanes"
+
+    lane: str = _text(key=True)
+    paused: bool
+    limit: int | None = _integer()
+    limit_is_set: bool
+
+
 class ActivityRow(Base, table=True):
     __tablename__ = "activity_logs"
     __table_args__ = (Index("ix_activity_logs_newest", "timestamp", "id"),)
@@ -273,6 +319,20 @@ class CountRow(Base, table=True):
     value: int = _integer()
 
 
+class ApiKeyRow(Base, table=True):
+    __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("token_hash", name="uq_api_keys_token_hash"),)
+
+    name: str = _text(key=True)
+    token_hash: str = _text()
+    scope: str = _text()
+    prefixes: list[Any] = _json()
+    created_at: datetime = _time()
+    expires_at: datetime | None = _time()
+    last_used_at: datetime | None = _time()
+    revoked_at: datetime | None = _time()
+
+
 class MigrationRow(Base, table=True):
     __tablename__ = "schema_migrations"
 
@@ -288,7 +348,8 @@ def _table(row: type[Base]) -> Table:
 MANIFESTS, RUNS, EVENTS = _table(ManifestRow), _table(RunRow), _table(EventRow)
 ASSETS, TERMS, INPUTS, COUNTERS = _table(AssetRow), _table(TermRow), _table(InputRow), _table(CounterRow)
 ACTIVITY, DELIVERIES, MIGRATIONS = _table(ActivityRow), _table(DeliveryRow), _table(MigrationRow)
-COUNTS = _table(CountRow)
+COUNTS, API_KEYS = _table(CountRow), _table(ApiKeyRow)
+WRITERS, LANES = _table(WriterRow), _table(LaneRow)
 
 
 def _times(values: Values) -> Values:
@@ -307,8 +368,13 @@ def manifest_from(row: Row) -> ManifestRecord:
 def run_values(run: Run) -> Values:
     values = run.model_dump(mode="json", exclude={"lease"})
     values |= {"created_at": run.created_at, "started_at": run.started_at, "completed_at": run.completed_at}
+    values["not_before"] = run.not_before
     lease = run.lease
     values |= {"lease_owner": lease and lease.owner, "lease_expires_at": lease and lease.expires_at}
+    values["attempts"] = [
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in each.items()}
+        for each in attempts_of(run)
+    ]
     return _times(values)
 
 
@@ -338,12 +404,30 @@ def event_from(row: Row) -> RunEvent:
 
 def asset_values(asset: Asset) -> Values:
     found = searchable(asset)
-    values = asset.model_dump(mode="json") | {"created_at": asset.created_at, "testing": found.testing}
-    return _times(values | box_fields(found.box))
+    values = asset.model_dump(mode="json", exclude={"deletion"})
+    values |= {"created_at": asset.created_at, "testing": found.testing}
+    return _times(values | box_fields(found.box)) | deletion_values(asset.deletion)
+
+
+def deletion_values(deletion: Deletion | None) -> Values:
+    """Columns of assets."""
+    values = {
+        "state": state_of(deletion),
+        "deleted_at": deletion and deletion.at,
+        "deleted_by": deletion and deletion.by,
+        "deleted_reason": deletion and deletion.reason,
+        "removed_at": deletion and deletion.removed_at,
+    }
+    return _times(values)
 
 
 def asset_from(row: Row) -> Asset:
-    return Asset.model_validate({name: row[name] for name in Asset.model_fields})
+    deletion = None
+    if row["deleted_at"] is not None:
+        said = {"at": row["deleted_at"], "by": row["deleted_by"], "reason": row["deleted_reason"]}
+        deletion = Deletion(**said, removed_at=row["removed_at"])
+    fields = {name: row[name] for name in Asset.model_fields if name != "deletion"}
+    return Asset.model_validate(fields | {"deletion": deletion})
 
 
 def term_values(asset: Asset) -> list[Values]:
@@ -377,3 +461,11 @@ def delivery_values(delivery: Delivery) -> Values:
 
 def delivery_from(row: Row) -> Delivery:
     return Delivery.model_validate(dict(row))
+
+
+def api_key_values(key: ApiKey) -> Values:
+    return _times(key.model_dump() | {"scope": key.scope.value, "prefixes": list(key.prefixes)})
+
+
+def api_key_from(row: Row) -> ApiKey:
+    return ApiKey.model_validate(dict(row))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.ledger_unfinished import Unfinished
+from app.ledger.unfinished import Unfinished
 
 
 class SqlUnfinished:
-    """`app.ledger_unfinished.UnfinishedLedger`: nothing ever, because every write is one transaction."""
+    """`app.ledger.unfinished.UnfinishedLedger`: nothing ever, because every write is one transaction."""
 
     async def list_unfinished(self, limit: int) -> tuple[Unfinished, ...]:  # noqa: ARG002 # of the protocol
         return ()

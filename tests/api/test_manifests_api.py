@@ -95,7 +95,9 @@ def test_a_lone_surrogate_is_a_fault_with_its_place(service: Service) -> None:
     assert [(e["pointer"], e["code"]) for e in response.json()["errors"]] == [("/metadata/title", "text_invalid")]
 
 
-@pytest.mark.parametrize("since", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize(
+    "since", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00", "2026-01-01T00:00:00", "0.5"]
+)
 def test_times_that_no_ledger_keeps_are_refused(service: Service, since: str) -> None:
     assert service.http.get(f"/manifests?since={since}").status_code == 422
 
@@ -163,3 +165,10 @@ def test_a_closed_lane_refuses(data_dir: Any) -> None:
         response = closed.post(manifest("closed", ("x.gpkg", "GPKG")))
         assert (response.status_code, response.json()["code"]) == (422, "lane_closed")
         assert "MANIFEST_ROUTER_ENABLED_LANES" in response.json()["fix"]
+
+
+def test_a_refused_method_is_answered_with_all_that_there_are(service: Service) -> None:
+    allowed = {
+        path: service.http.patch(path).headers["allow"] for path in ("/manifests", "/manifests/plan", "/landing/a/b")
+    }
+    assert allowed == {"/manifests": "GET, POST", "/manifests/plan": "POST", "/landing/a/b": "DELETE, GET, PUT"}

@@ -451,7 +451,7 @@ def in_background(service: Service, document: dict[str, Any]) -> Any:
 
 
 def test_a_plan_that_is_killed_or_takes_too_long_is_answered(data_dir: Path, heavy: bytes) -> None:
-    with alone(data_dir, SPATIAL_ETL_WORKER__PROCESSES="1", SPATIAL_ETL_PLAN__WAIT_SECONDS="2") as service:
+    with alone(data_dir, SPATIAL_ETL_WORKER__PROCESSES="1", SPATIAL_ETL_PLAN__WAIT_SECONDS="0.5") as service:
         service.put("heavy.csv", heavy)
         service.put("p.geojson", POINTS)
         document = table("heavy", "heavy.csv")
@@ -469,6 +469,8 @@ def test_a_plan_that_is_killed_or_takes_too_long_is_answered(data_dir: Path, hea
         assert plan(service, light)["would"] == "succeed"
 
         answer = in_background(service, document)
+        (job,) = service.jobs()
+        job.suspend()  # so it takes longer than any wait
         assert problem(service, light, 503)["detail"].endswith("all 1 workers are busy.")
         (worker,) = service.workers()
         os.kill(worker.pid, signal.SIGKILL)

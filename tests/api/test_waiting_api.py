@@ -54,7 +54,7 @@ async def running_api(data_dir: Path) -> AsyncIterator[Api]:
     async with open_clients(settings) as clients:
         await clients.ledger.migrate()
         app = create_app(settings)
-        server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=20), app)
+        server = _Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=20), app)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             while not server.started:  # noqa: ASYNC110 # uvicorn has no event for it

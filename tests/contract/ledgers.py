@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from app.ledger import Accepted, Guard, Ledger
+from app.models.api_key import ApiKey, Scope
 from app.models.asset import Asset, AssetInput, AssetMetadata
-from app.models.base import new_id
+from app.models.base import new_id, utcnow
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunStatus
 from app.storage.ledger_mongo import open_mongo_ledger
@@ -82,7 +83,8 @@ def a_manifest(batch_id: str = "batch", **fields: Any) -> ManifestRecord:
 
 
 def a_run(batch_id: str = "batch", **fields: Any) -> Run:
-    common = {"job_name": "spatial_asset_job", "lane": "spatial", "partition_key": "parcels", "created_at": T0}
+    # A dataset of its own: of one dataset only one run at a time may be carried.
+    common = {"job_name": "spatial_asset_job", "lane": "spatial", "partition_key": f"data-{batch_id}", "created_at": T0}
     return Run(**{"run_id": new_id(), "batch_id": batch_id} | common | fields)
 
 
@@ -207,8 +209,41 @@ async def _lead_all(ledger: Ledger, me: str, roles: tuple[str, ...]) -> list[tup
     return won
 
 
+async def _take_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list[str]:
+    lease = Lease(owner=me, expires_at=T0 + MINUTE)
+    made = await asyncio.gather(*(ledger.claim_run(run_id, 0, lease, at=T0, limit=None) for run_id in run_ids))
+    return [each.run.run_id for each in made if each.run is not None]
+
+
+async def _take_and_end_all(ledger: Ledger, me: str, run_ids: tuple[str, ...]) -> list[str]:
+    """One after the other; what it could claim, in that order."""
+    lease, ended = Lease(owner=me, expires_at=T0 + MINUTE), []
+    for run_id in run_ids:
+        if (await ledger.claim_run(run_id, 0, lease, at=T0, limit=None)).run is not None:
+            await ledger.change_run(run_id, Guard(frozenset({RunStatus.RUNNING})), status=RunStatus.SUCCESS)
+            ended.append(run_id)
+    return ended
+
+
+async def _join_line(ledger: Ledger, me: str, names: tuple[str, ...]) -> list[str]:
+    """Accept eight runs of that dataset, and after each carry whichever has its turn; those that it carried."""
+    served: list[str] = []
+    for _ in range(8):
+        run = a_run(new_id(), partition_key=names[0], created_at=utcnow())
+        await ledger.accept(a_manifest(run.batch_id), run)
+        writer = await ledger.get_writer(names[0])
+        if writer is not None:
+            served += await _take_and_end_all(ledger, me, (writer.run_id,))
+    return served
+
+
 async def _count_all(ledger: Ledger, _me: str, names: tuple[str, ...]) -> list[None]:
     return list(await asyncio.gather(*(ledger.count(dict.fromkeys(names, 1)) for _ in range(10))))
+
+
+async def _add_api_keys(ledger: Ledger, me: str, names: tuple[str, ...]) -> list[bool]:
+    keys = (ApiKey(name=name, token_hash=f"{me} {name}", scope=Scope.READ, created_at=T0) for name in names)
+    return list(await asyncio.gather(*(ledger.add_api_key(key) for key in keys)))
 
 
 async def _migrate(ledger: Ledger, _me: str, _names: tuple[str, ...]) -> list[str]:
@@ -225,7 +260,11 @@ WORK: dict[str, Callable[[Ledger, str, tuple[str, ...]], Coroutine[Any, Any, lis
     "log": _log_all,
     "commit": _commit_all,
     "rerun": _rerun_all,
+    "take": _take_all,
+    "take_and_end": _take_and_end_all,
+    "join_line": _join_line,
     "count": _count_all,
     "lead": _lead_all,
+    "add_api_key": _add_api_keys,
     "migrate": _migrate,
 }

@@ -20,7 +20,8 @@ QUEUED, RUNNING = RunStatus.QUEUED, RunStatus.RUNNING
 
 
 def further(run: Run, **fields: object) -> Run:
-    return a_run(run.batch_id, **{"retry_of": run.run_id, "created_at": run.created_at + MINUTE} | fields)
+    common = {"retry_of": run.run_id, "created_at": run.created_at + MINUTE, "partition_key": run.partition_key}
+    return a_run(run.batch_id, **common | fields)
 
 
 async def put_over(ledger: Ledger, status: RunStatus = RunStatus.FAILURE, **fields: object) -> Run:
@@ -40,7 +41,7 @@ async def test_a_further_run_speaks_for_its_batch(ledger: Ledger, status: RunSta
     assert record is not None
     assert (record.status, record.error_message, record.completed_at) == (ManifestStatus.QUEUED, None, None)
     assert (await ledger.list_runs(RunFilter(batch_id="batch"), Page())).items == (second, first)
-    assert [run.run_id for run in await ledger.list_due_runs(10)] == [second.run_id]
+    assert await ledger.get_writer(first.partition_key) == second
     assert (await ledger.accept(a_manifest("batch"), a_run("batch"))).run == second
     running = await claim(ledger, second)
     assert running is not None

@@ -14,7 +14,7 @@ from app.clients import Clients, open_clients
 from app.ledger import Guard, Ledger
 from app.models.delivery import Delivery
 from app.models.manifest import LANDING_BUCKET
-from app.models.run import Lease, Run, RunStatus
+from app.models.run import Lease, Retries, Run, RunStatus
 from app.processes import process_name
 from app.services.carried import Patience
 from app.services.rehearsal import Finding, rehearse
@@ -125,7 +125,7 @@ async def test_it_says_what_the_sweep_then_does_and_writes_nothing(
         *({("write", half)} if half else ()),
     }
 
-    sweep = Sweep(clients, scratch=scratch, max_attempts=3, patience=patience)
+    sweep = Sweep(clients, scratch=scratch, retries=Retries(3), patience=patience)
     done = [*await sweep.once(), *await sweep.once()]
     assert {each.run_id: each.action for each in done if each.action != "scratch_removed"}.items() >= of_runs.items()
     assert await everything(ledger) != before[0]

@@ -39,6 +39,7 @@ class Deployed:
     redis: RedisServer
     ledger: str
     way_to_store: TcpProxy
+    key: str
 
     @property
     def documents(self) -> Any:
@@ -69,9 +70,8 @@ class Deployed:
             "/ready": self.service.http.get("/ready").text,
             "process titles": "\n".join(self.service.titles()),
         }
-        return [
-            place for place, text in open_places.items() if any(s in text for s in (*SECRETS, self.store.secret_key))
-        ]
+        secrets = (*SECRETS, self.store.secret_key, self.key)
+        return [place for place, text in open_places.items() if any(s in text for s in secrets)]
 
 
 @pytest.fixture
@@ -102,7 +102,11 @@ def deployed(data_dir: Path, tmp_path: Path) -> Iterator[Deployed]:
     ):
         target.append(service.url)
         announce(store, f"{prefix}landing-zone", url)
-        yield Deployed(service, store, prefix, postgis, documents, redis, ledger, way_to_store)
+        made = service.command("keys", "create", "e2e", "--scope", "admin", "--json")
+        key = json.loads(made.stdout)["key"]
+        wait_for(lambda: service.http.get("/runs").status_code == 401, "the first key to shut the door")
+        service.http.headers["Authorization"] = f"Bearer {key}"
+        yield Deployed(service, store, prefix, postgis, documents, redis, ledger, way_to_store, key)
     postgis.stop()
     documents.remove()
 
@@ -126,6 +130,7 @@ def test_from_an_upload_to_the_lake(deployed: Deployed, big_source: bytes, tmp_p
     assert (len(frame), frame.crs.to_epsg(), bool(frame.geom.is_valid.all())) == (ROWS, 4326, True)
 
     documents = deployed.documents
+    assert documents.activity_logs.find_one({"action": "manifest.accepted"})["user"] == "webhook"
     assert documents.manifests.find_one({"batch_id": "deployed"})["source"] == "webhook"
     assert documents.runs.find_one({"run_id": run["run_id"]})["status"] == "success"
     assert documents.assets.count_documents({"dataset_id": "deployed", "version": 1}) == 1

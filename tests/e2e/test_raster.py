@@ -33,7 +33,7 @@ def test_the_sample_from_upload_to_download(service: Service, tmp_path: Path) ->
         assert band["nodata"] == int((source.read() == source.nodata).sum())
     (preview,) = asset["metadata"]["companions"]
     assert preview["name"] == "preview.png"
-    (stored,) = [key for key in service.lake() if "preview" in key]
+    (stored,) = [key for key in service.lake() if key.startswith("terrain/") and "preview" in key]
     assert stored == preview["s3_key"]
     again = service.ingest(raster_manifest("terrain-2", "rasters/terrain.tif", intent="ingest_heights"))
     assert (again["status"], again["lane"]) == ("success", "ingest")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from app.models.api_key import new_token
 from tests.deployment import Deployment
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
@@ -24,8 +26,9 @@ QUEUES = {
     "password not quoted": "redis://:queue/hidden@127.0.0.1:{port}/0",
     "no such kind": "http://:queue-hidden@127.0.0.1:{port}/0",
 }
+TOKEN = new_token()
 # Also what is left of a value when a parser cuts it at a character that was not quoted.
-HIDDEN = ("hidden", "ledger%2F", "ledger/", "queue-h", "queue/", ":queue")
+HIDDEN = ("hidden", TOKEN, "ledger%2F", "ledger/", "queue-h", "queue/", ":queue")
 
 
 def settings(ledger: str, queue: str) -> dict[str, str]:
@@ -88,7 +91,8 @@ def test_a_secret_under_a_wrong_name_is_not_repeated(data_dir: Path, name: str) 
 
 @pytest.mark.parametrize("ledger", ["postgresql", "mongodb"])
 def test_roles_and_problems_keep_secrets_to_themselves(data_dir: Path, ledger: str) -> None:
-    service = Deployment(data_dir, **settings(LEDGERS[ledger], QUEUES["nobody there"]))
+    logs = {"SPATIAL_ETL_LOG__FORMAT": "json", "SPATIAL_ETL_LOG__LEVEL": "debug"} if ledger == "mongodb" else {}
+    service = Deployment(data_dir, **settings(LEDGERS[ledger], QUEUES["nobody there"]), **logs)
     try:
         service.start_api()
         service.start_role("--verbose", "worker")
@@ -104,6 +108,8 @@ def test_roles_and_problems_keep_secrets_to_themselves(data_dir: Path, ledger: s
             service.http.put("/landing/p.geojson", content=POINTS),
             service.http.get("/runs/x"),
             service.http.post("/webhooks/minio", headers={"Authorization": "Bearer wrong"}, json={}),
+            service.http.get("/runs", headers={"Authorization": f"Bearer {TOKEN}"}),
+            service.http.get("/runs", headers={"Authorization": "Bearer hidden-and-no-key"}),
         ]
         for response in problems:
             assert response.status_code >= 400
@@ -115,6 +121,9 @@ def test_roles_and_problems_keep_secrets_to_themselves(data_dir: Path, ledger: s
         codes = service.stop_roles()
     assert codes == [0, 0, 0], service.log.read_text()
     assert "Traceback" not in silent(service.log.read_text())
+    if logs:
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+        assert {line["role"] for line in lines} == {"api", "worker", "sweep"}
 
 
 def test_a_wrong_password_of_redis_is_said_and_not_shown(data_dir: Path, tmp_path: Path) -> None:

@@ -163,11 +163,11 @@ def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place:
 def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Place) -> None:
     run = place.submit("died")
 
-    async def no_end(method: Callable[..., Awaitable[Any]], run_id: str, guard: Any, **changes: Any) -> Any:
+    async def no_end(method: Callable[..., Awaitable[Any]], run_id: str, guard: Any, *told: Any, **changes: Any) -> Any:
         # Its process dies before it can write its end, and somebody gives the run its next attempt.
         if changes.get("status") is RunStatus.SUCCESS:
             return await method(run_id, guard, status=RunStatus.QUEUED, lease=None)
-        return await method(run_id, guard, **changes)
+        return await method(run_id, guard, *told, **changes)
 
     queued = place.carry(run, ledger=Interrupted(place.ledger, "change_run", no_end))
     assert queued.status is RunStatus.QUEUED

@@ -15,6 +15,7 @@ need() { # PACKAGES PROBE...: one of the probes (globs) must exist
 need "postgresql-15-postgis-3" "/usr/share/postgresql/*/extension/postgis.control"
 need "radosgw ceph-mon ceph-osd" /usr/bin/radosgw
 need "redis-server" /usr/bin/redis-server /usr/local/bin/redis-server
+need "strace" /usr/bin/strace
 
 [ -z "$missing" ] && exit 0
 

@@ -19,6 +19,7 @@ import time
 import traceback
 from functools import cache
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import httpx
@@ -108,7 +109,7 @@ def keep(folder: Path) -> None:
     """Start the server, say where it is, and end it when its last user is gone."""
     daemons: list[subprocess.Popen[bytes]] = []
     try:
-        state = _start_somehow(folder, daemons)
+        state = start_cluster(folder, daemons)
         draft = folder / "state.draft"
         draft.write_text(json.dumps(state))
         draft.rename(folder / "state.json")
@@ -116,33 +117,38 @@ def keep(folder: Path) -> None:
             fcntl.flock(users, fcntl.LOCK_EX)
         folder.with_suffix(".log").unlink()
     finally:
-        _end(daemons)
+        end_daemons(daemons)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start_somehow(folder: Path, daemons: list[subprocess.Popen[bytes]]) -> dict[str, str]:
-    """Several tries: a port that was free a moment ago may be somebody's connection now."""
+def start_cluster(
+    folder: Path, daemons: list[subprocess.Popen[bytes]], output: IO[bytes] | None = None
+) -> dict[str, str]:
+    """Where it is, with its keys; `daemons` becomes its processes, the gateway last. output: for what they say.
+
+    Several tries: a port that was free a moment ago may be somebody's connection now.
+    """
     for number in range(TRIES):
         inner = folder / str(number)
         inner.mkdir()
         try:
-            return _start(inner, daemons)
+            return _start(inner, daemons, output)
         except (RuntimeError, subprocess.SubprocessError):
-            _end(daemons)
+            end_daemons(daemons)
             if number + 1 == TRIES:
                 raise
             traceback.print_exc()
     raise AssertionError("not reached")
 
 
-def _end(daemons: list[subprocess.Popen[bytes]]) -> None:
+def end_daemons(daemons: list[subprocess.Popen[bytes]]) -> None:
     for daemon in reversed(daemons):
         daemon.kill()
         daemon.wait()
     daemons.clear()
 
 
-def _start(folder: Path, daemons: list[subprocess.Popen[bytes]]) -> dict[str, str]:
+def _start(folder: Path, daemons: list[subprocess.Popen[bytes]], output: IO[bytes] | None) -> dict[str, str]:
     port, mon_port, fsid = free_port(), free_port(), str(uuid4())
     for name in ("mon", "osd"):
         (folder / name).mkdir()
@@ -152,11 +158,12 @@ def _start(folder: Path, daemons: list[subprocess.Popen[bytes]]) -> dict[str, st
     common = ["-c", str(configuration)]
 
     def run(*command: str) -> None:
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=60, stdout=output, stderr=output)
 
     def start(*command: str) -> None:
         # In the foreground, as children that die with the keeper.
-        daemons.append(subprocess.Popen(tied_to_parent([*command, "-f", "--setuser", "root", "--setgroup", "root"])))
+        words = tied_to_parent([*command, "-f", "--setuser", "root", "--setgroup", "root"])
+        daemons.append(subprocess.Popen(words, stdout=output, stderr=output))
 
     monmap = str(folder / "monmap")
     run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"v1:127.0.0.1:{mon_port}", monmap)

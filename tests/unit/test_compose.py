@@ -19,7 +19,7 @@ from tests.unit.test_readme import variables
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-ONE_SHOTS = {"migrate", "store-init"}
+ONE_SHOTS = {"migrate", "store-init", "keys"}
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?::(-|\?)([^}]*))?\}")
 
 Json = dict[str, Any]
@@ -48,7 +48,7 @@ def composed(given: dict[str, str]) -> Json:
 SERVICES: Json = composed(development())["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "spatial-etl:0.1.0"}
 # Of services that take their command from the Dockerfile's entry point, with what their health checks call.
-COMMANDS = [(name, service["command"]) for name, service in OURS.items()] + [
+COMMANDS = [(name, service.get("entrypoint", [])[1:] + service["command"]) for name, service in OURS.items()] + [
     (name, service["healthcheck"]["test"][2:])
     for name, service in OURS.items()
     if service.get("healthcheck", {}).get("test", ["", ""])[1] == "spatial-etl"
@@ -56,7 +56,7 @@ COMMANDS = [(name, service["command"]) for name, service in OURS.items()] + [
 
 
 def test_all_roles_are_there() -> None:
-    assert set(OURS) == {"api", "worker", "sweep", "migrate"}
+    assert set(OURS) == {"api", "worker", "sweep", "migrate", "keys"}
     assert set(SERVICES) == {*OURS, "mongo", "postgis", "redis", "store", "store-init"}
 
 
@@ -126,7 +126,7 @@ def test_every_command_is_one_of_the_command_line(name: str, words: list[str]) -
     with group.make_context("spatial-etl", list(words)) as context:
         _, command, rest = group.resolve_command(context, list(words))  # type: ignore[attr-defined] # a group's
         with command.make_context(words[0], rest, parent=context) as parsed:
-            assert parsed.params
+            assert parsed.params or rest
     assert words[0] != "migrate" or parsed.params["wait"] == 60
 
 
@@ -219,3 +219,25 @@ def test_the_image_has_what_docker_compose_expects_of_it() -> None:
     assert f"ARG VERSION={version[1]}\n" in DOCKERFILE
     assert f"${{APP_TAG:-{version[1]}}}" in TEXT
     assert set(re.findall(r"^ARG (PYTHON_\w+)", DOCKERFILE, re.MULTILINE)) == set(SERVICES["api"]["build"]["args"])
+
+
+def test_nothing_but_the_program_goes_into_the_image() -> None:
+    """The context lets nothing else in, and the image copies nothing else from it."""
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    let_in = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert ignored[0] == "*"
+    assert let_in == {
+        "app",
+        "migrations",
+        "locks/build.txt",
+        "locks/runtime.txt",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    }
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, flags=re.MULTILINE)
+    assert {source for line in copied for source in line.split()} == let_in
+    assert not re.findall(
+        r"^(?:ARG|ENV) .*(?:PASSWORD|SECRET|TOKEN|KEY)", dockerfile, flags=re.MULTILINE | re.IGNORECASE
+    )

@@ -13,7 +13,7 @@ from app.clients import Clients, open_clients
 from app.ledger import Guard
 from app.models.base import utcnow
 from app.models.delivery import Delivery
-from app.models.run import Lease, Run, RunStatus
+from app.models.run import Lease, Retries, Run, RunStatus
 from app.processes import process_name
 from app.services.carried import Patience
 from app.services.dropped import Door
@@ -26,11 +26,17 @@ from tests.servers.redis import RedisServer
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-RUNNING = Guard(frozenset({RunStatus.RUNNING}))
+RUNNING, QUEUED = Guard(frozenset({RunStatus.RUNNING})), Guard(frozenset({RunStatus.QUEUED}))
 ELSEWHERE = "another-host/0/1/1"
 # What each row of the table is shown by.
 SHOWN_BY = {
     "run `queued`, in the queue": ("unit/test_deadlines", "a_run_that_nobody_begins_fails_in_the_end"),
+    "run `queued`, `waiting_for` its `dataset`": (
+        "contract/test_ledger_lanes",
+        "of_a_dataset_one_run_is_carried_and_the_others_follow_in_order",
+    ),
+    "run `queued`, in its `backoff`": ("unit/test_deadlines", "a_run_is_enqueued_when_its_back_off_is_over"),
+    "run `queued`, in a paused lane": ("faults/test_lanes", "a_lane_is_limited_paused_over_a_restart_and_opened_again"),
     "run `queued`, lost by the queue": ("unit/test_deadlines", "what_the_queue_lost_is_enqueued_once"),
     "run `running`, worker gone": ("unit/test_recovery", "the_sweep_frees_runs_of_workers_that_are_gone_or_silent"),
     "run `running`, lease not renewed": ("unit/test_deadlines", "a_lease_is_over_when_it_was_seen_unchanged"),
@@ -78,7 +84,7 @@ class Swept:
     def __init__(self, clients: Clients, scratch: Path, **patience: float) -> None:
         self.clock = Clock()
         made = Patience(**patience)
-        self.sweep = Sweep(clients, scratch=scratch, max_attempts=3, patience=made, clock=self.clock)
+        self.sweep = Sweep(clients, scratch=scratch, retries=Retries(3), patience=made, clock=self.clock)
 
     async def after(self, seconds: float, every: float = 2) -> list[Repair]:
         """Looks now and then every two seconds for that long; what they mended."""
@@ -133,13 +139,38 @@ async def test_what_the_queue_lost_is_enqueued_once(clients: Clients, swept: Swe
     assert await codes(clients, run) == ["sweep.enqueued"]
 
 
+async def test_a_run_is_enqueued_when_its_back_off_is_over(clients: Clients, swept: Swept) -> None:
+    """At the first look: it was never in the queue for that attempt, so nobody may just have taken it out."""
+    run = await put_running(clients.ledger)
+    later, earlier = utcnow() + timedelta(hours=1), utcnow() - timedelta(seconds=1)
+    queued = {"status": RunStatus.QUEUED, "lease": None}
+    assert await clients.ledger.change_run(run.run_id, RUNNING, **queued, not_before=later) is not None
+    assert await swept.after(10) == []
+    assert clients.queue.waiting_runs() == frozenset()
+    assert await clients.ledger.change_run(run.run_id, QUEUED, not_before=earlier) is not None
+    await swept.sweep.once()
+    assert clients.queue.waiting_runs() == {run.run_id}
+    assert await swept.after(10) == []
+
+
+async def test_what_may_not_begin_is_not_enqueued(clients: Clients, swept: Swept) -> None:
+    first, _ = [await put_run(clients.ledger, partition_key="one") for _ in range(2)]
+    paused = await put_run(clients.ledger, lane="tabular")
+    await clients.ledger.change_lane("tabular", paused=True)
+    assert [repair.run_id for repair in await swept.after(10)] == [first.run_id]
+    assert clients.queue.waiting_runs() == {first.run_id}
+    await clients.ledger.change_lane("tabular", paused=False)
+    assert [repair.run_id for repair in await swept.after(10)] == [paused.run_id]
+
+
 async def test_a_run_that_nobody_begins_fails_in_the_end(clients: Clients, tmp_path: Path) -> None:
     swept = Swept(clients, tmp_path / "scratch", queued_seconds=7200)
     old = await put_run(clients.ledger, created_at=utcnow() - timedelta(seconds=7201))
     young = await put_run(clients.ledger, created_at=utcnow() - timedelta(seconds=7100))
     for run in (old, young):
         clients.queue.enqueue(run)
-    (repair,) = await swept.after(4)
+    assert await swept.after(540, every=60) == [], "it may have waited for another until now"
+    (repair,) = await swept.after(60, every=60)
     assert (repair.run_id, repair.action) == (old.run_id, "failure")
     found = await clients.ledger.get_run(old.run_id)
     assert found is not None
@@ -189,7 +220,7 @@ async def test_an_attempt_past_its_time_limit_is_stopped_then_over(clients: Clie
     (repair,) = made
     assert n == 180 // 16
     assert "past its time limit of 60 s" in repair.reason
-    assert await status_of(clients, run) is RunStatus.QUEUED
+    assert await status_of(clients, run) is RunStatus.FAILURE, "another attempt would take as long"
 
 
 async def test_a_cancel_that_nobody_carries_out_is_over(clients: Clients, swept: Swept) -> None:

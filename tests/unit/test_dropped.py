@@ -104,9 +104,10 @@ async def test_a_good_one_becomes_a_run_and_is_archived(clients: Clients, door: 
     assert await keys(clients) == [archive_key(KEY, etag)]
     assert await content(clients, archive_key(KEY, etag)) == raw()
     (entry,) = (await clients.ledger.list_activity(Page())).items
+    assert entry.details["uploader"] == "tests"
     assert (entry.action, entry.user, entry.ip, entry.details["source"]) == (
         "manifest.accepted",
-        "tests",
+        "webhook",
         "::1",
         "webhook",
     )
@@ -229,7 +230,7 @@ async def test_whoever_comes_after_a_crash_finishes(
     etag = await put(clients, KEY, document)
     target = clients.ledger if died_before == "reject_manifest" else clients.objects
     if died_before == "reject_manifest" and document == raw():
-        died_before = "add_activity"
+        died_before = "accept"
     with monkeypatch.context() as patch:
         patch.setattr(target, died_before, killed)
         with pytest.raises(Killed):

@@ -15,15 +15,16 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, WriteError, WTimeoutError
 
-from app.errors import LedgerUnavailable
+from app.errors import LedgerUnavailable, VersionHasChildren
 from app.ledger import AssetFilter, Guard, ManifestFilter, RunFilter
+from app.ledger.told import Told
 from app.models.activity import Activity
-from app.models.asset import ParentInput
+from app.models.asset import Deletion, ParentInput
 from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import RunError, RunStatus
+from app.models.run import Lease, RunError, RunStatus
 from app.storage import mongo_database, mongo_migrate
 from app.storage.ledger_mongo import MongoLedger, open_mongo_ledger
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, an_asset, claim, put_asset, put_run, put_running
@@ -174,18 +175,19 @@ async def test_every_document_that_is_written_fits_its_validator(
 
         return Spy()
 
-    for part in (ledger._pairs, ledger):
+    for part in (ledger._pairs, ledger._turns, ledger):
         for collection in vars(part).values():
             if isinstance(collection, mongo_database.Collection):
                 collection._driver = spied(collection._driver.name, collection._driver)
     await every_write(ledger)
     names = set(mongo_migrate.load_script("0001_ledger").VALIDATORS)
-    assert written.keys() == names
+    assert written.keys() == names | {"dataset_writers", "lanes"}
     for name, made in written.items():
         for document in made:
             validator(name).validate(document)
     marks = {field for made in written.values() for document in made for field in document}
-    assert {"pending_run", "pending_commit", "mirror_due"} <= marks
+    expected = {"pending_run", "pending_commit", "mirror_due", "turn_due", "pending_told", "pending_deletion", "untold"}
+    assert expected <= marks
 
 
 async def every_write(ledger: MongoLedger) -> None:
@@ -193,8 +195,17 @@ async def every_write(ledger: MongoLedger) -> None:
     run = await put_running(ledger)
     await ledger.add_event(run.run_id, code="c", message="m")
     await ledger.reserve_version(run.run_id, 1)
+    roads = await put_asset(ledger, "roads")
     parent = ParentInput(dataset_id="roads", version=1, role="spatial")
     await ledger.commit_asset(an_asset(run, inputs=(parent,)), 1)
+    await put_asset(ledger, "roads", s3_key="elsewhere")
+    with pytest.raises(VersionHasChildren):
+        await ledger.delete_version("roads", 1, Deletion(at=T0, by="ada", reason="request"))
+    assert await ledger.delete_version(
+        run.partition_key, 1, Deletion(at=T0, by="ada", reason="rule"), keep_newest=False
+    )
+    await ledger.delete_version("roads", 1, Deletion(at=T0, by="ada", reason="request"), ip="::1")
+    await ledger.version_removed("roads", roads.version, T0)
     error = RunError(code="c", detail="d")
     await ledger.change_run(
         run.run_id, Guard(frozenset({RunStatus.RUNNING})), status=RunStatus.FAILURE, error=error, completed_at=T0
@@ -203,9 +214,12 @@ async def every_write(ledger: MongoLedger) -> None:
     await ledger.change_run(
         back.run_id, Guard(frozenset({RunStatus.RUNNING})), status=RunStatus.QUEUED, lease=None, counts={"a.b": 1}
     )
-    await ledger.add_activity(
-        Activity(timestamp=T0, user="u", action="a", resource_type="t", resource_id="i", details={"a": None})
-    )
+    entry = Activity(timestamp=T0, user="u", action="a", resource_type="t", resource_id="i", details={"a": None})
+    await ledger.add_activity(entry)
+    await ledger.change_lane("spatial", Told(entries=(entry,)), limit=1)
+    waiting = await put_run(ledger)
+    lease = Lease(owner="host:1:1", expires_at=T0)
+    assert (await ledger.claim_run(waiting.run_id, 0, lease, at=T0, limit=None)).waiting_for == "lane_limit"
     await ledger.add_delivery(Delivery(delivery_id="d", received_at=T0, body="b"))
     await ledger.add_delivery(Delivery(delivery_id="d", received_at=T0, body="b"))
     await ledger.finish_delivery("d", (EventOutcome(event="e", key="k", result="gone"),), T0)

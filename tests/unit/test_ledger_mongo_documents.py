@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from app.models.run import Lease, Run
 from app.storage import mongo_documents as documents
 from app.storage.mongo_migrate import known_versions, load_script
-from tests.unit.test_ledger_tables import ACTIVITY, ASSET, DELIVERY, EVENT, MANIFEST, ODD, RUN, T0
+from tests.unit.test_ledger_tables import ACTIVITY, API_KEY, ASSET, DELIVERY, EVENT, MANIFEST, ODD, RUN, T0
 
 UTC_TIMES: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 CASES: list[tuple[str, Any, Callable[[Any], dict[str, Any]], Callable[[Any], Any]]] = [
@@ -27,6 +27,7 @@ CASES: list[tuple[str, Any, Callable[[Any], dict[str, Any]], Callable[[Any], Any
     ("assets", ASSET, documents.asset_document, documents.asset_from),
     ("activity_logs", ACTIVITY, lambda entry: documents.activity_document(entry, 2**40), documents.activity_from),
     ("webhook_deliveries", DELIVERY, documents.delivery_document, documents.delivery_from),
+    ("api_keys", API_KEY, documents.api_key_document, documents.api_key_from),
 ]
 IDS = [case[0] for case in CASES]
 BSON_TYPES = {"string": str, "date": datetime, "bool": bool, "object": dict, "array": list, "null": type(None)}
@@ -121,7 +122,9 @@ def test_validators_use_what_every_server_understands() -> None:
 def test_indexes_are_on_fields_that_the_documents_have() -> None:
     made = {name: stored(to_document(model)) for name, model, to_document, _ in CASES}
     made["dataset_versions"] = {"dataset_id": ""}
-    marks = {"pending_run", "pending_commit", "mirror_due"}
+    made["lanes"] = {"lane": ""}
+    marks = {"pending_run", "pending_commit", "mirror_due", "turn_due", "pending_told", "pending_deletion"}
+    marks |= {"removing", "untold"}
     tables = [getattr(script, kind, {}) for script in scripts() for kind in ("INDEXES", "UNIQUE", "SPARSE")]
     for table in tables:
         for name, indexes in table.items():

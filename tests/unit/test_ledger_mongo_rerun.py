@@ -42,7 +42,8 @@ async def put_canceled(ledger: MongoLedger, **fields: Any) -> Run:  # noqa: F811
 
 
 def further(run: Run, **fields: Any) -> Run:
-    return a_run(run.batch_id, **{"retry_of": run.run_id, "created_at": run.created_at + MINUTE} | fields)
+    common = {"retry_of": run.run_id, "created_at": run.created_at + MINUTE, "partition_key": run.partition_key}
+    return a_run(run.batch_id, **common | fields)
 
 
 async def status_of(ledger: MongoLedger, run: Run) -> ManifestStatus:  # noqa: F811 # as above
@@ -67,25 +68,27 @@ async def test_a_further_run_is_finished_by_whoever_comes_next(
         await next_comer(ledger, run.batch_id, run)
         runs = (await ledger.list_runs(RunFilter(batch_id=run.batch_id), Page())).items
         if turn > 0 or next_comer is ask_again:
-            assert runs == (run, first)
+            assert [each.run_id for each in runs] == [run.run_id, first.run_id]
             assert await status_of(ledger, run) is ManifestStatus.QUEUED
         else:
             assert runs == (first,)
             assert await status_of(ledger, run) is ManifestStatus.CANCELED
         await ledger.list_due_runs(10)
         assert await half_done(ledger) == []
+        assert (await ledger.get_writer(run.partition_key) == run) is (len(runs) == 2)
         if not died:
-            assert turn == 3
+            assert turn == 5
             return
 
 
 async def test_a_further_run_that_sleeps_finds_its_work_done(ledger: MongoLedger) -> None:  # noqa: F811
-    for turn in (1, 2):
+    for turn in range(1, 5):
         first = await put_canceled(ledger, batch_id=f"batch-{turn}")
         fate = Fate(turn, sleeps=True)
         run = further(first)
         task = asyncio.create_task(other_process(ledger, fate).add_run(run))
         await fate.asleep.wait()
+        await ledger.list_due_runs(10)
         assert await ledger.get_run(run.run_id) == run
         over = await ledger.change_run(run.run_id, QUEUED, status=RunStatus.CANCELED, completed_at=T0)
         assert over is not None

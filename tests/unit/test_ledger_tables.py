@@ -12,7 +12,9 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import Table, create_engine, insert, select
 
 from app.models.activity import Activity
-from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, ParentInput, SourceInput
+from app.models.api_key import ApiKey, Scope
+from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletion, ParentInput, SourceInput
+from app.models.attempt import AttemptRecord, Outcome
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
 from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, Warning_
@@ -45,6 +47,13 @@ RUN = Run(
     partition_key="parcels",
     status=RunStatus.FAILURE,
     attempt=3,
+    attempts=(
+        AttemptRecord(
+            number=2, worker=ODD, started_at=T0, ended_at=T0 + MINUTE, outcome=Outcome.OUT_OF_MEMORY, reason=ODD
+        ),
+    ),
+    blocked=True,
+    not_before=T0 + MINUTE,
     lease=Lease(owner="host:1:2", expires_at=T0 + MINUTE),
     retry_of="r0",
     step="load",
@@ -90,6 +99,7 @@ ASSET = Asset(
     ),
     statistics=NESTED,
     created_at=T0,
+    deletion=Deletion(at=T0, by=ODD, reason="request", removed_at=T0 + MINUTE),
 )
 ACTIVITY = Activity(
     timestamp=T0, user=ODD, action="submit", resource_type="run", resource_id="r1", details=NESTED, ip="::1"
@@ -108,6 +118,17 @@ DELIVERY = Delivery(
     processed_at=T0 + MINUTE,
 )
 
+API_KEY = ApiKey(
+    name="ci@example",
+    token_hash="0" * 64,
+    scope=Scope.SUBMIT,
+    prefixes=("team-a/", f"{ODD}/"),
+    created_at=T0,
+    expires_at=T0 + MINUTE,
+    last_used_at=T0 + 2 * MINUTE,
+    revoked_at=T0 + 3 * MINUTE,
+)
+
 Row = Mapping[str, Any]
 CASES: list[tuple[Table, Any, Callable[[Any], dict[str, Any]], Callable[[Any], Any]]] = [
     (tables.MANIFESTS, MANIFEST, tables.manifest_values, tables.manifest_from),
@@ -116,6 +137,7 @@ CASES: list[tuple[Table, Any, Callable[[Any], dict[str, Any]], Callable[[Any], A
     (tables.ASSETS, ASSET, tables.asset_values, tables.asset_from),
     (tables.ACTIVITY, ACTIVITY, tables.activity_values, tables.activity_from),
     (tables.DELIVERIES, DELIVERY, tables.delivery_values, tables.delivery_from),
+    (tables.API_KEYS, API_KEY, tables.api_key_values, tables.api_key_from),
 ]
 IDS = [case[0].name for case in CASES]
 

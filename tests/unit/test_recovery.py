@@ -15,12 +15,14 @@ from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable
 from app.ledger import Guard
 from app.lifecycle import attempt_died
+from app.models.attempt import AttemptEnd, Outcome
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
-from app.models.run import Lease, Run, RunStatus
+from app.models.run import Lease, Retries, Run, RunStatus
 from app.objects import Listing
 from app.processes import process_name
 from app.services.lineage import graph_of, trace
+from app.services.runs_control import cancel
 from app.services.sweep import Repair, Sweep
 from app.settings import ObjectsSettings, Settings
 from app.storage.objects_local import LocalObjectStore
@@ -28,6 +30,8 @@ from app.worker import RunWorker
 from tests.contract.ledgers import an_asset, put_asset, put_run, put_running
 
 pytestmark = pytest.mark.anyio
+
+KILLED = AttemptEnd(outcome=Outcome.KILLED, detail="it was killed")
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ class Clock:
 
 
 def sweep_of(clients: Clients, tmp_path: Path, clock: Clock | None = None) -> Sweep:
-    return Sweep(clients, scratch=tmp_path / "scratch", max_attempts=3, clock=clock or Clock())
+    return Sweep(clients, scratch=tmp_path / "scratch", retries=Retries(3), clock=clock or Clock())
 
 
 async def looks(sweep: Sweep, clock: Clock, seconds: float, every: float = 5) -> list[Repair]:
@@ -73,19 +77,56 @@ async def leased(clients: Clients, run: Run, owner: str, seconds: float) -> Run:
 
 async def test_a_dead_attempt_is_followed_by_the_next_until_they_are_used_up(clients: Clients) -> None:
     run = await put_running(clients.ledger)
-    again = await attempt_died(run, "it was killed", clients, 2, utcnow())
+    again = await attempt_died(run, KILLED, clients, Retries(2), utcnow())
     assert again is not None
     assert (again.status, again.attempt, again.lease) == (RunStatus.QUEUED, 1, None)
     guard = Guard(frozenset({RunStatus.QUEUED}))
     second = await clients.ledger.change_run(run.run_id, guard, status=RunStatus.RUNNING, attempt=2)
     assert second is not None
-    over = await attempt_died(second, "it was killed", clients, 2, utcnow())
+    over = await attempt_died(second, KILLED, clients, Retries(2), utcnow())
     assert over is not None
     assert over.status is RunStatus.FAILURE
     assert over.error is not None
     assert over.error.code == "attempts_used_up"
     assert "it was killed" in over.error.detail
-    assert await attempt_died(second, "late", clients, 2, utcnow()) is None, "somebody else moved it on"
+    assert await attempt_died(second, KILLED, clients, Retries(2), utcnow()) is None, "somebody else moved it on"
+
+
+async def test_an_attempt_dies_once(clients: Clients) -> None:
+    """The sweep takes the run from a silent worker, whose job then finds that it cannot go on and says so too."""
+    run = await put_running(clients.ledger)
+    waiting = await attempt_died(run, KILLED, clients, Retries(3), utcnow())
+    assert waiting is not None
+    assert await attempt_died(waiting, KILLED, clients, Retries(3), utcnow()) is None
+    events = await clients.ledger.list_events(run.run_id)
+    assert [event.code for event in events] == ["attempt.died"]
+    assert await clients.ledger.get_run(run.run_id) == waiting
+
+
+async def test_attempts_wait_twice_as_long_each_time_up_to_the_longest(clients: Clients) -> None:
+    retries, now = Retries(9, backoff_seconds=10, backoff_max_seconds=35), utcnow()
+    waits = []
+    run = await put_running(clients.ledger)
+    for _ in range(3):
+        died = await attempt_died(run, KILLED, clients, retries, now)
+        assert died is not None
+        assert died.not_before is not None
+        waits.append(round((died.not_before - now).total_seconds()))
+        lease = Lease(owner="host:1:1", expires_at=now)
+        early = await clients.ledger.claim_run(run.run_id, died.attempt, lease, at=now, limit=None)
+        assert early.waiting_for == "backoff"
+        claimed = await clients.ledger.claim_run(run.run_id, died.attempt, lease, at=died.not_before, limit=None)
+        assert claimed.run is not None
+        run = claimed.run
+    assert waits == [10, 20, 35]
+    assert Retries(10**6, 10, 35).pause_after(10**6).total_seconds() == 35
+
+
+async def test_a_run_in_its_back_off_can_be_canceled(clients: Clients) -> None:
+    run = await put_running(clients.ledger)
+    assert await attempt_died(run, KILLED, clients, Retries(3, 60, 60), utcnow()) is not None
+    canceled = await cancel(run.run_id, clients, seconds=1)
+    assert canceled.status is RunStatus.CANCELED
 
 
 async def test_an_attempt_that_died_after_its_commit_made_a_success(clients: Clients) -> None:
@@ -94,7 +135,7 @@ async def test_an_attempt_that_died_after_its_commit_made_a_success(clients: Cli
     counts = {"rows_in": 7, "rows_out": 7}
     asset = an_asset(run, statistics={"counts": counts, "engine": {"engine": "local"}})
     assert await clients.ledger.commit_asset(asset, 1) is not None
-    ended = await attempt_died(run, "it was killed", clients, 1, utcnow())
+    ended = await attempt_died(run, KILLED, clients, Retries(1), utcnow())
     assert ended is not None
     assert (ended.status, dict(ended.counts), ended.error) == (RunStatus.SUCCESS, counts, None)
 
@@ -104,7 +145,7 @@ async def test_a_run_that_ends_without_a_version_leaves_no_object(clients: Clien
     assert await clients.ledger.reserve_version(run.run_id, 1) == 1
     key = f"{run.partition_key}/v1/data-0.parquet"
     await clients.objects.put(LAKE_BUCKET, key, bytes_of("orphan"))
-    ended = await attempt_died(run, "it was killed", clients, 1, utcnow())
+    ended = await attempt_died(run, KILLED, clients, Retries(1), utcnow())
     assert ended is not None
     assert ended.status is RunStatus.FAILURE
     assert await clients.objects.stat(LAKE_BUCKET, key) is None
@@ -116,7 +157,7 @@ async def test_a_dying_attempt_of_a_canceling_run_ends_canceled(clients: Clients
         run.run_id, Guard(frozenset({RunStatus.RUNNING})), status=RunStatus.CANCELING
     )
     assert canceling is not None
-    ended = await attempt_died(canceling, "it was killed", clients, 3, utcnow())
+    ended = await attempt_died(canceling, KILLED, clients, Retries(3), utcnow())
     assert ended is not None
     assert ended.status is RunStatus.CANCELED
 
@@ -248,6 +289,6 @@ async def test_a_store_that_is_away_does_not_keep_the_next_runs_from_moving_on(
     for run in runs:
         assert await clients.ledger.reserve_version(run.run_id, 1) is not None
         await leased(clients, run, process_name().rpartition("/")[0] + "/1", 60)
-    sweep = Sweep(replace(clients, objects=Away(tmp_path)), scratch=tmp_path / "scratch", max_attempts=1)
+    sweep = Sweep(replace(clients, objects=Away(tmp_path)), scratch=tmp_path / "scratch", retries=Retries(1))
     repairs = await sweep.once()
     assert sorted(repair.run_id for repair in repairs) == sorted(run.run_id for run in runs)

@@ -56,6 +56,7 @@ def test_upload_of_a_run_that_is_over(
         file.truncate(128 * MiB)
     document = Manifest.model_validate(manifest("b", ("k.gpkg", "GPKG")))
     parts: dict[str, Any] = {"limits": Settings().limits, "threads": 1, "memory_bytes": 1, "engine": None}
+    parts["scratch_limit"] = 1024 * MiB
     attempt = Attempt(run, document, clients, portal.call, tmp_path, **parts)
     attempt._upload(path, "d/v1/whole", 128 * MiB)
     portal.call(change)

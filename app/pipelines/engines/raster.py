@@ -22,6 +22,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from app.jobs.notes import file_at_hand
 from app.pipelines.engines.raster_grid import Grid, Part
 from app.pipelines.engines.raster_statistics import BandStatistics, Mask, Pixels
 from app.pipelines.formats.crs import crs_name
@@ -194,6 +195,7 @@ class _Readers(AbstractContextManager["_Readers"]):
 
     def read(self, source: RasterSource, window: Window) -> tuple[Pixels, Mask | None]:
         """Raises RunRefused file_damaged."""
+        file_at_hand(source.file)
         try:
             dataset = self._open.pop(source.name, None) or _open(source)
             self._open[source.name] = dataset

@@ -16,6 +16,7 @@ import pyarrow as pa
 import shapely
 from pyproj import CRS
 
+from app.jobs.notes import file_at_hand
 from app.models.recipe import Recipe, Reproject, Step
 from app.pipelines.context import Watch
 from app.pipelines.engines import Report
@@ -207,6 +208,7 @@ def _transformed(
         try:
             for source in sources:
                 plan = plans[id(source)]
+                file_at_hand(source.file)
                 with closing(source.open_chunks()) as chunks:
                     for chunk in chunks:
                         waiting.append(pool.submit(plan.transform, chunk))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -45,7 +46,9 @@ def unpack(archive: Path, into: Path, limits: Limits, file: str) -> list[Path]:
     try:
         with zipfile.ZipFile(archive) as source:
             return _unpack(source, archive.stat().st_size, into, limits, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as err:
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, NotImplementedError, OSError) as err:
+        if isinstance(err, OSError) and err.errno != errno.EINVAL:  # EINVAL: an offset before the beginning
+            raise
         _refuse(
             file,
             "archive_invalid",

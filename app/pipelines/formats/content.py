@@ -151,8 +151,8 @@ def _check_xml(path: Path, fmt: str, head: bytes, file: str) -> None:
                 if root and not _root_fits(fmt, root[0], namespaces):
                     _mismatch(file, fmt, f"XML with the root element {root[0].rpartition(' ')[2]!r}")
             parser.Parse(b"", True)
-    except expat.ExpatError as err:
-        early = err.code in (3, 4, 5, 6) and "no element found" in str(err)
+    except (expat.ExpatError, LookupError, ValueError) as err:  # the latter two: an encoding that is none, or not read
+        early = isinstance(err, expat.ExpatError) and err.code in (3, 4, 5, 6) and "no element found" in str(err)
         raise RunRefused(
             f"{file} is not well-formed XML: {err}.",
             "Upload the file again; `xmllint --noout` should find no error.",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from app.errors import RunRefused
 
+# WKT of real systems has some thousand characters; PROJ follows nested ones by recursion.
+_MOST_TEXT = 1 << 16
+# A grid or an init file by its path, which PROJ would open. Those by name only are looked up in PROJ's own directory.
+_FILE_IN_TEXT = re.compile(r"(?:grids|init|file)\s*=\s*[^\s,]*[/\\\\~]", re.IGNORECASE)
+
 
 def parse_crs(text: str, file: str, where: str) -> CRS:
     """The CRS that `text` names (EPSG code, WKT, PROJJSON). Raises RunRefused `crs_unknown`."""
+    if len(text) > _MOST_TEXT or _FILE_IN_TEXT.search(text):
+        raise _names_files(text, file, where)
     try:
-        return CRS.from_user_input(text)
+        found = CRS.from_user_input(text)
     except CRSError:
         raise RunRefused(
             f"{file}: the CRS {_short(text)} {where} is not one that PROJ knows.",
@@ -19,6 +29,34 @@ def parse_crs(text: str, file: str, where: str) -> CRS:
             reason="crs_unknown",
             file=file,
         ) from None
+    check_files(found, file, where)
+    return found
+
+
+def check_files(crs: CRS, file: str, where: str) -> None:
+    """Raises RunRefused crs_unknown for a CRS that leads to a file by its path, a grid of its datum for example."""
+    waiting: list[Any] = [crs.to_json_dict()] if crs.is_bound or crs.is_compound or crs.is_derived else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            name = value.get("value", value.get("parameter_file"))
+            if isinstance(name, str) and re.search(r"[/\\~]", name):
+                raise _names_files(name, file, where)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and _FILE_IN_TEXT.search(value):
+            raise _names_files(value, file, where)
+
+
+def _names_files(text: str, file: str, where: str) -> RunRefused:
+    found = f"has {len(text)} characters" if len(text) > _MOST_TEXT else "leads to another file"
+    return RunRefused(
+        f"{file}: the CRS {_short(text)} {where} {found}.",
+        "Use an authority code such as EPSG:25832, or WKT without grids of your own.",
+        reason="crs_unknown",
+        file=file,
+    )
 
 
 def resolve_crs(found: CRS | None, declared: str | None, file: str, fix: str = "") -> CRS:

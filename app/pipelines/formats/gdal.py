@@ -17,18 +17,11 @@ from typing import Any
 
 import pyogrio
 
+from app.models.formats import FORMATS
+from app.pipelines.formats.gdal_options import SHUT
+
 # Set here so that the environment of the host can neither bend results nor open a way out.
-_CONFIG = {
-    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
-    "GDAL_HTTP_MAX_RETRY": "0",
-    "GDAL_PAM_ENABLED": "NO",
-    "GML_DOWNLOAD_SCHEMA": "NO",
-    "GML_SKIP_RESOLVE_ELEMS": "ALL",
-    "OGR_SQLITE_LOAD_EXTENSIONS": "",
-    "OGR_SQLITE_PRAGMA": "",
-    "SHAPE_ENCODING": None,
-    "SHAPE_RESTORE_SHX": "NO",
-}
+_CONFIG = {**SHUT, "SHAPE_ENCODING": None, "SHAPE_RESTORE_SHX": "NO"}
 
 _registry_lock = threading.RLock()
 
@@ -65,6 +58,15 @@ _NO_FETCH = _FETCH(_no_fetch)
 def _secure(config: Mapping[str, str]) -> None:
     pyogrio.set_gdal_config_options({**_CONFIG, **config})
     _library().CPLHTTPSetFetchCallback(ctypes.cast(_NO_FETCH, ctypes.c_void_p), None)
+
+
+def forget_other_drivers() -> None:
+    """For a job's process: no driver is left that no vector format names, whatever a file leads to later on."""
+    kept = {driver for fmt in FORMATS if fmt.type == "vector" for driver in fmt.drivers}
+    lib = _library()
+    for handle in [lib.GDALGetDriver(i) for i in range(lib.GDALGetDriverCount())]:
+        if lib.GDALGetDriverShortName(handle).decode() not in kept:
+            lib.GDALDeregisterDriver(handle)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits) ->
     with paused_collector():
         for run in frame.runs():
             text = parse(run.data, file, rows, run.brackets)
-            _observe(text, columns, ids, other)
+            _observe(text, columns, ids, other, limits.columns)
             blocks.append(_Block(run.offset, len(run.data), rows))
             rows += len(text.features)
             if rows > limits.rows or len(columns) > limits.columns:
@@ -147,8 +147,8 @@ def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Sh
     return combine(len(kinds), parts)
 
 
-def _observe(text: Features, columns: dict[str, Column], ids: Column, other: Counter[str]) -> None:
-    observe(columns, text.properties)
+def _observe(text: Features, columns: dict[str, Column], ids: Column, other: Counter[str], most: int) -> None:
+    observe(columns, text.properties, most)
     found = text.ids()
     if found is not None:
         ids.observe(found)

@@ -92,14 +92,18 @@ def _list_kind(value: list[Any]) -> str:
     return "json"
 
 
-def observe(columns: dict[str, Column], records: Sequence[Mapping[str, Any]]) -> None:
-    """Add what these records hold. Columns come in the order in which their names are first seen."""
+def observe(columns: dict[str, Column], records: Sequence[Mapping[str, Any]], most: int) -> None:
+    """Add what these records hold. Columns come in the order in which their names are first seen; of records with
+    more than `most` different names only the names are taken."""
     shapes = set(map(tuple, records))
     if len(shapes) == 1:
         names: Sequence[str] = next(iter(shapes))
         by_name = dict(zip(names, zip(*(record.values() for record in records), strict=True), strict=True))
     else:
         names = list(dict.fromkeys(name for record in records for name in record))
+        if len(names) > most:  # a table of so many columns and rows has no room in memory
+            columns.update((name, Column()) for name in names if name not in columns)
+            return
         by_name = {name: tuple(record.get(name) for record in records) for name in names}
     for name in names:
         columns.setdefault(name, Column()).observe(by_name[name])

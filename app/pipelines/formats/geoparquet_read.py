@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from app.errors import RunRefused
 from app.models.manifest import ManifestFile
-from app.pipelines.formats.crs import resolve_crs
+from app.pipelines.formats.crs import parse_crs, resolve_crs
 from app.pipelines.formats.source import Batch, VectorSource, cut
 from app.settings import MiB
 
@@ -91,7 +90,7 @@ def _geometry_column(
         column = geo["columns"][name]
         encoding = column["encoding"]
         _check_types(geo)
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         _refuse(
             file, "geoparquet_metadata", f"has `geo` metadata that cannot be read ({err!r})", "Write the file anew."
         )
@@ -155,8 +154,8 @@ def _crs(column: dict[str, Any], file: str) -> CRS | None:
         found = f"has a `crs` that must be a PROJJSON object, found {kind} ({repr(column['crs'])[:80]})"
         _refuse(file, "geoparquet_metadata", found, "Write the file anew, with the CRS as PROJJSON.")
     try:
-        return CRS.from_json_dict(column["crs"])
-    except (CRSError, TypeError, AttributeError, KeyError):
+        return parse_crs(json.dumps(column["crs"]), file, "in its `geo` metadata")
+    except (TypeError, AttributeError, KeyError):
         _refuse(file, "crs_unknown", "has a CRS (PROJJSON) that PROJ cannot read", "Write the file anew.")
 
 

@@ -55,6 +55,7 @@ class Layer:
     counted: Counter[str] = field(default_factory=Counter)
     table: Table | None = None
     dbf: Dbf | None = None
+    most_nulls: int | None = None
 
 
 def open_layer(
@@ -137,7 +138,7 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
     Curves come out linearised (GDAL's default step), counted as `curved_linearized`. The row count is proven equal to
     what the layer announced. Raises RunRefused: encoding_wrong, file_damaged, geometry_columns, feature_too_large.
     """
-    done = 0
+    done = absent = 0
     nulls: list[int] = []
     try:
         for batch in _batches(layer, file):
@@ -159,6 +160,7 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
             wkb = batch.column(geometry[0])
             if layer.table is not None and wkb.null_count:
                 nulls += (np.flatnonzero(wkb.is_null().to_numpy(zero_copy_only=False)) + done).tolist()
+            absent += wkb.null_count
             wkb = _linear(layer, wkb, done)
             done += batch.num_rows
             yield attributes, wkb
@@ -173,10 +175,23 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
             reason="file_damaged",
             file=file,
         ) from None
+    _check_complete(layer, done, absent, nulls, file)
+
+
+def _check_complete(layer: Layer, done: int, absent: int, nulls: list[int], file: str) -> None:
+    """What was read against what the layer announced. absent: rows without geometry; nulls: their numbers, for a
+    GeoPackage."""
     if layer.rows is not None and done != layer.rows:
         raise RunRefused(
             f"{file} announces {layer.rows} rows, {done} could be read.",
             "The file is truncated or damaged: send it again.",
+            reason="file_damaged",
+            file=file,
+        )
+    if layer.most_nulls is not None and absent > layer.most_nulls:
+        raise RunRefused(
+            f"{file} is damaged: {absent} rows came without geometry, and {layer.most_nulls} have none.",
+            "Send an undamaged file.",
             reason="file_damaged",
             file=file,
         )

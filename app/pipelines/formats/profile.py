@@ -26,6 +26,8 @@ def profile(path: Path, schema: pa.Schema, rows: int, threads: int) -> dict[str,
     ranges = _ranges(path, schema)
     found: dict[str, dict[str, Any]] = {}
     config: dict[str, Any] = {"threads": threads, "memory_limit": "256MB", "autoload_known_extensions": False}
+    # Its own choice would be a folder of the working directory.
+    config["temp_directory"] = str(path.parent / "profile")
     with duckdb.connect(":memory:", config=config) as connection:
         for start in range(0, len(schema.names), _COLUMNS_AT_ONCE):
             names = schema.names[start : start + _COLUMNS_AT_ONCE]

@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from app.errors import RunRefused
+from app.jobs.notes import file_at_hand
 from app.models.formats import find_format
 from app.models.manifest import ManifestFile
 from app.pipelines.context import FetchedFile
@@ -95,6 +96,7 @@ def inspect(fetched: FetchedFile, limits: Limits) -> RasterSource:
     """
     declared = fetched.declared
     file = declared.key
+    file_at_hand(file)
     fmt = find_format(declared.format)
     if fmt is None or fmt.type != "raster":
         raise RunRefused(

@@ -22,6 +22,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from app.errors import RunRefused
+from app.models.formats import FORMATS
+from app.pipelines.formats.gdal_options import SHUT
 
 # GDAL's block cache; the default (5 % of the machine) is not ours to take. Reading needs room for a row of a source's
 # blocks. Making a COG reads tiles one by one and takes twice its cache.
@@ -30,12 +32,10 @@ _COPY_CACHE_BYTES = 48 * 1024 * 1024
 
 # Set here so that the environment of the host can neither bend results nor open a way out.
 _CONFIG = {
-    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    **SHUT,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # else a JPEG that ends early is filled with grey
     "GDAL_GEOREF_SOURCES": "INTERNAL",
-    "GDAL_HTTP_MAX_RETRY": "0",
-    "GDAL_PAM_ENABLED": "NO",
     "GDAL_TIFF_INTERNAL_MASK": "YES",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
 }
@@ -76,6 +76,7 @@ def _library() -> Any:
     lib.GDALCreateCopy.argtypes = [handle, text, handle, ctypes.c_int, handle, _PROGRESS, handle]
     lib.GDALClose.restype, lib.GDALClose.argtypes = ctypes.c_int, [handle]
     lib.GDALGetRasterBand.restype, lib.GDALGetRasterBand.argtypes = handle, [handle, ctypes.c_int]
+    lib.GDALGetGeoTransform.restype, lib.GDALGetGeoTransform.argtypes = ctypes.c_int, [handle, handle]
     lib.GDALGetMetadata.restype, lib.GDALGetMetadata.argtypes = ctypes.POINTER(text), [handle, text]
     for kind, number in (("Int64", ctypes.c_int64), ("UInt64", ctypes.c_uint64)):
         get, put = (getattr(lib, f"GDAL{verb}RasterNoDataValueAs{kind}") for verb in ("Get", "Set"))
@@ -86,6 +87,16 @@ def _library() -> Any:
     lib.CPLHTTPSetFetchCallback.argtypes = [handle, handle]
     lib.OSRSetPROJEnableNetwork.argtypes = [ctypes.c_int]
     return lib
+
+
+def forget_other_drivers() -> None:
+    """For a job's process: no driver is left that no raster format names and that we do not write with."""
+    kept = _OWN_DRIVERS.union(*(fmt.drivers for fmt in FORMATS if fmt.type == "raster"))
+    lib = _library()
+    with rasterio.Env():  # registers all of them, which would otherwise happen later
+        for handle in [lib.GDALGetDriver(i) for i in range(lib.GDALGetDriverCount())]:
+            if lib.GDALGetDriverShortName(handle).decode() not in kept:
+                lib.GDALDeregisterDriver(handle)
 
 
 @contextmanager
@@ -128,6 +139,12 @@ def write_wide_nodata(name: str, dtype: str, value: int) -> None:
     with _opened(name, _UPDATE) as dataset:
         if _wide("Set", dtype)(_library().GDALGetRasterBand(dataset, 1), value):
             raise RasterioIOError(_last_words(_library()))
+
+
+def has_geotransform(name: str) -> bool:
+    """Whether the raster has one at all: rasterio does not ask, and for a JP2 without it gives what its memory held."""
+    with _opened(name, _READ) as dataset:
+        return int(_library().GDALGetGeoTransform(dataset, (ctypes.c_double * 6)())) == 0
 
 
 def undecodable_tags(name: str, bands: int) -> list[int]:

@@ -8,6 +8,7 @@ from affine import Affine
 from rasterio.io import DatasetReader
 
 from app.errors import RunRefused
+from app.pipelines.formats.raster_gdal import has_geotransform
 
 # How far, in pixels over the whole raster, two transforms may differ and still be the same one written twice.
 SAME_PIXELS = 0.01
@@ -20,7 +21,7 @@ def resolve_transform(dataset: DatasetReader, beside: Path, file: str) -> Affine
     North-up, south-up and rotated alike. Raises RunRefused: georeference_missing, georeference_not_affine,
     georeference_conflict, world_file_invalid.
     """
-    found = None if _is_none(dataset.transform) else dataset.transform
+    found = dataset.transform if has_geotransform(dataset.name) and not _is_none(dataset.transform) else None
     world = _world_file(beside, file)
     if found is not None and world is not None and not same_transform(found, world[1], dataset.shape):
         raise RunRefused(

@@ -277,7 +277,7 @@ def _codec(text: str) -> str | None:
     for name in names:
         try:
             found = codecs.lookup(name)
-        except LookupError:
+        except (LookupError, ValueError):  # ValueError: a zero byte
             continue
         return found.name
     return None
@@ -296,6 +296,13 @@ def _fields(head: bytes, file: str) -> tuple[int, int, int, list[_Field]]:
         fields.append(_Field(head[at : at + 11].split(b"\x00")[0], kind, start, width, decimals))
         start += width
         at += 32
+    if start > record:
+        raise RunRefused(
+            f"{file}: its .dbf is damaged, its records have {record} bytes and its fields {start}.",
+            "Send the .dbf that was written with the .shp.",
+            reason="file_damaged",
+            file=file,
+        )
     return rows, header, record, fields
 
 

@@ -16,6 +16,7 @@ import shapely
 
 from app.errors import RunRefused
 from app.pipelines.formats.findings import Findings
+from app.pipelines.formats.wkb_depth import MOST_LEVELS, is_too_deep
 
 Geometries = npt.NDArray[np.object_]
 Coordinates = npt.NDArray[np.float64]
@@ -159,6 +160,10 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
     """WKB to geometries. first_row: number of the first row, or the numbers of all rows; is_flat: has no M."""
     numbers = first_row + np.arange(len(wkb)) if isinstance(first_row, int) else first_row
     raw = wkb.to_numpy(zero_copy_only=False)
+    if not is_flat:
+        deep = next((row for row, value in enumerate(raw) if value is not None and is_too_deep(value)), None)
+        if deep is not None:
+            raise damaged(file, int(numbers[deep]), f"more than {MOST_LEVELS} collections lie in one another")
     geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
     if shapely.is_missing(geometries).sum() != wkb.null_count:
         lost = shapely.is_missing(geometries) & wkb.is_valid().to_numpy(zero_copy_only=False)

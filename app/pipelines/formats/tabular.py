@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.errors import RunRefused
+from app.jobs.notes import file_at_hand
 from app.models.formats import find_format
 from app.models.manifest import FileOptions
 from app.pipelines.context import FetchedFile, Watch
@@ -21,6 +22,7 @@ def open_table(fetched: FetchedFile, limits: Limits, watch: Watch) -> TableSourc
     Formats that must be read once to know their columns tell `watch` that they go on.
     """
     declared, file = fetched.declared, fetched.declared.key
+    file_at_hand(file)
     fmt = find_format(declared.format)
     if fmt is None or fmt.type != "tabular":
         raise RunRefused(

@@ -76,7 +76,7 @@ def stream_xml(path: Path, file: str) -> Iterator[tuple[str, Any]]:
     _no_doctype(path, file)
     try:
         yield from ET.iterparse(path, events=("start", "end"))  # noqa: S314 # see above
-    except ET.ParseError as err:
+    except (ET.ParseError, LookupError, ValueError) as err:
         raise _damaged(file, str(err)) from None
 
 
@@ -172,7 +172,7 @@ def _no_doctype(path: Path, file: str) -> None:
         with path.open("rb") as stream:
             while not at_root and (block := stream.read(4096)):
                 parser.Parse(block, False)
-    except expat.ExpatError as err:
+    except (expat.ExpatError, LookupError, ValueError) as err:  # the latter two: an encoding that is none, or not read
         raise _damaged(file, str(err)) from None
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyproj import CRS
 
 from app.errors import RunRefused
+from app.jobs.notes import file_at_hand
 from app.models.formats import Format, find_format
 from app.models.manifest import ManifestFile
 from app.pipelines.context import FetchedFile
@@ -20,6 +21,7 @@ from app.pipelines.formats.archives import is_zip, unpack
 from app.pipelines.formats.content import check_content
 from app.pipelines.formats.crs import parse_crs, resolve_crs
 from app.pipelines.formats.shapefile import sidecar, text_encoding
+from app.pipelines.formats.shapefile_index import check_index
 from app.pipelines.formats.source import VectorSource, cut, unknown_layer
 from app.pipelines.formats.xml_checks import check_gml, check_kml
 from app.settings import Limits
@@ -37,6 +39,7 @@ def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
     """
     declared = fetched.declared
     file = declared.key
+    file_at_hand(file)
     fmt = find_format(declared.format)
     if fmt is None or fmt.type != "vector" or not fmt.available:
         raise RunRefused(
@@ -67,9 +70,10 @@ def _open_ogr(
     limits: Limits,
     crs_fix: str = "",
     encoding: str | None = None,
+    most_nulls: int | None = None,
 ) -> VectorSource:
     file = declared.key
-    layer = ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding)
+    layer = replace(ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding), most_nulls=most_nulls)
     fields = layer.fields
     if fmt.name == "GML":
         check_gml(path, layer.name, layer.crs, file)
@@ -118,8 +122,10 @@ def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Lim
     for suffix in (".shx", ".dbf", ".prj"):
         if suffix in parts:
             _link(parts[suffix], own.with_suffix(suffix))
+    most_nulls = check_index(path, parts[".shx"], file)
     fix = f"Upload {Path(file).stem}.prj beside it, or declare the CRS in files[].crs."
-    source = _open_ogr(own, fmt, declared.model_copy(update={"layer": None}), limits, fix, encoding)
+    declared = declared.model_copy(update={"layer": None})
+    source = _open_ogr(own, fmt, declared, limits, fix, encoding, most_nulls)
     return replace(source, layer=path.stem, encoding=encoding)
 
 

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from app.ledger_election import ElectionLedger
-from app.ledger_unfinished import UnfinishedLedger
+from app.ledger.election import ElectionLedger
+from app.ledger.keys import KeyLedger
+from app.ledger.lanes import LaneLedger
+from app.ledger.retention import RetentionLedger
+from app.ledger.told import NOTHING, Told
+from app.ledger.unfinished import UnfinishedLedger
 from app.models.activity import Activity
 from app.models.asset import Asset, Bounds
 from app.models.delivery import Delivery, EventOutcome
@@ -58,6 +62,7 @@ class RunFilter:
     batch_id: str | None = None
     dataset_id: str | None = None
     lane: str | None = None
+    reserved_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class AssetFilter:
 
     keywords, tags (`name:value`), words of `text`: all of them. bbox: degrees, minx > maxx across the antimeridian; a
     version whose place in degrees is unknown is in none. How each is compared: `app.storage.ledger_search`.
+    deleted: those that were deleted as well.
     """
 
     dataset_id: str | None = None
@@ -79,6 +85,7 @@ class AssetFilter:
     text: str | None = None
     bbox: Bounds | None = None
     since: datetime | None = None
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +123,20 @@ class BackendInfo:
     details: Mapping[str, Any]
 
 
-class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
-    """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise."""
+class Ledger(ElectionLedger, LaneLedger, RetentionLedger, UnfinishedLedger, KeyLedger, Protocol):
+    """All times are UTC with zone, to the millisecond. Lists are newest first unless said otherwise.
 
-    async def accept(self, manifest: ManifestRecord, run: Run) -> Accepted:
+    told: what the change says of itself. It is written if, and only if, the change is made by this call.
+    """
+
+    async def accept(self, manifest: ManifestRecord, run: Run, told: Told = NOTHING) -> Accepted:
         """Write both, or neither. When the batch id exists, write nothing and return what is there: its newest run.
 
         Raises BatchConflict when it is the id of a rejected manifest, which has no run.
         """
         ...
 
-    async def add_run(self, run: Run) -> Run | None:
+    async def add_run(self, run: Run, told: Told = NOTHING) -> Run | None:
         """A further run of a batch that is there; `run.retry_of` names an earlier one. It speaks for the manifest now.
 
         None, and nothing is written, unless the newest run of the batch is over and the run id is new: of several that
@@ -135,7 +145,7 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
         """
         ...
 
-    async def reject_manifest(self, manifest: ManifestRecord) -> ManifestRecord:
+    async def reject_manifest(self, manifest: ManifestRecord, told: Told = NOTHING) -> ManifestRecord:
         """Keep a manifest that never becomes a run (status `rejected`); what is there already when its id exists."""
         ...
 
@@ -156,14 +166,13 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
         ...
 
     async def list_due_runs(self, limit: int) -> tuple[Run, ...]:
-        """What the sweep must look at: all running and canceling runs (their leases with them), then queued ones.
+        """Runs that somebody should be carrying (running, canceling), with their leases; oldest first.
 
-        Each oldest first by (created_at, run_id). Runs that are carried come first, because there are only as many as
-        workers: a long queue must not push them behind `limit`.
+        By (created_at, run_id). There are only as many as workers. Also finishes what anybody left half done.
         """
         ...
 
-    async def change_run(self, run_id: str, guard: Guard, **changes: Any) -> Run | None:
+    async def change_run(self, run_id: str, guard: Guard, told: Told = NOTHING, **changes: Any) -> Run | None:
         """Set the named fields of the run if it still fits `guard`; add one to its revision; return it, else None.
 
         A change of `status` is mirrored to the run's manifest in the same write where the backend can: the run's
@@ -187,12 +196,12 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
 
         None when the attempt is stale. Committing what this attempt's run has registered already returns that asset,
         also when the run is no longer running. Raises VersionTaken when (dataset_id, version) or s3_key belongs to
-        another run.
+        another run, VersionDeleted when a parent is not there any more.
         """
         ...
 
     async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
-        """That version; the newest when version is None."""
+        """That version, also when it was deleted; the newest that was not when version is None."""
         ...
 
     async def list_assets(self, where: AssetFilter, page: Page) -> Slice[Asset]:
@@ -204,7 +213,7 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
         ...
 
     async def list_children(self, parents: tuple[tuple[str, int], ...]) -> tuple[Asset, ...]:
-        """The versions made from any of these (dataset_id, version); oldest first."""
+        """The versions made from any of these (dataset_id, version), deleted ones too; oldest first."""
         ...
 
     async def add_event(
@@ -245,7 +254,7 @@ class Ledger(ElectionLedger, UnfinishedLedger, Protocol):
         ...
 
     async def totals(self) -> Totals:
-        """How many runs and versions there are; reads all of them, so not for every request."""
+        """How many runs and versions there are (without deleted ones); reads all of them, so not for every request."""
         ...
 
     async def count(self, amounts: Mapping[str, int]) -> None:

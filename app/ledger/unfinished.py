@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+Kind = Literal["accept", "commit", "mirror", "turn", "told", "deletion", "removal"]
+
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A write that is decided, and finished by the next reader or sweep. name: of the manifest, or of the run."""
+    """A write that is decided, and finished by the next reader or sweep. name: of the manifest, run or version."""
 
-    kind: Literal["accept", "commit", "mirror"]
+    kind: Kind
     name: str
 
 

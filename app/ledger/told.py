@@ -1,0 +1,34 @@
+"""What a change says of itself: lines of the run's log and entries of the audit trail, written with it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.models.activity import Activity
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the run's log; its place and time are given by the ledger."""
+
+    code: str
+    message: str
+    level: Literal["info", "warning", "error"] = "info"
+    step: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """In this order, and once, whoever dies when. A change that is not made tells nothing."""
+
+    lines: tuple[Line, ...] = ()
+    entries: tuple[Activity, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.lines or self.entries)
+
+
+NOTHING = Told()

@@ -1,0 +1,74 @@
+"""Answers of the service that schemathesis would report, and why each of them is right.
+
+Loaded by schemathesis itself (SCHEMATHESIS_HOOKS). Nothing is excused but by the stable code of its problem.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import schemathesis
+from schemathesis.core.failures import Failure, ServerError
+from schemathesis.specs.openapi.checks import RejectedPositiveData
+
+_PATH = "a path has to lie in the landing zone"
+_BETWEEN = "one field of the manifest forbids another"
+_NAME = "a name out of a table that takes it in any spelling"
+# Faults of requests that fit their schema: what JSON Schema cannot say, or what the document leaves to the answer,
+# because the answer names the nearest right one.
+REFUSED = {
+    "cursor_invalid": "a cursor is good only where the Link of a page gave it",
+    "key_invalid": "a key with an empty or dotted part, of too many bytes, or that is no text",
+    "bbox_invalid": "numbers beyond the globe, or the wrong way round",
+    "tag_invalid": "a tag to search for has a name and a value",
+    "keyword_empty": "a keyword to search for is not only white space",
+    "text_empty": "a search has at least one letter or digit",
+    "time_out_of_range": "no ledger keeps it, and a schema has no least time",
+    "size_not_bound": "one field forbids another",
+    "path_bucket": _PATH,
+    "path_scheme": _PATH,
+    "path_key": _PATH,
+    "path_traversal": _PATH,
+    "path_duplicate": _BETWEEN,
+    "files_missing": _BETWEEN,
+    "files_not_allowed": _BETWEEN,
+    "files_too_many": _BETWEEN,
+    "files_mixed": _BETWEEN,
+    "type_not_of_intent": _BETWEEN,
+    "format_type_mismatch": _BETWEEN,
+    "option_not_of_format": _BETWEEN,
+    "dataset_id_invalid": "the name of a dataset is a tag among others that may be anything",
+    "testing_invalid": "so is the mark of a test run",
+    "join_config_missing": _BETWEEN,
+    "join_config_not_allowed": _BETWEEN,
+    "intent_unknown": _NAME,
+    "format_unknown": _NAME,
+    "encoding_unknown": _NAME,
+    "type_unknown": _NAME,
+    "delimiter_invalid": "a character that stands between columns is no letter, digit, quotation mark or line end",
+    "int_type": "1.0 is an integer to JSON Schema; a version is written without a point",
+    "text_invalid": "text that not every ledger keeps: NUL and lone surrogates",
+}
+# Refusals of 410: what was there when schemathesis learnt of it.
+GONE = {
+    "manifest_removed": "a clean-up has removed it",
+    "version_deleted": "somebody has deleted it",
+}
+# Answers of 500 and above to requests that are right.
+NOT_OFFERED = {
+    "presign_unsupported": "the local store has no URLs to hand out, and 501 says that no other request will do better",
+}
+
+
+@schemathesis.hook
+def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
+    """Whether it is a failure."""
+    if isinstance(failure, RejectedPositiveData) and response.status_code == 422:
+        problem = response.json()
+        codes = {fault["code"] for fault in problem["errors"]} or {problem["code"]}
+        return not codes <= REFUSED.keys()
+    if isinstance(failure, RejectedPositiveData) and response.status_code == 410:
+        return response.json()["code"] not in GONE
+    if isinstance(failure, ServerError):
+        return response.json()["code"] not in NOT_OFFERED
+    return True
