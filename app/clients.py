@@ -57,6 +57,14 @@ def open_ledger(settings: Settings) -> AbstractAsyncContextManager[Ledger]:
     return open_sql_ledger(settings.ledger_url)
 
 
+def prepare_clients(settings: Settings) -> None:
+    """What takes long and needs no server, for a process that will fork many that open clients."""
+    if settings.objects.backend == "s3":
+        from app.storage.objects_s3 import read_descriptions
+
+        read_descriptions()
+
+
 @asynccontextmanager
 async def open_objects(settings: Settings) -> AsyncIterator[ObjectStore]:
     """The buckets that `settings.objects` names."""

@@ -1,4 +1,4 @@
-"""What the routers ask for, as annotated dependencies."""
+"""What the routers ask for, as annotated dependencies. Not plain functions: FastAPI calls those in a thread."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from app.services.runs import RunWatch
 from app.settings import Settings
 
 
-def _clients(request: Request) -> Clients:
+async def _clients(request: Request) -> Clients:
     clients: Clients = request.app.state.clients
     return clients
 
 
-def _run_watch(request: Request) -> RunWatch:
+async def _run_watch(request: Request) -> RunWatch:
     watch: RunWatch = request.app.state.run_watch
     return watch
 
 
-def _sweep_watch(request: Request) -> LeaderWatch:
+async def _sweep_watch(request: Request) -> LeaderWatch:
     watch: LeaderWatch = request.app.state.sweep_watch
     return watch
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _page(
+async def _page(
     limit: Annotated[int, Query(ge=1, le=1000, description="Items of one page.")] = 50,
     cursor: Annotated[str | None, Query(description="Where the page begins: taken from the Link header.")] = None,
 ) -> Page:
     return Page(limit, cursor)
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

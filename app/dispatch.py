@@ -27,7 +27,10 @@ async def offer(run: Run, clients: Clients) -> None:
     """Hand the run to the queue if nothing holds it back. A queue that is away is no error: the sweep will do it."""
     if run.status is not RunStatus.QUEUED:
         return
-    lane = await _state(run.lane, clients)
+    # A second old will do: a worker asks again before it begins. What holds it back must be true now, though.
+    lane = (await clients.lanes.now()).state(run.lane)
+    if held_back(run, lane, utcnow()):
+        lane = await _state(run.lane, clients)
     if held_back(run, lane, utcnow()):
         return
     if lane.limit_or(clients.lanes.rules.limits.get(run.lane)) is not None:

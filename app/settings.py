@@ -317,7 +317,7 @@ class Settings(BaseSettings):
         if self.ledger.url is not None:
             return self.ledger.url.get_secret_value()
         # Quoted, because SQLAlchemy decodes the path.
-        return f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'ledger.sqlite'))}"
+        return f"sqlite:///{quote(str(self.data_dir / 'ledger.sqlite'))}"
 
     @property
     def objects_dir(self) -> Path:

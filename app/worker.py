@@ -28,7 +28,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from app.clients import open_clients, open_ledger
+from app.clients import open_clients, open_ledger, prepare_clients
 from app.errors import DomainError, TimeLimitExceeded
 from app.jobs.confinement import confine_job, confine_readers, forget_environment
 from app.jobs.notes import notes
@@ -55,6 +55,8 @@ _LOOK_EVERY = 2.0
 
 # How long a stopped worker without a job waits for a queue that is away.
 _FAREWELL_SECONDS = 8.0
+
+_NICENESS = 10
 
 _CARRIED = frozenset({RunStatus.RUNNING, RunStatus.CANCELING})
 
@@ -105,6 +107,8 @@ class RunWorker(Worker):
         notes.clear()
         self._unsaid.clear()
         blame_for_memory()
+        # Whoever asks the API, or waits for a heartbeat, goes first.
+        os.nice(_NICENESS)
         memory = self._settings.run.memory_limit_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -263,6 +267,7 @@ def run_worker(settings: Settings) -> None:
         importlib.import_module(path.partition(":")[0])
     for name in ("app.pipelines.runner", "app.pipelines.plan_runner"):
         importlib.import_module(name)
+    prepare_clients(settings)
     _wait_for_servers(settings)
     owner = process_name()
     _state.update(settings=settings, owner=owner)

@@ -34,7 +34,7 @@ EtagHeader = Annotated[str | None, Header()]
 _MANY = 10
 
 
-def _search(
+async def _search(
     kind: Literal["spatial", "raster", "tabular", "joined"] | None = None,
     keyword: Annotated[
         list[Annotated[str, StringConstraints(max_length=200)]],

@@ -25,7 +25,7 @@ NewVersion = Annotated[
 ]
 
 
-def _traceparent(
+async def _traceparent(
     request: Request,
     traceparent: Annotated[  # noqa: ARG001 # for the document: the request's log has read it
         str | None,

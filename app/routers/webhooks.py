@@ -50,7 +50,9 @@ _BODY: dict[str, Any] = {
 _bearer = HTTPBearer(auto_error=False, description="The token of SPATIAL_ETL_WEBHOOK__TOKEN.")
 
 
-def _authorized(settings: SettingsDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+async def _authorized(
+    settings: SettingsDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> None:
     """Raises WebhookClosed without a configured token, Unauthorized without the right one."""
     token = settings.webhook.token.get_secret_value() if settings.webhook.token else ""
     if not token:

@@ -5,8 +5,7 @@ Each method is one statement, or one transaction whose first statement takes the
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Connection,
     Select,
     Table,
     and_,
@@ -25,7 +25,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from app.errors import LedgerUnavailable, NotFound, VersionTaken
@@ -64,7 +63,7 @@ from app.storage.ledger_rules import (
 )
 from app.storage.ledger_search import asset_listing, wanted_terms
 from app.storage.sql_election import SqlElection
-from app.storage.sql_engine import Database, insert_into
+from app.storage.sql_engine import Database, insert_into, insert_new, reads, writes
 from app.storage.sql_keys import SqlKeys
 from app.storage.sql_lanes import SqlLanes, take_turn
 from app.storage.sql_migrate import applied_versions, known_versions, upgrade
@@ -105,71 +104,56 @@ async def open_sql_ledger(url: str) -> AsyncIterator[SqlLedger]:
         await database.close()
 
 
-def _unbroken(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Of a method: canceling the caller does not break off what the database does."""
-
-    @functools.wraps(method)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        ledger = args[0]
-        assert isinstance(ledger, SqlLedger)  # noqa: S101 # for mypy: ParamSpec hides self
-        return await ledger._db.finish(method(*args, **kwargs))
-
-    return run
-
-
 class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
     """`app.ledger.Ledger` in SQL; see there for what each method promises."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    @_unbroken
-    async def accept(self, manifest: ManifestRecord, run: Run, told: Told = NOTHING) -> Accepted:
+    @writes
+    def accept(self, connection: Connection, manifest: ManifestRecord, run: Run, told: Told = NOTHING) -> Accepted:
         if run.batch_id != manifest.batch_id:
             raise ValueError(f"Run {run.run_id} is of batch {run.batch_id!r}, not {manifest.batch_id!r}.")
-        async with self._db.write() as connection:
-            new = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
-            if new is not None:
-                row = await self._insert_run(connection, run)
-                await tell(connection, told, run.run_id)
-                return Accepted(tables.manifest_from(new), tables.run_from(row), created=True)
-            found = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
-            old = (await connection.execute(found)).mappings().one()
-            newest = await newest_run(connection, manifest.batch_id)
-            if newest is None:
-                raise name_without_run(tables.manifest_from(old))
-            return Accepted(tables.manifest_from(old), newest, created=False)
+        new = self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
+        if new is not None:
+            row = self._insert_run(connection, run)
+            tell(connection, told, run.run_id)
+            return Accepted(tables.manifest_from(new), tables.run_from(row), created=True)
+        found = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
+        old = connection.execute(found).mappings().one()
+        newest = newest_run(connection, manifest.batch_id)
+        if newest is None:
+            raise name_without_run(tables.manifest_from(old))
+        return Accepted(tables.manifest_from(old), newest, created=False)
 
-    @_unbroken
-    async def add_run(self, run: Run, told: Told = NOTHING) -> Run | None:
+    @writes
+    def add_run(self, connection: Connection, run: Run, told: Told = NOTHING) -> Run | None:
         check_further_run(run)
         # The manifest is the lock: on it two that add a run of one batch wait for each other.
         batch = select(MANIFESTS.c.batch_id).where(MANIFESTS.c.batch_id == run.batch_id).with_for_update()
-        async with self._db.write() as connection:
-            if (await connection.execute(batch)).one_or_none() is None:
-                return None
-            same = (await connection.execute(select(RUNS).where(RUNS.c.run_id == run.run_id))).mappings().one_or_none()
-            if same is not None and same["batch_id"] != run.batch_id:
-                raise ValueError(f"The run id {run.run_id} is taken.")
-            newest = await newest_run(connection, run.batch_id)
-            if same is not None or newest is None or not newest.status.is_final:
-                return None
-            check_younger(run, newest)
-            added = tables.run_from(await self._insert_run(connection, run))
-            await mirror(connection, added)
-            await tell(connection, told, added.run_id)
-            return added
+        if connection.execute(batch).one_or_none() is None:
+            return None
+        same = connection.execute(select(RUNS).where(RUNS.c.run_id == run.run_id)).mappings().one_or_none()
+        if same is not None and same["batch_id"] != run.batch_id:
+            raise ValueError(f"The run id {run.run_id} is taken.")
+        newest = newest_run(connection, run.batch_id)
+        if same is not None or newest is None or not newest.status.is_final:
+            return None
+        check_younger(run, newest)
+        added = tables.run_from(self._insert_run(connection, run))
+        mirror(connection, added)
+        tell(connection, told, added.run_id)
+        return added
 
-    @_unbroken
-    async def reject_manifest(self, manifest: ManifestRecord, told: Told = NOTHING) -> ManifestRecord:
+    @writes
+    def reject_manifest(self, connection: Connection, manifest: ManifestRecord, told: Told = NOTHING) -> ManifestRecord:
         same = select(MANIFESTS).where(MANIFESTS.c.batch_id == manifest.batch_id)
-        async with self._db.write() as connection:
-            row = await self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
-            if row is None:
-                row = (await connection.execute(same)).mappings().one()
-            else:
-                await tell(connection, told)
-            return tables.manifest_from(row)
+        row = self._insert_new(connection, MANIFESTS, tables.manifest_values(manifest))
+        if row is None:
+            row = connection.execute(same).mappings().one()
+        else:
+            tell(connection, told)
+        return tables.manifest_from(row)
 
     async def get_manifest(self, batch_id: str) -> ManifestRecord | None:
         return await self._one(select(MANIFESTS).where(MANIFESTS.c.batch_id == batch_id), tables.manifest_from)
@@ -201,49 +185,48 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
         query = select(RUNS).where(c.status.in_(CARRIED)).order_by(c.created_at, c.run_id).limit(limit)
         return await self._all(query, tables.run_from)
 
-    @_unbroken
-    async def change_run(self, run_id: str, guard: Guard, told: Told = NOTHING, **changes: Any) -> Run | None:
+    @writes
+    def change_run(
+        self, connection: Connection, /, run_id: str, guard: Guard, told: Told = NOTHING, **changes: Any
+    ) -> Run | None:
         change = checked_change(guard, changes)
-        async with self._db.write() as connection:
-            return await change_run(connection, run_id, guard, changes, change, told)
+        return change_run(connection, run_id, guard, changes, change, told)
 
-    @_unbroken
-    async def reserve_version(self, run_id: str, attempt: int) -> int | None:
-        async with self._db.write() as connection:
-            run = await lock_run(connection, run_id)
-            if run is None or run.attempt != attempt or run.status is not RunStatus.RUNNING:
-                return None
-            if run.reserved_version is not None:
-                return run.reserved_version
-            count = insert_into(COUNTERS, self._db.dialect).values(dataset_id=run.partition_key, last_version=1)
-            count = count.on_conflict_do_update(
-                index_elements=[COUNTERS.c.dataset_id], set_={"last_version": COUNTERS.c.last_version + 1}
-            )
-            version: int = (await connection.execute(count.returning(COUNTERS.c.last_version))).scalar_one()
-            keep = update(RUNS).where(RUNS.c.run_id == run_id)
-            await connection.execute(keep.values(reserved_version=version, revision=RUNS.c.revision + 1))
-            return version
+    @writes
+    def reserve_version(self, connection: Connection, run_id: str, attempt: int) -> int | None:
+        run = lock_run(connection, run_id)
+        if run is None or run.attempt != attempt or run.status is not RunStatus.RUNNING:
+            return None
+        if run.reserved_version is not None:
+            return run.reserved_version
+        count = insert_into(COUNTERS, self._db.dialect).values(dataset_id=run.partition_key, last_version=1)
+        count = count.on_conflict_do_update(
+            index_elements=[COUNTERS.c.dataset_id], set_={"last_version": COUNTERS.c.last_version + 1}
+        )
+        version: int = connection.execute(count.returning(COUNTERS.c.last_version)).scalar_one()
+        keep = update(RUNS).where(RUNS.c.run_id == run_id)
+        connection.execute(keep.values(reserved_version=version, revision=RUNS.c.revision + 1))
+        return version
 
-    @_unbroken
-    async def commit_asset(self, asset: Asset, attempt: int) -> Asset | None:
-        async with self._db.write() as connection:
-            run = await lock_run(connection, asset.run_id)
-            if run is None or run.attempt != attempt:
-                return None
-            same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
-            row = (await connection.execute(select(ASSETS).where(same))).mappings().one_or_none()
-            if row is not None and row["run_id"] == asset.run_id:
-                return tables.asset_from(row)
-            if run.status is not RunStatus.RUNNING:
-                return None
-            await hold_parents(connection, asset)
-            new = await self._insert_new(connection, ASSETS, tables.asset_values(asset))
-            if new is None:
-                raise await _taken(connection, asset)
-            for table, rows in ((INPUTS, tables.parent_values(asset)), (TERMS, tables.term_values(asset))):
-                if rows:
-                    await connection.execute(insert(table), rows)
-            return tables.asset_from(new)
+    @writes
+    def commit_asset(self, connection: Connection, asset: Asset, attempt: int) -> Asset | None:
+        run = lock_run(connection, asset.run_id)
+        if run is None or run.attempt != attempt:
+            return None
+        same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
+        row = connection.execute(select(ASSETS).where(same)).mappings().one_or_none()
+        if row is not None and row["run_id"] == asset.run_id:
+            return tables.asset_from(row)
+        if run.status is not RunStatus.RUNNING:
+            return None
+        hold_parents(connection, asset)
+        new = self._insert_new(connection, ASSETS, tables.asset_values(asset))
+        if new is None:
+            raise _taken(connection, asset)
+        for table, rows in ((INPUTS, tables.parent_values(asset)), (TERMS, tables.term_values(asset))):
+            if rows:
+                connection.execute(insert(table), rows)
+        return tables.asset_from(new)
 
     async def get_asset(self, dataset_id: str, version: int | None = None) -> Asset | None:
         query = select(ASSETS).where(ASSETS.c.dataset_id == dataset_id)
@@ -279,9 +262,10 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
             found |= {(asset.dataset_id, asset.version): asset for asset in await self._all(query, tables.asset_from)}
         return tuple(sorted(found.values(), key=lambda asset: (asset.created_at, asset.dataset_id, asset.version)))
 
-    @_unbroken
-    async def add_event(
+    @writes
+    def add_event(
         self,
+        connection: Connection,
         run_id: str,
         *,
         code: str,
@@ -293,15 +277,14 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
         # Counting on the run's own row makes writers wait for each other, which is what keeps seq without gaps.
         last = RUNS.c.last_seq
         count = update(RUNS).where(RUNS.c.run_id == run_id).values(last_seq=last + 1).returning(last)
-        async with self._db.write() as connection:
-            seq = (await connection.execute(count)).scalar_one_or_none()
-            if seq is None:
-                raise NotFound(f"There is no run {run_id!r}.", "Use the run_id that accepting the manifest gave.")
-            event = RunEvent(
-                run_id=run_id, seq=seq, at=utcnow(), level=level, step=step, code=code, message=message, data=data or {}
-            )
-            statement = insert(EVENTS).values(tables.event_values(event)).returning(*EVENTS.c)
-            return tables.event_from((await connection.execute(statement)).mappings().one())
+        seq = connection.execute(count).scalar_one_or_none()
+        if seq is None:
+            raise NotFound(f"There is no run {run_id!r}.", "Use the run_id that accepting the manifest gave.")
+        event = RunEvent(
+            run_id=run_id, seq=seq, at=utcnow(), level=level, step=step, code=code, message=message, data=data or {}
+        )
+        stored = connection.execute(insert(EVENTS).returning(*EVENTS.c), tables.event_values(event))
+        return tables.event_from(stored.mappings().one())
 
     async def list_events(self, run_id: str, after: int = 0, limit: int = 100) -> tuple[RunEvent, ...]:
         c = EVENTS.c
@@ -309,33 +292,30 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
         query = select(EVENTS).where(c.run_id == run_id, later).order_by(c.seq).limit(limit)
         return await self._all(query, tables.event_from)
 
-    @_unbroken
-    async def add_activity(self, entry: Activity) -> None:
-        async with self._db.write() as connection:
-            await connection.execute(insert(ACTIVITY).values(tables.activity_values(entry)))
+    @writes
+    def add_activity(self, connection: Connection, entry: Activity) -> None:
+        connection.execute(insert(ACTIVITY), tables.activity_values(entry))
 
     async def list_activity(self, page: Page) -> Slice[Activity]:
         return await self._page(ACTIVITY, [], (ACTIVITY.c.timestamp, ACTIVITY.c.id), tables.activity_from, page)
 
-    @_unbroken
-    async def add_delivery(self, delivery: Delivery) -> Delivery:
+    @writes
+    def add_delivery(self, connection: Connection, delivery: Delivery) -> Delivery:
         c = DELIVERIES.c
         statement = insert_into(DELIVERIES, self._db.dialect).values(tables.delivery_values(delivery))
         statement = statement.on_conflict_do_update(index_elements=[c.delivery_id], set_={"repeats": c.repeats + 1})
-        async with self._db.write() as connection:
-            return tables.delivery_from((await connection.execute(statement.returning(*c))).mappings().one())
+        return tables.delivery_from(connection.execute(statement.returning(*c)).mappings().one())
 
-    @_unbroken
-    async def finish_delivery(
-        self, delivery_id: str, outcomes: tuple[EventOutcome, ...], at: datetime
+    @writes
+    def finish_delivery(
+        self, connection: Connection, delivery_id: str, outcomes: tuple[EventOutcome, ...], at: datetime
     ) -> Delivery | None:
         c = DELIVERIES.c
         statement = update(DELIVERIES).where(c.delivery_id == delivery_id, c.status == "received").returning(*c)
         made = [outcome.model_dump(mode="json") for outcome in outcomes]
-        async with self._db.write() as connection:
-            done = await connection.execute(statement.values(status="done", outcomes=made, processed_at=at))
-            row = done.mappings().one_or_none()
-            return None if row is None else tables.delivery_from(row)
+        done = connection.execute(statement.values(status="done", outcomes=made, processed_at=at))
+        row = done.mappings().one_or_none()
+        return None if row is None else tables.delivery_from(row)
 
     async def list_deliveries(self, status: Literal["received", "done"] | None, page: Page) -> Slice[Delivery]:
         key = (DELIVERIES.c.received_at, DELIVERIES.c.delivery_id)
@@ -360,8 +340,8 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
             tuple(AssetTotal(kind, count, int(size)) for kind, count, size in await self._rows(assets)),
         )
 
-    @_unbroken
-    async def count(self, amounts: Mapping[str, int]) -> None:
+    @writes
+    def count(self, connection: Connection, amounts: Mapping[str, int]) -> None:
         check_amounts(amounts)
         if not amounts:
             return
@@ -369,58 +349,46 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
         rows = [{"name": name, "value": amounts[name]} for name in sorted(amounts)]
         statement = insert_into(COUNTS, self._db.dialect).values(rows)
         more = {"value": COUNTS.c.value + statement.excluded.value}
-        async with self._db.write() as connection:
-            await connection.execute(statement.on_conflict_do_update(index_elements=[COUNTS.c.name], set_=more))
+        connection.execute(statement.on_conflict_do_update(index_elements=[COUNTS.c.name], set_=more))
 
     async def get_counts(self) -> Mapping[str, int]:
         rows = await self._rows(select(COUNTS.c.name, COUNTS.c.value))
         return {row.name: row.value for row in rows}
 
-    @_unbroken
     async def migrate(self) -> tuple[str, ...]:
-        async with self._db.migration() as connection:
-            return await upgrade(connection)
+        return await self._db.migrate(upgrade)
 
-    @_unbroken
-    async def ping(self) -> BackendInfo:
-        async with self._db.read() as connection:
-            applied = await applied_versions(connection)
-            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+    @reads
+    def ping(self, connection: Connection) -> BackendInfo:
+        applied = applied_versions(connection)
+        version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
         if missing := sorted(set(known_versions()) - set(applied)):
             detail = f"The ledger ({self._db.shown}) lacks the migrations {', '.join(missing)}."
             raise LedgerUnavailable(detail, "Run `spatial-etl migrate`.")
         details = {"schema": applied[-1], "location": self._db.shown}
         return BackendInfo(name=_NAMES[self._db.dialect], version=version, details=details)
 
-    async def _insert_run(self, connection: AsyncConnection, run: Run) -> Row:
+    def _insert_run(self, connection: Connection, run: Run) -> Row:
         """The row as stored, in the line of its dataset. Raises ValueError when its id is taken."""
-        turn = {"last_seq": 0, "blocked": not await take_turn(connection, self._db.dialect, run)}
-        row = await self._insert_new(connection, RUNS, tables.run_values(run) | turn)
+        turn = {"last_seq": 0, "blocked": not take_turn(connection, self._db.dialect, run)}
+        row = self._insert_new(connection, RUNS, tables.run_values(run) | turn)
         if row is None:
             raise ValueError(f"The run id {run.run_id} is taken.")
         return row
 
-    async def _insert_new(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> Row | None:
+    def _insert_new(self, connection: Connection, table: Table, values: Mapping[str, Any]) -> Row | None:
         """The row as stored; None when one of its unique keys is taken."""
-        statement = insert_into(table, self._db.dialect).values(values).on_conflict_do_nothing().returning(*table.c)
-        return (await connection.execute(statement)).mappings().one_or_none()
+        return connection.execute(insert_new(table, self._db.dialect), values).mappings().one_or_none()
 
-    @_unbroken
-    async def _one(self, query: Any, make: Callable[[Row], T]) -> T | None:
-        async with self._db.read() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
+    async def _one(self, query: Select[Any], make: Callable[[Row], T]) -> T | None:
+        row = await self._db.read(lambda connection: connection.execute(query).mappings().one_or_none())
         return None if row is None else make(row)
 
-    @_unbroken
-    async def _all(self, query: Any, make: Callable[[Row], T]) -> tuple[T, ...]:
-        async with self._db.read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-        return tuple(make(row) for row in rows)
+    async def _all(self, query: Select[Any], make: Callable[[Row], T]) -> tuple[T, ...]:
+        return await self._db.read(lambda connection: tuple(map(make, connection.execute(query).mappings())))
 
-    @_unbroken
-    async def _rows(self, query: Any) -> Sequence[Any]:
-        async with self._db.read() as connection:
-            return (await connection.execute(query)).all()
+    async def _rows(self, query: Select[Any]) -> Sequence[Any]:
+        return await self._db.read(lambda connection: connection.execute(query).all())
 
     async def _page(
         self,
@@ -432,9 +400,10 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
     ) -> Slice[T]:
         return await self._page_of(select(table).where(*terms), key, make, page, table.name)
 
-    @_unbroken
-    async def _page_of(
+    @reads
+    def _page_of(
         self,
+        connection: Connection,
         query: Select[Any],
         key: tuple[KeyedColumnElement[Any], ...],
         make: Callable[[Row], T],
@@ -449,8 +418,7 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
             last = decode_cursor(listing, page.cursor, tuple(column.type.python_type for column in key))
             seen = tuple_(*(literal(value, column.type) for value, column in zip(last, key, strict=True)))
             query = query.where(tuple_(*key) < seen)
-        async with self._db.read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+        rows = connection.execute(query).mappings().all()
         cursor = None
         if len(rows) > page.limit:
             cursor = encode_cursor(listing, tuple(rows[page.limit - 1][column.key] for column in key))
@@ -461,8 +429,8 @@ def _equal(table: Table, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]
     return [table.c[name] == value for name, value in wanted.items() if value is not None]
 
 
-async def _taken(connection: AsyncConnection, asset: Asset) -> VersionTaken:
+def _taken(connection: Connection, asset: Asset) -> VersionTaken:
     same = and_(ASSETS.c.dataset_id == asset.dataset_id, ASSETS.c.version == asset.version)
     query = select(ASSETS).where(or_(same, ASSETS.c.s3_key == asset.s3_key)).limit(1)
-    owner = tables.asset_from((await connection.execute(query)).mappings().one())
+    owner = tables.asset_from(connection.execute(query).mappings().one())
     return version_taken(asset, owner)

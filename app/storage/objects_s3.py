@@ -12,6 +12,7 @@ streams of one part. It comes back from `stat`, not from listings, and downloads
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,8 +22,10 @@ from typing import Any, Literal
 
 import aioboto3
 import anyio
+from aiobotocore.session import get_session
 from anyio import to_thread
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
 
 from app.errors import BodyTooLarge, DomainError, InvalidKey, NotFound, RangeNotSatisfiable, StoreUnavailable
 from app.models.base import utcnow
@@ -50,6 +53,27 @@ _MAX_PARTS = 10_000
 _MISSING = frozenset({"404", "NoSuchKey"})
 
 
+@functools.cache
+def _descriptions() -> Loader:
+    """What botocore knows about services, and has read so far: shared by all clients of a process and its children."""
+    loader: Loader = get_session().get_component("data_loader")
+    return loader
+
+
+def read_descriptions() -> None:
+    """Before a process forks: each child would take a twentieth of a second to read them again."""
+    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1", "waiters-2"):
+        _descriptions().load_service_model("s3", kind)
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        _descriptions().load_data(name)
+
+
+def _session() -> aioboto3.Session:
+    core = get_session()
+    core.register_component("data_loader", _descriptions())
+    return aioboto3.Session(botocore_session=core)
+
+
 @asynccontextmanager
 async def open_s3_store(settings: ObjectsSettings) -> AsyncIterator[S3ObjectStore]:
     """Clients of these settings; nothing is asked of the server yet. Raises StoreUnavailable for unusable settings."""
@@ -57,7 +81,7 @@ async def open_s3_store(settings: ObjectsSettings) -> AsyncIterator[S3ObjectStor
     public = dict(arguments)
     if settings.public_endpoint:
         public["endpoint_url"] = endpoint_url(settings.public_endpoint, "SPATIAL_ETL_OBJECTS__PUBLIC_ENDPOINT")
-    session = aioboto3.Session()
+    session = _session()
     place = Place(arguments.get("endpoint_url", "AWS"), "")
     async with AsyncExitStack() as stack:
         clients = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Double, select, update
+from sqlalchemy import BigInteger, Connection, Double, select, update
 from sqlmodel import Field
 
 from app.models.base import utcnow
 from app.models.leadership import Leadership, next_leadership
 from app.storage.ledger_rules import utc_milliseconds
-from app.storage.sql_engine import Database, insert_into
+from app.storage.sql_engine import Database, insert_into, reads, writes
 from app.storage.sql_tables import Base
 from app.storage.sql_types import PlainText, UtcTime
 
@@ -34,23 +34,23 @@ class SqlElection:
 
     _db: Database
 
-    async def get_leadership(self, role: str) -> Leadership | None:
-        async with self._db.read() as connection:
-            query = select(LEADERSHIPS).where(LEADERSHIPS.c.role == role)
-            row = (await connection.execute(query)).mappings().one_or_none()
+    @reads
+    def get_leadership(self, connection: Connection, role: str) -> Leadership | None:
+        query = select(LEADERSHIPS).where(LEADERSHIPS.c.role == role)
+        row = connection.execute(query).mappings().one_or_none()
         return None if row is None else Leadership.model_validate(dict(row))
 
-    async def lead(self, role: str, owner: str | None, seconds: float, seen: Leadership | None) -> Leadership | None:
-        return await self._db.finish(self._lead(next_leadership(seen, role, owner, seconds, utcnow()), seen))
-
-    async def _lead(self, new: Leadership, seen: Leadership | None) -> Leadership | None:
+    @writes
+    def lead(
+        self, connection: Connection, role: str, owner: str | None, seconds: float, seen: Leadership | None
+    ) -> Leadership | None:
+        new = next_leadership(seen, role, owner, seconds, utcnow())
         values = new.model_dump() | {"renewed_at": utc_milliseconds(new.renewed_at)}
         c = LEADERSHIPS.c
-        async with self._db.write() as connection:
-            if seen is None:
-                insert = insert_into(LEADERSHIPS, self._db.dialect).values(values)
-                done = await connection.execute(insert.on_conflict_do_nothing().returning(c.beat))
-            else:
-                same = update(LEADERSHIPS).where(c.role == new.role, c.beat == seen.beat)
-                done = await connection.execute(same.values(values).returning(c.beat))
-            return new if done.one_or_none() is not None else None
+        if seen is None:
+            insert = insert_into(LEADERSHIPS, self._db.dialect).values(values)
+            done = connection.execute(insert.on_conflict_do_nothing().returning(c.beat))
+        else:
+            same = update(LEADERSHIPS).where(c.role == new.role, c.beat == seen.beat)
+            done = connection.execute(same.values(values).returning(c.beat))
+        return new if done.one_or_none() is not None else None

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Table, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.errors import LedgerFull, LedgerUnavailable
 from app.jobs.scratch import free_bytes
@@ -25,9 +28,13 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
 LOCK_WAIT_SECONDS = 30
+_READERS = 4
+# Transactions at most that are committed together: other processes want their turn too.
+_GROUP = 32
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite+pysqlite",
+    # As earlier releases wrote it.
+    "sqlite+aiosqlite": "sqlite+pysqlite",
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
@@ -52,94 +59,91 @@ _FIXES = (
 _FULL = ("disk is full", "could not extend file", "no space left on device", "disk quota exceeded")
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Body = Callable[[Connection], T]
+
+
+class HasDatabase(Protocol):
+    _db: Database
+
+
+L = TypeVar("L", bound=HasDatabase)
+
+
+def reads(body: Callable[Concatenate[L, Connection, P], T]) -> Callable[Concatenate[L, P], Coroutine[Any, Any, T]]:
+    """Makes a method of one SELECT awaitable, and gives it its connection."""
+
+    @functools.wraps(body)
+    async def method(self: L, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._db.read(lambda connection: body(self, connection, *args, **kwargs))
+
+    return method
+
+
+def writes(body: Callable[Concatenate[L, Connection, P], T]) -> Callable[Concatenate[L, P], Coroutine[Any, Any, T]]:
+    """Makes a method awaitable that is one transaction: committed unless it raises."""
+
+    @functools.wraps(body)
+    async def method(self: L, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._db.write(lambda connection: body(self, connection, *args, **kwargs))
+
+    return method
 
 
 class Database:
-    """One engine. `read` and `write` are the only ways in."""
+    """One engine. `read` and `write` are the only ways in.
+
+    What is done in a transaction is a plain function of its connection, whatever the driver: SQLite's runs in a thread,
+    from its first statement to its last, and asyncpg's on the event loop. Canceling the caller does not break it off.
+    """
 
     def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
             parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
         except (ArgumentError, KeyError):
-            fix = "Set SPATIAL_ETL_LEDGER__URL to sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/DATABASE."
+            fix = "Set SPATIAL_ETL_LEDGER__URL to sqlite:///PATH or postgresql+asyncpg://USER@HOST/DATABASE."
             raise LedgerUnavailable(
                 "The ledger URL is not one of a SQL database that this service knows.", fix
             ) from None
         self.dialect = parsed.get_backend_name()
         if self.dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
-            fix = "Name a file: sqlite+aiosqlite:///PATH."
+            fix = "Name a file: sqlite:///PATH."
             raise LedgerUnavailable("Processes cannot share a ledger in memory.", fix)
         self._folder = Path(str(parsed.database)).parent if self.dialect == "sqlite" else None
         # Put together by hand: a password could also hide in the URL's query.
         self.shown = f"{self.dialect} {parsed.host + '/' if parsed.host else ''}{parsed.database}"
-        options = _sqlite_options() if self.dialect == "sqlite" else _postgres_options()
-        # hide_parameters: an error in a log must not carry a user's document.
         try:
-            self._engine = create_async_engine(parsed, json_serializer=to_json, hide_parameters=True, **options)
+            self._driver: _Sqlite | _Postgres = _Sqlite(parsed) if self.dialect == "sqlite" else _Postgres(parsed)
         except ModuleNotFoundError as err:
             fix = "Install it: pip install 'spatial-etl[postgres]'."
             raise LedgerUnavailable(f"The driver of this ledger is not installed ({err.name}).", fix) from None
-        self._writer = self._engine
-        self._unfinished: set[asyncio.Task[Any]] = set()
-        self._failed = False
-        self._turn: contextlib.AbstractAsyncContextManager[Any] = contextlib.nullcontext()
-        if self.dialect == "sqlite":
-            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
-            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-            self._writer = self._engine.execution_options(**{_BEGIN_IMMEDIATE: True})
-            # SQLite's waiters poll and may overtake each other; the tasks of one process can queue fairly instead.
-            self._turn = asyncio.Lock()
+        self.engine = self._driver.engine
 
-    @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, body: Body[T]) -> T:
         """For one SELECT: on SQLite there is no transaction around it."""
         with self._errors():
-            async with self._engine.connect() as connection:
-                yield connection
+            return await self._driver.read(body)
 
-    @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction; committed unless the body raises."""
+    async def write(self, body: Body[T]) -> T:
+        """One transaction; committed unless `body` raises."""
         with self._errors():
-            async with self._turn, self._writer.begin() as connection:
-                yield connection
+            return await self._driver.write(body)
 
-    @contextlib.asynccontextmanager
-    async def migration(self) -> AsyncIterator[AsyncConnection]:
+    async def migrate(self, body: Body[T]) -> T:
         """One transaction that no other migration shares: the second waits until the first is done."""
-        if self.dialect == "sqlite":
-            with self._errors():
-                await _use_wal(self._engine)
-        async with self.write() as connection:
+        with self._errors():
+            await self._driver.prepare_migration()
+
+        def alone(connection: Connection) -> T:
             if self.dialect == "postgresql":
-                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_MIGRATION_LOCK})")
-            yield connection
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_MIGRATION_LOCK})")
+            return body(connection)
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`; when the caller is canceled, it goes on to its end by itself.
-
-        The driver's thread cannot be stopped in mid-statement: a connection given up there keeps its transaction, and
-        with it SQLite's write lock, until somebody collects the garbage.
-        """
-        task = asyncio.create_task(work)
-        self._unfinished.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._unfinished.discard(task)
-        if not task.cancelled():
-            task.exception()  # asked for, so that asyncio does not report it where the caller has gone
+        return await self.write(alone)
 
     async def close(self) -> None:
-        if self._unfinished:
-            await asyncio.wait(self._unfinished)
-        await self._engine.dispose()
-        if self._failed:
-            # A thread of aiosqlite that could not open the file still reports its end to the event loop: were the loop
-            # closed first, a command that only says "no such directory" would print that thread's traceback too.
-            await asyncio.sleep(0.05)
+        await self._driver.close()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -150,7 +154,6 @@ class Database:
                 raise ValueError(f"A value cannot be stored: {err.orig}") from err
             if not _is_driver_error(err):
                 raise
-            self._failed = True
             cause = getattr(err, "orig", None) or err
             if self._is_full(str(cause).lower()):
                 raise LedgerFull(f"The ledger ({self.shown}) has no room left: {cause}.", self._make_room()) from err
@@ -186,12 +189,133 @@ def insert_into(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert
     return sqlite.insert(table)
 
 
-def _sqlite_options() -> dict[str, Any]:
-    return {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
+@functools.cache
+def insert_new(table: Table, dialect: str) -> Any:
+    """INSERT of a row, which is given when it is executed: returns it as stored, or none if a unique key is taken.
+
+    Made once: putting together a statement of twenty columns costs more than executing it.
+    """
+    return insert_into(table, dialect).on_conflict_do_nothing().returning(*table.c)
 
 
-def _postgres_options() -> dict[str, Any]:
-    return {"pool_pre_ping": True, "connect_args": {"timeout": 10, "command_timeout": LOCK_WAIT_SECONDS}}
+def _options() -> dict[str, Any]:
+    # hide_parameters: an error in a log must not carry a user's document.
+    return {"json_serializer": to_json, "hide_parameters": True}
+
+
+class _Postgres:
+    """SQLAlchemy's event loop engine over asyncpg."""
+
+    def __init__(self, url: URL) -> None:
+        waits = {"timeout": 10, "command_timeout": LOCK_WAIT_SECONDS}
+        # Opened when they are needed, and kept: to open one takes longer than what it is opened for.
+        pool = {"pool_size": 10, "max_overflow": 5, "pool_pre_ping": True}
+        self._engine = create_async_engine(url, connect_args=waits, **pool, **_options())
+        self.engine = self._engine.sync_engine
+        self._unfinished: set[asyncio.Task[Any]] = set()
+
+    async def read(self, body: Body[T]) -> T:
+        return await self._finish(self._read(body))
+
+    async def _read(self, body: Body[T]) -> T:
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(body)
+
+    async def write(self, body: Body[T]) -> T:
+        return await self._finish(self._write(body))
+
+    async def _write(self, body: Body[T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(body)
+
+    async def prepare_migration(self) -> None:
+        pass
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`; when the caller is canceled, it goes on to its end by itself.
+
+        A connection given up in mid-statement would be thrown away, and its transaction's end left to the server.
+        """
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not report it where the caller has gone
+
+    async def close(self) -> None:
+        if self._unfinished:
+            await asyncio.wait(self._unfinished)
+        await self._engine.dispose()
+
+
+class _Sqlite:
+    """The standard library's driver: some threads that read, and one that writes.
+
+    Transactions of this process that come together become one: what costs is the file system's word that a commit is on
+    disk, and that is asked for once. SQLite's own waiters poll and may overtake each other; ours queue.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS}, **_options())
+        event.listen(self.engine, "connect", _prepare_sqlite)
+        event.listen(self.engine, "begin", _begin_sqlite)
+        self._for_writing = self.engine.execution_options(**{_BEGIN_IMMEDIATE: True})
+        self._readers = ThreadPoolExecutor(_READERS, "ledger-reader")
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
+        self._waiting: deque[tuple[Body[Any], Future[Any]]] = deque()
+
+    async def read(self, body: Body[T]) -> T:
+        def look() -> T:
+            with self.engine.connect() as connection:
+                return body(connection)
+
+        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(look)))
+
+    async def write(self, body: Body[T]) -> T:
+        done: Future[T] = Future()
+        self._waiting.append((body, done))
+        self._writer.submit(self._write_waiting)
+        return await asyncio.shield(asyncio.wrap_future(done))
+
+    def _write_waiting(self) -> None:
+        """In the writer's thread: all that wait now, which may be none when an earlier turn took them along."""
+        group: list[tuple[Body[Any], Future[Any]]] = []
+        while self._waiting and len(group) < _GROUP:
+            group.append(self._waiting.popleft())
+        if group:
+            self._write_together(group)
+
+    def _write_together(self, group: list[tuple[Body[Any], Future[Any]]]) -> None:
+        results: list[Any] = []
+        begun = False
+        try:
+            with self._for_writing.begin() as connection:
+                begun = True
+                for body, _ in group:
+                    results.append(body(connection))  # how far it came is asked for below
+        except BaseException as err:
+            if begun and len(results) < len(group) > 1:
+                # One of them failed, and all were rolled back: each for itself.
+                for each in group:
+                    self._write_together([each])
+                return
+            for _, done in group:
+                done.set_exception(err)
+        else:
+            for (_, done), result in zip(group, results, strict=True):
+                done.set_result(result)
+
+    async def prepare_migration(self) -> None:
+        await asyncio.wrap_future(self._readers.submit(_use_wal, self.engine))
+
+    async def close(self) -> None:
+        for threads in (self._writer, self._readers):
+            await asyncio.to_thread(threads.shutdown)
+        self.engine.dispose()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -201,6 +325,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # FULL: in WAL mode anything less may lose acknowledged commits when the power fails.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    # What a statement puts aside: SQLite would choose /var/tmp, where a job may not write.
+    cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.close()
 
 
@@ -210,15 +336,15 @@ def _begin_sqlite(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-async def _use_wal(engine: AsyncEngine) -> None:
+def _use_wal(engine: Engine) -> None:
     """Kept in the file. SQLite does not wait for the lock that this change needs, so we do."""
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
-            async with engine.connect() as connection:
-                await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             return
         except DBAPIError as err:
             if "locked" not in str(err.orig) or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.05)
+            time.sleep(0.05)

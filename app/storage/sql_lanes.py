@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, or_, select
 
 from app.ledger import Guard
 from app.ledger.lanes import Claim, changed_lane, claim_changes
@@ -16,7 +14,7 @@ from app.models.lane import LaneLimit, LaneState, held_back
 from app.models.run import Lease, Run, RunStatus
 from app.storage import sql_tables as tables
 from app.storage.ledger_rules import checked_change
-from app.storage.sql_engine import Database, insert_into
+from app.storage.sql_engine import Database, insert_into, reads, writes
 from app.storage.sql_runs import CARRIED, change_run, lock_run
 from app.storage.sql_tables import LANES, RUNS, WRITERS
 from app.storage.sql_told import tell
@@ -29,87 +27,88 @@ class SqlLanes:
 
     _db: Database
 
-    async def claim_run(self, run_id: str, attempt: int, lease: Lease, *, at: datetime, limit: int | None) -> Claim:
-        return await self._db.finish(self._claim(run_id, attempt, lease, at, limit))
-
-    async def _claim(self, run_id: str, attempt: int, lease: Lease, at: datetime, default: int | None) -> Claim:
+    @writes
+    def claim_run(
+        self, connection: Connection, run_id: str, attempt: int, lease: Lease, *, at: datetime, limit: int | None
+    ) -> Claim:
         guard, changes = Guard(frozenset({RunStatus.QUEUED}), attempt=attempt), claim_changes(attempt, lease, at)
         checked = checked_change(guard, changes)
-        async with self._db.write() as connection:
-            run = await lock_run(connection, run_id)
-            if run is None or run.status is not RunStatus.QUEUED or run.attempt != attempt:
-                return Claim()
-            lane = await _lane(connection, run.lane)
-            if reason := held_back(run, lane, at):
-                return Claim(waiting_for=reason)
-            if lane.limit_or(default) is not None:
-                # Locked, so that of two that count at once the second one counts the first.
-                limit = (await _locked_lane(connection, self._db.dialect, run.lane)).limit_or(default)
-                if limit is not None and await _carried(connection, run.lane) >= limit:
-                    return Claim(waiting_for="lane_limit")
-            return Claim(await change_run(connection, run_id, guard, changes, checked))
+        run = lock_run(connection, run_id)
+        if run is None or run.status is not RunStatus.QUEUED or run.attempt != attempt:
+            return Claim()
+        lane = _lane(connection, run.lane)
+        if reason := held_back(run, lane, at):
+            return Claim(waiting_for=reason)
+        if lane.limit_or(limit) is not None:
+            # Locked, so that of two that count at once the second one counts the first.
+            at_most = _locked_lane(connection, self._db.dialect, run.lane).limit_or(limit)
+            if at_most is not None and _carried(connection, run.lane) >= at_most:
+                return Claim(waiting_for="lane_limit")
+        return Claim(change_run(connection, run_id, guard, changes, checked))
 
-    async def list_ready_runs(self, lane: str, at: datetime, limit: int) -> tuple[Run, ...]:
+    @reads
+    def list_ready_runs(self, connection: Connection, lane: str, at: datetime, limit: int) -> tuple[Run, ...]:
         c = RUNS.c
         terms = (c.status == RunStatus.QUEUED, c.lane == lane, c.blocked.is_(False))
         due = or_(c.not_before.is_(None), c.not_before <= at)
         query = select(RUNS).where(*terms, due).order_by(c.created_at, c.run_id).limit(limit)
-        return tuple(tables.run_from(row) for row in await self._db.finish(self._read(query)))
+        return tuple(tables.run_from(row) for row in connection.execute(query).mappings())
 
-    async def get_writer(self, dataset_id: str) -> Run | None:
+    @reads
+    def get_writer(self, connection: Connection, dataset_id: str) -> Run | None:
         whose = select(WRITERS.c.run_id).where(WRITERS.c.dataset_id == dataset_id).scalar_subquery()
-        rows = await self._db.finish(self._read(select(RUNS).where(RUNS.c.run_id == whose)))
-        return tables.run_from(rows[0]) if rows else None
+        row = connection.execute(select(RUNS).where(RUNS.c.run_id == whose)).mappings().one_or_none()
+        return None if row is None else tables.run_from(row)
 
-    async def count_by_lane(self, statuses: Collection[RunStatus]) -> Mapping[str, int]:
+    @reads
+    def count_by_lane(self, connection: Connection, statuses: Collection[RunStatus]) -> Mapping[str, int]:
         query = select(RUNS.c.lane, func.count().label("runs")).where(RUNS.c.status.in_(statuses))
-        rows = await self._db.finish(self._read(query.group_by(RUNS.c.lane)))
-        return {row["lane"]: row["runs"] for row in rows}
+        return {row.lane: row.runs for row in connection.execute(query.group_by(RUNS.c.lane))}
 
-    async def list_lanes(self) -> tuple[LaneState, ...]:
-        rows = await self._db.finish(self._read(select(LANES).order_by(LANES.c.lane)))
+    @reads
+    def list_lanes(self, connection: Connection) -> tuple[LaneState, ...]:
+        rows = connection.execute(select(LANES).order_by(LANES.c.lane)).mappings()
         return tuple(LaneState.model_validate(dict(row)) for row in rows)
 
-    async def change_lane(
-        self, lane: str, told: Told = NOTHING, *, paused: bool | None = None, limit: LaneLimit | None = None
+    @writes
+    def change_lane(
+        self,
+        connection: Connection,
+        lane: str,
+        told: Told = NOTHING,
+        *,
+        paused: bool | None = None,
+        limit: LaneLimit | None = None,
     ) -> LaneState:
-        return await self._db.finish(self._change_lane(lane, told, paused, limit))
-
-    async def _change_lane(self, lane: str, told: Told, paused: bool | None, limit: LaneLimit | None) -> LaneState:
         changed_lane(LaneState(lane=lane), paused, limit)
-        async with self._db.write() as connection:
-            new = changed_lane(await _locked_lane(connection, self._db.dialect, lane), paused, limit)
-            await connection.execute(LANES.update().where(LANES.c.lane == lane).values(new.model_dump()))
-            await tell(connection, told)
-            return new
-
-    async def _read(self, query: Any) -> list[tables.Row]:
-        async with self._db.read() as connection:
-            return list((await connection.execute(query)).mappings().all())
+        new = changed_lane(_locked_lane(connection, self._db.dialect, lane), paused, limit)
+        connection.execute(LANES.update().where(LANES.c.lane == lane).values(new.model_dump()))
+        tell(connection, told)
+        return new
 
 
-async def take_turn(connection: AsyncConnection, dialect: str, run: Run) -> bool:
+def take_turn(connection: Connection, dialect: str, run: Run) -> bool:
     """Put the run into the line of its dataset, before it is inserted; False when another one goes first."""
     c = WRITERS.c
     first = insert_into(WRITERS, dialect).values(dataset_id=run.partition_key, run_id=run.run_id)
     # An update that changes nothing takes the lock that the one who passes the turn on takes as well.
     locked = first.on_conflict_do_update(index_elements=[c.dataset_id], set_={"run_id": c.run_id})
-    return bool((await connection.execute(locked.returning(c.run_id))).scalar_one() == run.run_id)
+    return bool((connection.execute(locked.returning(c.run_id))).scalar_one() == run.run_id)
 
 
-async def _lane(connection: AsyncConnection, lane: str) -> LaneState:
-    row = (await connection.execute(select(LANES).where(LANES.c.lane == lane))).mappings().one_or_none()
+def _lane(connection: Connection, lane: str) -> LaneState:
+    row = connection.execute(select(LANES).where(LANES.c.lane == lane)).mappings().one_or_none()
     return LaneState(lane=lane) if row is None else LaneState.model_validate(dict(row))
 
 
-async def _locked_lane(connection: AsyncConnection, dialect: str, lane: str) -> LaneState:
+def _locked_lane(connection: Connection, dialect: str, lane: str) -> LaneState:
     """Its state, which nobody else changes or counts by until the transaction ends."""
     statement = insert_into(LANES, dialect).values(lane=lane, **_NOTHING_SET)
     locked = statement.on_conflict_do_update(index_elements=[LANES.c.lane], set_={"lane": LANES.c.lane})
-    row = (await connection.execute(locked.returning(*LANES.c))).mappings().one()
+    row = connection.execute(locked.returning(*LANES.c)).mappings().one()
     return LaneState.model_validate(dict(row))
 
 
-async def _carried(connection: AsyncConnection, lane: str) -> int:
+def _carried(connection: Connection, lane: str) -> int:
     query = select(func.count()).where(RUNS.c.lane == lane, RUNS.c.status.in_(CARRIED))
-    return int((await connection.execute(query)).scalar_one())
+    return int((connection.execute(query)).scalar_one())

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 import app
 from app.storage.sql_tables import MIGRATIONS
@@ -24,21 +23,21 @@ def known_versions() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (scripts_dir() / "versions").glob("[0-9]*.py")))
 
 
-async def applied_versions(connection: AsyncConnection) -> tuple[str, ...]:
+def applied_versions(connection: Connection) -> tuple[str, ...]:
     query = select(MIGRATIONS.c.version).order_by(MIGRATIONS.c.version)
-    return tuple((await connection.execute(query)).scalars())
+    return tuple((connection.execute(query)).scalars())
 
 
-async def upgrade(connection: AsyncConnection) -> tuple[str, ...]:
+def upgrade(connection: Connection) -> tuple[str, ...]:
     """The names of the migrations applied. The caller holds the lock and the transaction."""
-    if not await connection.run_sync(lambda sync: inspect(sync).has_table(MIGRATIONS.name)):
+    if not inspect(connection).has_table(MIGRATIONS.name):
         before: tuple[str, ...] = ()
     else:
-        before = await applied_versions(connection)
+        before = applied_versions(connection)
     if set(known_versions()) <= set(before):
         return ()
-    await connection.run_sync(_run_alembic)
-    return tuple(version for version in await applied_versions(connection) if version not in before)
+    _run_alembic(connection)
+    return tuple(version for version in applied_versions(connection) if version not in before)
 
 
 def _run_alembic(connection: Connection) -> None:

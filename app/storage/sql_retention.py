@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, and_, delete, func, insert, literal_column, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal_column, select, tuple_, update
 
 from app.models.asset import Asset, Deletion, ParentInput
 from app.models.manifest import ManifestStatus
@@ -27,7 +26,7 @@ from app.storage.deletion_rules import (
     parent_deleted,
 )
 from app.storage.ledger_rules import MAX_INTEGER
-from app.storage.sql_engine import Database
+from app.storage.sql_engine import Database, reads, writes
 from app.storage.sql_tables import ACTIVITY, ASSETS, DELIVERIES, EVENTS, INPUTS, MANIFESTS, RUNS, TERMS
 
 
@@ -36,57 +35,53 @@ class SqlDeletion:
 
     _db: Database
 
-    async def delete_version(
-        self, dataset_id: str, version: int, deletion: Deletion, *, keep_newest: bool = True, ip: str | None = None
-    ) -> Asset | None:
-        return await self._db.finish(self._delete_version(dataset_id, version, deletion, keep_newest, ip))
-
-    async def _delete_version(
-        self, dataset_id: str, version: int, deletion: Deletion, keep_newest: bool, ip: str | None
+    @writes
+    def delete_version(
+        self,
+        connection: Connection,
+        dataset_id: str,
+        version: int,
+        deletion: Deletion,
+        *,
+        keep_newest: bool = True,
+        ip: str | None = None,
     ) -> Asset | None:
         if not 0 < version <= MAX_INTEGER:
             return None
         own = _version(dataset_id, version)
-        async with self._db.write() as connection:
-            held = await connection.execute(select(ASSETS).where(own).with_for_update())
-            if (row := held.mappings().one_or_none()) is None:
-                return None
-            if row["state"] != LIVING:
-                return tables.asset_from(row)
-            if keep_newest:
-                living = and_(ASSETS.c.dataset_id == dataset_id, ASSETS.c.state == LIVING)
-                newest = select(func.max(ASSETS.c.version)).where(living)
-                if (await connection.execute(newest)).scalar_one() == version:
-                    raise is_newest(dataset_id, version)
-            if children := await _children(connection, dataset_id, version):
-                raise has_children(dataset_id, version, children)
-            values = tables.deletion_values(deletion)
-            changed = await connection.execute(update(ASSETS).where(own).values(values).returning(*ASSETS.c))
-            asset = tables.asset_from(changed.mappings().one())
-            await connection.execute(insert(ACTIVITY).values(tables.activity_values(audit_entry(asset, ip))))
-            return asset
+        held = connection.execute(select(ASSETS).where(own).with_for_update())
+        if (row := held.mappings().one_or_none()) is None:
+            return None
+        if row["state"] != LIVING:
+            return tables.asset_from(row)
+        if keep_newest:
+            living = and_(ASSETS.c.dataset_id == dataset_id, ASSETS.c.state == LIVING)
+            newest = select(func.max(ASSETS.c.version)).where(living)
+            if connection.execute(newest).scalar_one() == version:
+                raise is_newest(dataset_id, version)
+        if children := _children(connection, dataset_id, version):
+            raise has_children(dataset_id, version, children)
+        values = tables.deletion_values(deletion)
+        changed = connection.execute(update(ASSETS).where(own).values(values).returning(*ASSETS.c))
+        asset = tables.asset_from(changed.mappings().one())
+        connection.execute(insert(ACTIVITY), tables.activity_values(audit_entry(asset, ip)))
+        return asset
 
-    async def list_deleted(self, limit: int) -> tuple[Asset, ...]:
-        return await self._db.finish(self._list_deleted(limit))
-
-    async def _list_deleted(self, limit: int) -> tuple[Asset, ...]:
+    @reads
+    def list_deleted(self, connection: Connection, limit: int) -> tuple[Asset, ...]:
         c = ASSETS.c
         # Not as a parameter: a database does not know then that the index fits.
         is_due = c.state == literal_column(f"'{DELETED}'")
         query = select(ASSETS).where(is_due).order_by(c.created_at, c.dataset_id, c.version).limit(limit)
-        async with self._db.read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+        rows = connection.execute(query).mappings().all()
         return tuple(tables.asset_from(row) for row in rows)
 
-    async def version_removed(self, dataset_id: str, version: int, at: datetime) -> Asset | None:
-        return await self._db.finish(self._version_removed(dataset_id, version, at))
-
-    async def _version_removed(self, dataset_id: str, version: int, at: datetime) -> Asset | None:
+    @writes
+    def version_removed(self, connection: Connection, dataset_id: str, version: int, at: datetime) -> Asset | None:
         own = and_(_version(dataset_id, version), ASSETS.c.state == DELETED)
         statement = update(ASSETS).where(own).values(state=REMOVED, removed_at=at).returning(*ASSETS.c)
-        async with self._db.write() as connection:
-            row = (await connection.execute(statement)).mappings().one_or_none()
-            return None if row is None else tables.asset_from(row)
+        row = connection.execute(statement).mappings().one_or_none()
+        return None if row is None else tables.asset_from(row)
 
 
 _OVER = tuple(status.value for status in RunStatus if status.is_final)
@@ -97,94 +92,83 @@ class SqlRemoval:
 
     _db: Database
 
-    async def list_logged_runs(self, over_before: datetime, limit: int) -> tuple[str, ...]:
-        return await self._db.finish(self._list_logged_runs(over_before, limit))
-
-    async def _list_logged_runs(self, over_before: datetime, limit: int) -> tuple[str, ...]:
+    @reads
+    def list_logged_runs(self, connection: Connection, over_before: datetime, limit: int) -> tuple[str, ...]:
         c = RUNS.c
         over = and_(c.log_removed.is_(False), c.completed_at < over_before, c.status.in_(_OVER))
         query = select(c.run_id).where(over).order_by(c.completed_at, c.run_id).limit(limit)
-        async with self._db.read() as connection:
-            return tuple((await connection.execute(query)).scalars())
+        return tuple((connection.execute(query)).scalars())
 
-    async def remove_log(self, run_id: str) -> bool:
-        return await self._db.finish(self._remove_log(run_id))
-
-    async def _remove_log(self, run_id: str) -> bool:
+    @writes
+    def remove_log(self, connection: Connection, run_id: str) -> bool:
         c = RUNS.c
         due = and_(c.run_id == run_id, c.log_removed.is_(False), c.status.in_(_OVER))
-        async with self._db.write() as connection:
-            if not (await connection.execute(update(RUNS).where(due).values(log_removed=True))).rowcount:
-                return False
-            await connection.execute(delete(EVENTS).where(EVENTS.c.run_id == run_id))
-            return True
+        if not connection.execute(update(RUNS).where(due).values(log_removed=True)).rowcount:
+            return False
+        connection.execute(delete(EVENTS).where(EVENTS.c.run_id == run_id))
+        return True
 
-    async def remove_companion(self, dataset_id: str, version: int, name: str, at: datetime) -> Asset | None:
-        return await self._db.finish(self._remove_companion(dataset_id, version, name, at))
-
-    async def _remove_companion(self, dataset_id: str, version: int, name: str, at: datetime) -> Asset | None:
+    @writes
+    def remove_companion(
+        self, connection: Connection, dataset_id: str, version: int, name: str, at: datetime
+    ) -> Asset | None:
         own = _version(dataset_id, version)
-        async with self._db.write() as connection:
-            row = (await connection.execute(select(ASSETS).where(own).with_for_update())).mappings().one_or_none()
-            changed = None if row is None else tables.asset_from(row).without_companion(name, at)
-            if changed is not None:
-                values = {"metadata": tables.asset_values(changed)["metadata"]}
-                await connection.execute(update(ASSETS).where(own).values(values))
-            return changed
+        row = connection.execute(select(ASSETS).where(own).with_for_update()).mappings().one_or_none()
+        changed = None if row is None else tables.asset_from(row).without_companion(name, at)
+        if changed is not None:
+            values = {"metadata": tables.asset_values(changed)["metadata"]}
+            connection.execute(update(ASSETS).where(own).values(values))
+        return changed
 
-    async def remove_batch(self, batch_id: str) -> bool:
-        return await self._db.finish(self._remove_batch(batch_id))
-
-    async def _remove_batch(self, batch_id: str) -> bool:
+    @writes
+    def remove_batch(self, connection: Connection, batch_id: str) -> bool:
         own = MANIFESTS.c.batch_id == batch_id
         runs = select(RUNS.c.run_id).where(RUNS.c.batch_id == batch_id)
         versions = select(ASSETS.c.dataset_id, ASSETS.c.version).where(ASSETS.c.run_id.in_(runs))
-        async with self._db.write() as connection:
-            # The lock on which a further run of the batch waits.
-            held = await connection.execute(select(MANIFESTS.c.status).where(own).with_for_update())
-            status = held.scalar_one_or_none()
-            if status in (None, ManifestStatus.REJECTED, ManifestStatus.REMOVED):
+        # The lock on which a further run of the batch waits.
+        held = connection.execute(select(MANIFESTS.c.status).where(own).with_for_update())
+        status = held.scalar_one_or_none()
+        if status in (None, ManifestStatus.REJECTED, ManifestStatus.REMOVED):
+            return False
+        open_runs = runs.where(RUNS.c.status.not_in(_OVER)).limit(1)
+        there = versions.where(ASSETS.c.state != REMOVED).limit(1)
+        for query in (open_runs, there):
+            if connection.execute(query).first() is not None:
                 return False
-            open_runs = runs.where(RUNS.c.status.not_in(_OVER)).limit(1)
-            there = versions.where(ASSETS.c.state != REMOVED).limit(1)
-            for query in (open_runs, there):
-                if (await connection.execute(query)).first() is not None:
-                    return False
-            for table in (INPUTS, TERMS):
-                await connection.execute(delete(table).where(tuple_(table.c.dataset_id, table.c.version).in_(versions)))
-            await connection.execute(delete(ASSETS).where(ASSETS.c.run_id.in_(runs)))
-            await connection.execute(delete(EVENTS).where(EVENTS.c.run_id.in_(runs)))
-            await connection.execute(delete(RUNS).where(RUNS.c.batch_id == batch_id))
-            left: dict[str, Any] = {"manifest": {}, "faults": [], "error_message": None}
-            left |= {"intent": None, "uploader": None, "project": None, "status": ManifestStatus.REMOVED}
-            await connection.execute(update(MANIFESTS).where(own).values(left))
-            return True
+        for table in (INPUTS, TERMS):
+            connection.execute(delete(table).where(tuple_(table.c.dataset_id, table.c.version).in_(versions)))
+        connection.execute(delete(ASSETS).where(ASSETS.c.run_id.in_(runs)))
+        connection.execute(delete(EVENTS).where(EVENTS.c.run_id.in_(runs)))
+        connection.execute(delete(RUNS).where(RUNS.c.batch_id == batch_id))
+        left: dict[str, Any] = {"manifest": {}, "faults": [], "error_message": None}
+        left |= {"intent": None, "uploader": None, "project": None, "status": ManifestStatus.REMOVED}
+        connection.execute(update(MANIFESTS).where(own).values(left))
+        return True
 
-    async def remove_rejected(self, batch_id: str) -> bool:
+    @writes
+    def remove_rejected(self, connection: Connection, batch_id: str) -> bool:
         c = MANIFESTS.c
         gone = delete(MANIFESTS).where(c.batch_id == batch_id, c.status == ManifestStatus.REJECTED)
-        return bool(await self._db.finish(self._removed(gone)))
+        return bool(connection.execute(gone).rowcount)
 
-    async def remove_deliveries(self, before: datetime, limit: int) -> int:
+    @writes
+    def remove_deliveries(self, connection: Connection, before: datetime, limit: int) -> int:
         c = DELIVERIES.c
         old = select(c.delivery_id).where(c.status == "done", c.received_at < before).limit(limit)
-        return await self._db.finish(self._removed(delete(DELIVERIES).where(c.delivery_id.in_(old))))
+        return connection.execute(delete(DELIVERIES).where(c.delivery_id.in_(old))).rowcount
 
-    async def remove_activity(self, before: datetime, limit: int) -> int:
+    @writes
+    def remove_activity(self, connection: Connection, before: datetime, limit: int) -> int:
         c = ACTIVITY.c
         old = select(c.id).where(c.timestamp < before).limit(limit)
-        return await self._db.finish(self._removed(delete(ACTIVITY).where(c.id.in_(old))))
-
-    async def _removed(self, statement: Delete) -> int:
-        async with self._db.write() as connection:
-            return (await connection.execute(statement)).rowcount
+        return connection.execute(delete(ACTIVITY).where(c.id.in_(old))).rowcount
 
 
 class SqlRetention(SqlDeletion, SqlRemoval):
     """`app.ledger.retention.RetentionLedger` in SQL."""
 
 
-async def hold_parents(connection: AsyncConnection, asset: Asset) -> None:
+def hold_parents(connection: Connection, asset: Asset) -> None:
     """Keep the parents of the version that is about to be registered from being deleted, to the transaction's end.
 
     Raises VersionDeleted, naming those that are not there any more.
@@ -195,7 +179,7 @@ async def hold_parents(connection: AsyncConnection, asset: Asset) -> None:
     c = ASSETS.c
     # In one order everywhere, and shared: commits with the same parents do not wait for each other.
     query = select(c.dataset_id, c.version).where(tuple_(c.dataset_id, c.version).in_(wanted), c.state == LIVING)
-    held = await connection.execute(query.order_by(c.dataset_id, c.version).with_for_update(read=True))
+    held = connection.execute(query.order_by(c.dataset_id, c.version).with_for_update(read=True))
     there = {(row.dataset_id, row.version) for row in held}
     if gone := [parent for parent in wanted if parent not in there]:
         raise parent_deleted(gone)
@@ -205,10 +189,10 @@ def _version(dataset_id: str, version: int) -> ColumnElement[bool]:
     return and_(ASSETS.c.dataset_id == dataset_id, ASSETS.c.version == version)
 
 
-async def _children(connection: AsyncConnection, dataset_id: str, version: int) -> list[tuple[str, int]]:
+def _children(connection: Connection, dataset_id: str, version: int) -> list[tuple[str, int]]:
     """A few of those that are there."""
     parent = and_(INPUTS.c.parent_dataset_id == dataset_id, INPUTS.c.parent_version == version)
     made = and_(INPUTS.c.dataset_id == ASSETS.c.dataset_id, INPUTS.c.version == ASSETS.c.version)
     query = select(ASSETS.c.dataset_id, ASSETS.c.version).join(INPUTS, made).where(parent, ASSETS.c.state == LIVING)
     query = query.distinct().order_by(ASSETS.c.dataset_id, ASSETS.c.version).limit(NAMED + 1)
-    return [(row.dataset_id, row.version) for row in await connection.execute(query)]
+    return [(row.dataset_id, row.version) for row in connection.execute(query)]

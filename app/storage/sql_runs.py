@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, exists, literal, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, exists, literal, select, tuple_, update
 
 from app.ledger import Guard
 from app.ledger.told import NOTHING, Told
@@ -19,8 +18,8 @@ from app.storage.sql_told import tell
 CARRIED = (RunStatus.RUNNING, RunStatus.CANCELING)
 
 
-async def change_run(
-    connection: AsyncConnection,
+def change_run(
+    connection: Connection,
     run_id: str,
     guard: Guard,
     changes: Mapping[str, Any],
@@ -39,54 +38,54 @@ async def change_run(
         terms.append(c.lease_expires_at < guard.lease_expired_at)
     values = tables.run_changes(changed, changes) | {"revision": c.revision + 1}
     statement = update(RUNS).where(*terms).values(values).returning(*c)
-    row = (await connection.execute(statement)).mappings().one_or_none()
+    row = connection.execute(statement).mappings().one_or_none()
     if row is None:
         return None
     run = tables.run_from(row)
     if "status" in changes:
-        await mirror(connection, run)
+        mirror(connection, run)
     if run.status.is_final and not run.blocked:
-        await pass_turn(connection, run)
-    await tell(connection, told, run_id)
+        pass_turn(connection, run)
+    tell(connection, told, run_id)
     return run
 
 
-async def pass_turn(connection: AsyncConnection, run: Run) -> None:
+def pass_turn(connection: Connection, run: Run) -> None:
     """Give the dataset's turn, which this run has, to the next of its line."""
     # The lock first, then a look of its own: whoever joins the line has done so, or waits for us to be done.
     own = (WRITERS.c.dataset_id == run.partition_key, WRITERS.c.run_id == run.run_id)
-    if (await connection.execute(select(WRITERS.c.run_id).where(*own).with_for_update())).one_or_none() is None:
+    if connection.execute(select(WRITERS.c.run_id).where(*own).with_for_update()).one_or_none() is None:
         return
     c = RUNS.c
     waits = (c.partition_key == run.partition_key, c.status == RunStatus.QUEUED)
     first = select(c.run_id).where(*waits).order_by(c.created_at, c.run_id).limit(1)
-    while (found := (await connection.execute(first)).scalar_one_or_none()) is not None:
+    while (found := connection.execute(first).scalar_one_or_none()) is not None:
         turn = update(RUNS).where(c.run_id == found, c.status == RunStatus.QUEUED)
-        if (await connection.execute(turn.values(blocked=False, revision=c.revision + 1))).rowcount:
-            await connection.execute(update(WRITERS).where(*own).values(run_id=found))
+        if connection.execute(turn.values(blocked=False, revision=c.revision + 1)).rowcount:
+            connection.execute(update(WRITERS).where(*own).values(run_id=found))
             return
-    await connection.execute(delete(WRITERS).where(*own))
+    connection.execute(delete(WRITERS).where(*own))
 
 
-async def newest_run(connection: AsyncConnection, batch_id: str) -> Run | None:
+def newest_run(connection: Connection, batch_id: str) -> Run | None:
     newest = select(RUNS).where(RUNS.c.batch_id == batch_id)
     newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
-    row = (await connection.execute(newest)).mappings().one_or_none()
+    row = connection.execute(newest).mappings().one_or_none()
     return None if row is None else tables.run_from(row)
 
 
-async def lock_run(connection: AsyncConnection, run_id: str) -> Run | None:
+def lock_run(connection: Connection, run_id: str) -> Run | None:
     """The run, unchanged until the transaction ends (on SQLite, BEGIN IMMEDIATE saw to that)."""
     query = select(RUNS).where(RUNS.c.run_id == run_id).with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
+    row = connection.execute(query).mappings().one_or_none()
     return None if row is None else tables.run_from(row)
 
 
-async def mirror(connection: AsyncConnection, run: Run) -> None:
+def mirror(connection: Connection, run: Run) -> None:
     """Let the manifest say what its newest run says; an older run no longer speaks for it."""
     later = tuple_(RUNS.c.created_at, RUNS.c.run_id) > tuple_(
         literal(run.created_at, RUNS.c.created_at.type), literal(run.run_id, RUNS.c.run_id.type)
     )
     newer = exists().where(RUNS.c.batch_id == run.batch_id, later)
     own = MANIFESTS.c.batch_id == run.batch_id
-    await connection.execute(update(MANIFESTS).where(own, ~newer).values(mirrored(run)))
+    connection.execute(update(MANIFESTS).where(own, ~newer).values(mirrored(run)))

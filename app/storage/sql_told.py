@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, update
 
 from app.ledger.told import Told
 from app.models.base import utcnow
@@ -12,12 +11,12 @@ from app.storage import sql_tables as tables
 from app.storage.sql_tables import ACTIVITY, EVENTS, RUNS
 
 
-async def tell(connection: AsyncConnection, told: Told, run_id: str | None = None) -> None:
+def tell(connection: Connection, told: Told, run_id: str | None = None) -> None:
     """run_id: whose log it is."""
     if told.lines:
         last = RUNS.c.last_seq
         count = update(RUNS).where(RUNS.c.run_id == run_id).values(last_seq=last + len(told.lines)).returning(last)
-        first = (await connection.execute(count)).scalar_one() - len(told.lines) + 1
+        first = connection.execute(count).scalar_one() - len(told.lines) + 1
         events = [
             RunEvent(
                 run_id=run_id or "",
@@ -31,7 +30,7 @@ async def tell(connection: AsyncConnection, told: Told, run_id: str | None = Non
             )
             for seq, line in enumerate(told.lines, first)
         ]
-        await connection.execute(insert(EVENTS), [tables.event_values(event) for event in events])
+        connection.execute(insert(EVENTS), [tables.event_values(event) for event in events])
     for entry in told.entries:
         # One by one: their order is that of their ids.
-        await connection.execute(insert(ACTIVITY).values(tables.activity_values(entry)))
+        connection.execute(insert(ACTIVITY), tables.activity_values(entry))

@@ -132,7 +132,7 @@ async def test_without_a_queue_the_rest_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_without_a_ledger_nothing_is_said_to_be_zero(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/nowhere/ledger.sqlite"
+    url = f"sqlite:///{tmp_path}/nowhere/ledger.sqlite"
     async with api(Settings(data_dir=tmp_path, ledger={"url": url})) as (http, _):  # type: ignore[arg-type] # as from the environment
         assert (await http.get("/runs")).status_code == 503
         found = parsed(await http.get("/metrics"))

@@ -30,7 +30,7 @@ T0 = datetime.fromisoformat("2026-11-22T12:00:00.123+00:00")
 
 @asynccontextmanager
 async def _sqlite(folder: Path, migrated: bool) -> AsyncIterator[str]:
-    url = f"sqlite+aiosqlite:///{folder / 'ledger.sqlite'}"
+    url = f"sqlite:///{folder / 'ledger.sqlite'}"
     if migrated:
         async with open_sql_ledger(url) as ledger:
             await ledger.migrate()

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, event, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.ledger import AssetFilter
 from app.models.asset import Asset, AssetMetadata, Bounds
@@ -98,10 +97,13 @@ async def test_versions_in_a_sql_ledger_of_an_earlier_release(
             await ledger.migrate()
         run = a_run()
         versions = old_versions(run)
-        async with ledger._db.write() as connection:
-            await _insert(connection, tables.MANIFESTS, [tables.manifest_values(a_manifest())])
-            await _insert(connection, tables.RUNS, [tables.run_values(run) | {"last_seq": 0}])
-            await _insert(connection, tables.ASSETS, [tables.asset_values(asset) for asset in versions])
+
+        def insert_old(connection: Connection) -> None:
+            _insert(connection, tables.MANIFESTS, [tables.manifest_values(a_manifest())])
+            _insert(connection, tables.RUNS, [tables.run_values(run) | {"last_seq": 0}])
+            _insert(connection, tables.ASSETS, [tables.asset_values(asset) for asset in versions])
+
+        await ledger._db.write(insert_old)
         assert NEWEST in await ledger.migrate()
         for where, wanted in FOUND:
             found = await ledger.list_assets(where, Page())
@@ -111,15 +113,11 @@ async def test_versions_in_a_sql_ledger_of_an_earlier_release(
         assert [await ledger.get_asset(asset.dataset_id, asset.version) for asset in versions[:3]] == versions[:3]
 
 
-async def _insert(connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+def _insert(connection: Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Into the columns that there are at that time."""
-
-    def columns(sync: Connection) -> set[str]:
-        return {str(column["name"]) for column in sa.inspect(sync).get_columns(table.name)}
-
-    there = await connection.run_sync(columns)
+    there = {str(column["name"]) for column in sa.inspect(connection).get_columns(table.name)}
     old = sa.table(table.name, *(sa.column(c.name, c.type) for c in table.c if c.name in there))
-    await connection.execute(insert(old), [{k: v for k, v in row.items() if k in there} for row in rows])
+    connection.execute(insert(old), [{k: v for k, v in row.items() if k in there} for row in rows])
 
 
 async def test_versions_in_a_mongodb_of_an_earlier_release(tmp_path: Path) -> None:
@@ -177,13 +175,14 @@ async def filled(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             at = T0 + timedelta(seconds=number)
             fields = {"dataset_id": f"d{number}", "s3_key": new_id(), "created_at": at, "bounds": box}
             made.append(an_asset(run, 1, **fields, metadata=_said(said)))
-        async with ledger._db.write() as connection:
-            await connection.execute(insert(tables.ASSETS), [tables.asset_values(asset) for asset in made])
-            await connection.execute(insert(tables.TERMS), [row for asset in made for row in tables.term_values(asset)])
-        if ledger._db.dialect == "postgresql":
-            engine = ledger._db._engine.execution_options(isolation_level="AUTOCOMMIT")
-            async with engine.connect() as connection:
-                await connection.exec_driver_sql("VACUUM ANALYZE assets, asset_terms")
+
+        def fill(connection: Connection) -> None:
+            connection.execute(insert(tables.ASSETS), [tables.asset_values(asset) for asset in made])
+            connection.execute(insert(tables.TERMS), [row for asset in made for row in tables.term_values(asset)])
+            # Not VACUUM, which takes no transaction: the plans need the statistics.
+            connection.exec_driver_sql("ANALYZE")
+
+        await ledger._db.write(fill)
         yield ledger
 
 
@@ -204,14 +203,13 @@ async def test_a_selective_filter_reads_its_index_and_no_table(
     filled: SqlLedger, where: dict[str, Any], index: str
 ) -> None:
     statements: list[tuple[str, Any]] = []
-    engine = filled._db._engine.sync_engine
+    engine = filled._db.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: statements.append((sql, values)))
     found = await filled.list_assets(AssetFilter(latest_only=True, **where), Page(20))
     assert 0 < len(found.items) <= 20
     explain = "EXPLAIN QUERY PLAN" if filled._db.dialect == "sqlite" else "EXPLAIN"
     sql, values = statements[-1]
-    async with filled._db.read() as connection:
-        rows = (await connection.exec_driver_sql(f"{explain} {sql}", values)).all()
+    rows = await filled._db.read(lambda connection: connection.exec_driver_sql(f"{explain} {sql}", values).all())
     plan = [str(row[-1]) for row in rows]
     assert any(index in step for step in plan), plan
     for step in plan:

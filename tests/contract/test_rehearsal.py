@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from app.clients import Clients, open_clients
+from app.lanes import LaneRules, Lanes
 from app.ledger import Guard, Ledger
 from app.models.delivery import Delivery
 from app.models.manifest import LANDING_BUCKET
@@ -36,9 +37,12 @@ SILENT = "another-host/0/1/1"
 async def everything(ledger: Ledger) -> dict[str, list[Any]]:
     """All rows or documents of the ledger."""
     if isinstance(ledger, SqlLedger):
-        async with ledger._db.read() as connection:
+
+        def look(connection: Connection) -> dict[str, list[Any]]:
             tables = Base.metadata.sorted_tables
-            return {table.name: sorted(map(repr, await connection.execute(select(table)))) for table in tables}
+            return {table.name: sorted(map(repr, connection.execute(select(table)))) for table in tables}
+
+        return await ledger._db.read(look)
     assert isinstance(ledger, MongoLedger)
     raw = ledger._db.raw
     return {
@@ -56,7 +60,7 @@ async def clients(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Clients]:
         settings = Settings(data_dir=tmp_path / "data", queue=QueueSettings.model_validate({"redis_url": redis.url}))
         async with open_clients(settings) as opened:
             await opened.objects.make_buckets()
-            yield replace(opened, ledger=ledger)
+            yield replace(opened, ledger=ledger, lanes=Lanes(ledger, LaneRules()))
 
 
 async def leased(ledger: Ledger, owner: str, status: RunStatus = RunStatus.RUNNING, **fields: Any) -> Run:
@@ -136,7 +140,7 @@ async def test_it_says_what_the_sweep_then_does_and_writes_nothing(
 async def test_a_queue_that_is_away_is_said(ledger: Ledger, tmp_path: Path) -> None:
     await put_run(ledger)
     async with open_clients(Settings(data_dir=tmp_path)) as opened:
-        alone = replace(opened, ledger=ledger)
+        alone = replace(opened, ledger=ledger, lanes=Lanes(ledger, LaneRules()))
         found = await rehearse(alone, scratch=tmp_path, max_attempts=3, patience=Patience(), pause=0)
     assert [(each.kind, each.name) for each in found] == [("unseen", "queue")]
     assert isinstance(found[0], Finding)

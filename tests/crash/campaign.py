@@ -41,7 +41,7 @@ _ALL = Page(limit=1000)
 _PATIENCE = 120.0
 # Besides the pipelines: what every child would import for itself.
 _WARM = ("app.pipelines.runner", "app.storage.ledger_sql", "app.storage.ledger_mongo", "app.storage.objects_s3",
-         "aiosqlite", "asyncpg", "sqlalchemy.dialects.sqlite.aiosqlite", "aiobotocore.client")  # fmt: skip
+         "asyncpg", "sqlalchemy.dialects.sqlite.pysqlite", "aiobotocore.client")  # fmt: skip
 
 
 def forked(work: Callable[[], Any]) -> tuple[int, Any]:

@@ -7,11 +7,9 @@ one leaves, because nothing is kept in between: so every `before`, and the whole
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +48,14 @@ def _record_sql(tape: Tape) -> None:
 
     original = sql_engine.Database.write
 
-    @contextlib.asynccontextmanager
-    async def write(self: Any) -> AsyncIterator[Any]:
-        async with original(self) as connection:
-            yield connection
-            # The whole transaction is done but for its commit.
+    async def write(self: Any, body: Any) -> Any:
+        def whole(connection: Any) -> Any:
+            result = body(connection)
+            # The transaction is done but for its commit.
             tape.write("commit")
+            return result
+
+        return await original(self, whole)
 
     sql_engine.Database.write = write  # type: ignore[method-assign]
 

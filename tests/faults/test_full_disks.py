@@ -95,7 +95,7 @@ def _covered(place: Path, aside: Path) -> Iterator[None]:
 def test_a_ledger_without_room_refuses_and_goes_on_when_there_is_some(data_dir: Path) -> None:
     with ExitStack() as stack:
         disk = stack.enter_context(small_disk(data_dir / "ledger"))
-        url = f"sqlite+aiosqlite:///{disk / 'ledger.sqlite'}"
+        url = f"sqlite:///{disk / 'ledger.sqlite'}"
         service = stack.enter_context(running_service(data_dir, SPATIAL_ETL_LEDGER__URL=url))
         service.put("p.geojson", POINTS)
         filler = fill(disk)

@@ -36,7 +36,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def test_another_sweep_takes_over_from_one_that_is_killed_hangs_or_stops(data_dir: Path, redis: RedisServer) -> None:
-    environment = {"SPATIAL_ETL_QUEUE__REDIS_URL": redis.url, "SPATIAL_ETL_LEDGER__URL": f"sqlite+aiosqlite:///{data_dir}/ledger.sqlite",
+    environment = {"SPATIAL_ETL_QUEUE__REDIS_URL": redis.url, "SPATIAL_ETL_LEDGER__URL": f"sqlite:///{data_dir}/ledger.sqlite",
                    "SPATIAL_ETL_SWEEP__LEASE_SECONDS": "2",
                    "SPATIAL_ETL_SWEEP__MANIFESTS_SECONDS": "0.3"}  # fmt: skip
     with running_deployment(data_dir, **environment) as service:

@@ -30,7 +30,7 @@ class Clock:
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    async with open_sql_ledger(f"sqlite+aiosqlite:///{tmp_path}/ledger.sqlite") as opened:
+    async with open_sql_ledger(f"sqlite:///{tmp_path}/ledger.sqlite") as opened:
         await opened.migrate()
         yield opened
 

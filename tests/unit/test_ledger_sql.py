@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def ledger(path: Path) -> AsyncIterator[SqlLedger]:
-    async with open_sql_ledger(f"sqlite+aiosqlite:///{quote(str(path))}") as opened:
+    async with open_sql_ledger(f"sqlite:///{quote(str(path))}") as opened:
         await opened.migrate()
         yield opened
 
@@ -84,12 +84,12 @@ async def test_a_migration_that_fails_leaves_nothing(
     (scripts / "versions" / "9999_broken.py").write_text(broken)
     with monkeypatch.context() as patch:
         patch.setattr(sql_migrate, "scripts_dir", lambda: scripts)
-        async with open_sql_ledger(f"sqlite+aiosqlite:///{quote(str(path))}") as ledger:
+        async with open_sql_ledger(f"sqlite:///{quote(str(path))}") as ledger:
             with pytest.raises(LedgerUnavailable, match="absent"):
                 await ledger.migrate()
     with create_engine(f"sqlite:///{quote(str(path))}").connect() as connection:
         assert connection.execute(text("SELECT name FROM sqlite_master")).all() == []
-    async with open_sql_ledger(f"sqlite+aiosqlite:///{quote(str(path))}") as ledger:
+    async with open_sql_ledger(f"sqlite:///{quote(str(path))}") as ledger:
         assert await ledger.migrate() == sql_migrate.known_versions()
 
 
@@ -101,7 +101,7 @@ async def test_what_is_in_a_ledger_of_the_first_release_is_kept(
     for later in [*(scripts / "versions").glob("0*.py")]:
         if not later.name.startswith("0001_"):
             later.unlink()
-    url = f"sqlite+aiosqlite:///{quote(str(path))}"
+    url = f"sqlite:///{quote(str(path))}"
     with monkeypatch.context() as patch:
         patch.setattr(sql_migrate, "scripts_dir", lambda: scripts)
         async with open_sql_ledger(url) as ledger:
@@ -155,7 +155,7 @@ async def test_a_start_without_pending_migrations_does_not_run_alembic(
 async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: Path) -> None:
     """Neither a whole table nor a sort, with each filter, on the first page and on the next."""
     statements: list[tuple[str, Any]] = []
-    engine = ledger._db._engine.sync_engine
+    engine = ledger._db.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: statements.append((sql, values)))
     now = utcnow()
     last = {"manifests": (now, "a"), "runs": (now, "a"), "activity_logs": (now, 1), "webhook_deliveries": (now, "a")}
@@ -204,7 +204,7 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
 
 async def test_lookups_of_children_and_due_runs_use_an_index(ledger: SqlLedger, path: Path) -> None:
     statements: list[tuple[str, Any]] = []
-    engine = ledger._db._engine.sync_engine
+    engine = ledger._db.engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: statements.append((sql, values)))
     await ledger.list_children((("a", 1), ("b", 2)))
     await ledger.list_due_runs(10)
@@ -228,10 +228,11 @@ SECRET = "s3cr3t-pass"  # noqa: S105 # looked for in messages
         f"postgresql+asyncpg://127.0.0.1:1/etl?user=etl&password={SECRET}",
         f"mysql://etl:{SECRET}@127.0.0.1/etl",
         f"{SECRET}",
+        "sqlite://",
         "sqlite+aiosqlite://",
-        "sqlite+aiosqlite:///:memory:",
-        "sqlite+aiosqlite:////no/such/directory/ledger.sqlite",
-        "sqlite+aiosqlite:////",
+        "sqlite:///:memory:",
+        "sqlite:////no/such/directory/ledger.sqlite",
+        "sqlite:////",
     ],
 )
 async def test_a_ledger_that_is_away_says_what_to_do_and_no_password(url: str) -> None:

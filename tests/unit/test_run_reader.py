@@ -42,7 +42,7 @@ class Watched:
 
 @pytest.fixture
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
-    async with open_sql_ledger(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+    async with open_sql_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
         await ledger.migrate()
         yield Watched(ledger)
 

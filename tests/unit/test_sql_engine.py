@@ -1,0 +1,147 @@
+"""How SQLite's transactions are carried: in one thread, together, and without a word to the file system of others."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+
+from app.errors import LedgerUnavailable
+from app.storage import sql_engine
+from app.storage.sql_engine import Database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path}/numbers.sqlite")
+    await opened.write(lambda connection: connection.exec_driver_sql("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+    yield opened
+    await opened.close()
+
+
+def numbers(connection: Connection) -> list[int]:
+    return list(connection.exec_driver_sql("SELECT n FROM numbers ORDER BY n").scalars())
+
+
+def adding(number: int) -> sql_engine.Body[int]:
+    def add(connection: Connection) -> int:
+        connection.exec_driver_sql("INSERT INTO numbers VALUES (?)", (number,))
+        return number
+
+    return add
+
+
+class Held:
+    """While it is entered, the writer is busy with a transaction, and what is written waits behind it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._begun, self._let_go = database, threading.Event(), threading.Event()
+
+    def _body(self, _connection: Connection) -> None:
+        self._begun.set()
+        assert self._let_go.wait(30)
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._database.write(self._body))
+        await asyncio.to_thread(self._begun.wait, 30)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._let_go.set()
+        await self._task
+
+
+async def queued(count: int) -> None:
+    """Let tasks that were made run as far as the writer's queue."""
+    for _ in range(count + 5):
+        await asyncio.sleep(0)
+
+
+async def test_what_waits_is_committed_together(database: Database) -> None:
+    commits: list[object] = []
+    event.listen(database.engine, "commit", commits.append)
+    async with Held(database):
+        tasks = [asyncio.create_task(database.write(adding(number))) for number in range(20)]
+        await queued(20)
+    assert await asyncio.gather(*tasks) == list(range(20))
+    assert len(commits) == 2
+    assert await database.read(numbers) == list(range(20))
+
+
+async def test_a_group_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_engine, "_GROUP", 8)
+    commits: list[object] = []
+    event.listen(database.engine, "commit", commits.append)
+    async with Held(database):
+        tasks = [asyncio.create_task(database.write(adding(number))) for number in range(20)]
+        await queued(20)
+    await asyncio.gather(*tasks)
+    assert len(commits) == 4
+    assert await database.read(numbers) == list(range(20))
+
+
+async def test_one_that_fails_takes_none_of_the_others_along(database: Database) -> None:
+    def breaks(connection: Connection) -> None:
+        adding(100)(connection)
+        raise KeyError("its own")
+
+    async with Held(database):
+        bodies = [adding(1), breaks, adding(2), adding(1), adding(3)]
+        tasks = [asyncio.create_task(database.write(body)) for body in bodies]
+        await queued(5)
+    one, broken, two, twice, three = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (one, two, three) == (1, 2, 3)
+    assert isinstance(broken, KeyError)
+    assert isinstance(twice, LedgerUnavailable)
+    assert "UNIQUE" in str(twice)
+    assert await database.read(numbers) == [1, 2, 3]
+
+
+async def test_a_caller_that_is_canceled_does_not_break_it_off(database: Database) -> None:
+    async with Held(database):
+        task = asyncio.create_task(database.write(adding(7)))
+        await queued(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await database.read(numbers) == [7]
+
+
+async def test_nothing_is_put_aside_in_files(database: Database) -> None:
+    assert await database.read(lambda connection: connection.exec_driver_sql("PRAGMA temp_store").scalar_one()) == 2
+
+
+CONFINED = """
+import asyncio, sys
+from pathlib import Path
+from app.jobs.confinement import confine_job
+from app.storage.sql_engine import Database
+data = Path(sys.argv[1])
+async def work():
+    database = Database(f"sqlite:///{data}/ledger.sqlite")
+    def change(connection):
+        connection.exec_driver_sql("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER, CHECK (b >= 0))")
+        many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        connection.exec_driver_sql(f"{many} INSERT INTO t SELECT i, i FROM n")
+        connection.exec_driver_sql("UPDATE t SET b = b + 1")
+    await database.write(change)
+    print(await database.read(lambda connection: connection.exec_driver_sql("SELECT sum(b) FROM t").scalar_one()))
+    await database.close()
+confine_job(data)
+asyncio.run(work())
+"""
+
+
+def test_a_confined_job_changes_many_rows(tmp_path: Path) -> None:
+    """SQLite keeps what an UPDATE may have to take back in /var/tmp, or fails where it may not write there."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CONFINED, str(tmp_path)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.strip() == str(20000 * 20001 // 2 + 20000), ran.stderr
