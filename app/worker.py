@@ -8,6 +8,7 @@ that holds the interpreter lock would silence a thread of the job's own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -158,9 +159,17 @@ class RunWorker(Worker):
         self._watch = JobWatch(job.args[0], seconds, self._settings, self._renew, lambda: self.horse_pid)
         with self._watch:
             super().monitor_work_horse(job, queue, execution)
+        self._clear_scratch(job.args[0])
         if (end := notes.read().get("end")) is not None:
             # The job could not tell the ledger, which may be back by now.
             self._say_end(job.args[0], AttemptEnd.model_validate(end))
+
+    def _clear_scratch(self, run_id: str) -> None:
+        """What the job left that this worker has seen end: it was killed, whatever the ledger says by now."""
+        for directory in self._settings.scratch_dir.glob(f"{run_id}.*"):
+            with contextlib.suppress(OSError):
+                if (directory / ".owner").read_text() == self._owner:
+                    shutil.rmtree(directory, ignore_errors=True)
 
     async def _renew(self, run_id: str) -> float | None:
         """Seconds until the run has to be over, if it is being canceled: that lease is its deadline, and not renewed.
@@ -203,7 +212,6 @@ class RunWorker(Worker):
             run = await clients.ledger.get_run(run_id)
             if run is None or run.status not in _CARRIED or run.lease is None or run.lease.owner != self._owner:
                 return
-            shutil.rmtree(self._settings.attempt_dir(run_id, run.attempt), ignore_errors=True)
             await attempt_died(run, end, clients, self._settings.run.retries, utcnow())
 
 
