@@ -13,6 +13,7 @@ streams of one part. It comes back from `stat`, not from listings, and downloads
 from __future__ import annotations
 
 import functools
+import importlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -61,7 +62,8 @@ def _descriptions() -> Loader:
 
 
 def read_descriptions() -> None:
-    """Before a process forks: each child would take a twentieth of a second to read them again."""
+    """Before a process forks: its children would each read them again, and what aioboto3 imports late."""
+    importlib.import_module("aioboto3.s3.inject")
     for kind in ("service-2", "endpoint-rule-set-1", "paginators-1", "waiters-2"):
         _descriptions().load_service_model("s3", kind)
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
@@ -78,20 +80,21 @@ def _session() -> aioboto3.Session:
 async def open_s3_store(settings: ObjectsSettings) -> AsyncIterator[S3ObjectStore]:
     """Clients of these settings; nothing is asked of the server yet. Raises StoreUnavailable for unusable settings."""
     arguments = client_arguments(settings)
-    public = dict(arguments)
+    wanted = [(arguments, True), (arguments, False)]
     if settings.public_endpoint:
-        public["endpoint_url"] = endpoint_url(settings.public_endpoint, "SPATIAL_ETL_OBJECTS__PUBLIC_ENDPOINT")
+        public = endpoint_url(settings.public_endpoint, "SPATIAL_ETL_OBJECTS__PUBLIC_ENDPOINT")
+        wanted.append((arguments | {"endpoint_url": public}, True))
     session = _session()
     place = Place(arguments.get("endpoint_url", "AWS"), "")
     async with AsyncExitStack() as stack:
         clients = []
-        for given, patient in ((arguments, True), (arguments, False), (public, True)):
+        for given, patient in wanted:
             config = client_config(settings, patient=patient)
             try:
                 clients.append(await stack.enter_async_context(session.client("s3", config=config, **given)))
             except (BotoCoreError, ValueError) as error:
                 raise refusal(error, place) from error
-        yield S3ObjectStore(clients[0], clients[1], clients[2], settings, place.endpoint)
+        yield S3ObjectStore(clients[0], clients[1], clients[2] if clients[2:] else clients[0], settings, place.endpoint)
 
 
 class S3ObjectStore:

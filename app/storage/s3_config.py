@@ -77,4 +77,7 @@ def client_arguments(settings: ObjectsSettings) -> dict[str, Any]:
         arguments["aws_secret_access_key"] = settings.secret_key.get_secret_value()
     if settings.endpoint:
         arguments["endpoint_url"] = endpoint_url(settings.endpoint, "SPATIAL_ETL_OBJECTS__ENDPOINT")
+        if arguments["endpoint_url"].startswith("http://"):
+            # No TLS, nothing to verify; to read the certificates of the system takes longer than a request.
+            arguments["verify"] = False
     return arguments
