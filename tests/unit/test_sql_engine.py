@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from app.errors import LedgerUnavailable
 from app.storage import sql_engine
 from app.storage.sql_engine import Database
+from tests.servers import postgres_ledgers
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +124,7 @@ import asyncio, sys
 from pathlib import Path
 from app.jobs.confinement import confine_job
 from app.storage.sql_engine import Database
+from tests.servers import postgres_ledgers
 data = Path(sys.argv[1])
 async def work():
     database = Database(f"sqlite:///{data}/ledger.sqlite")
@@ -145,3 +147,27 @@ def test_a_confined_job_changes_many_rows(tmp_path: Path) -> None:
         [sys.executable, "-c", CONFINED, str(tmp_path)], check=False, capture_output=True, text=True, timeout=60
     )
     assert ran.stdout.strip() == str(20000 * 20001 // 2 + 20000), ran.stderr
+
+
+END_OTHERS = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_connections_that_the_server_ended(monkeypatch: pytest.MonkeyPatch, *, idle: bool) -> None:
+    """One that lay idle is asked first; one that was in use a moment ago costs its caller the transaction, once."""
+    monkeypatch.setattr(sql_engine, "_ASKED_AFTER_SECONDS", 0.0 if idle else 60.0)
+
+    def one(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("SELECT 1").scalar_one())
+
+    async with postgres_ledgers.fresh_database(migrated=False) as url:
+        pooled, other = Database(url), Database(url)
+        await asyncio.gather(*(pooled.write(one) for _ in range(3)))
+        await other.read(lambda connection: connection.exec_driver_sql(END_OTHERS).all())
+        if not idle:
+            with pytest.raises(LedgerUnavailable):
+                await pooled.write(one)
+        assert await asyncio.gather(*(pooled.write(one) for _ in range(3))) == [1, 1, 1]
+        await pooled.close()
+        await other.close()
