@@ -75,6 +75,7 @@ def emptied(client: Any, *buckets: str) -> Iterator[None]:
         yield
     finally:
         for bucket in buckets:
-            for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
-                client.delete_object(Bucket=bucket, Key=entry["Key"])
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for entry in page.get("Contents", []):
+                    client.delete_object(Bucket=bucket, Key=entry["Key"])
             client.delete_bucket(Bucket=bucket)
