@@ -92,11 +92,9 @@ async def measure(url: str, runs: int) -> dict[str, Any]:
     assert status in (200, 201), status
     writer.close()
 
-    # Whoever asks first waits for what every process does once: statements are compiled, connections opened.
-    reader, writer = await asyncio.open_connection(host, port)
-    status, _, _ = await Client(reader, writer).ask(next(posts_of(1, "bench-first")))
-    assert status == 202, status
-    writer.close()
+    # Whoever asks first waits for what a process does once: it compiles statements, and opens connections.
+    first = posts_of(CONNECTIONS, "bench-first")
+    await Load(host, port).drive(lambda: next(first, None), lambda status, _headers, answer: _is(status, 202, answer))
 
     began = time.perf_counter()
     places: list[str] = []
@@ -104,8 +102,7 @@ async def measure(url: str, runs: int) -> dict[str, Any]:
     taken = posts_of(runs)
 
     def accepted(status: int, headers: dict[str, str], answer: bytes) -> None:
-        if status != 202:
-            raise RuntimeError(f"POST /manifests: {status} {answer[:500]!r}")
+        _is(status, 202, answer)
         places.append(headers["location"])
 
     posted = posts.summary(await posts.drive(lambda: next(taken, None), accepted))
@@ -136,12 +133,17 @@ async def measure(url: str, runs: int) -> dict[str, Any]:
     until = time.perf_counter() + POLL_SECONDS
     asked = polls.summary(await polls.drive(poll, polled))
     asked["not_modified"] = unchanged
-    over = await _until_over(host, port, runs + 1)
+    over = await _until_over(host, port, runs + CONNECTIONS)
     elapsed = time.perf_counter() - began
-    if over["success"] != runs + 1:
-        raise RuntimeError(f"of {runs + 1} runs these are over: {over}")
+    if over["success"] != runs + CONNECTIONS:
+        raise RuntimeError(f"of {runs + CONNECTIONS} runs these are over: {over}")
     return {"posts": posted, "polls": asked, "runs": {"count": runs, "by_status": over, "seconds": round(elapsed, 1),
             "per_second": round(runs / elapsed, 2)}}  # fmt: skip
+
+
+def _is(status: int, wanted: int, answer: bytes = b"") -> None:
+    if status != wanted:
+        raise RuntimeError(f"{status} instead of {wanted}: {answer[:500]!r}")
 
 
 async def _until_over(host: str, port: int, runs: int) -> dict[str, int]:
