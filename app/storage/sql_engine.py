@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, StatementError
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import LedgerFull, LedgerUnavailable
 from app.jobs.scratch import free_bytes
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
 LOCK_WAIT_SECONDS = 30
-_IDLE_SINCE = "spatial_etl_idle_since"
-_ASKED_AFTER_SECONDS = 1.0
 _READERS = 4
 # Transactions at most that are committed together: other processes want their turn too.
 _GROUP = 32
@@ -206,34 +203,16 @@ def _options() -> dict[str, Any]:
     return {"json_serializer": to_json, "hide_parameters": True}
 
 
-def _note_when(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.info[_IDLE_SINCE] = time.monotonic()
-
-
 class _Postgres:
     """SQLAlchemy's event loop engine over asyncpg."""
 
     def __init__(self, url: URL) -> None:
         waits = {"timeout": 10, "command_timeout": LOCK_WAIT_SECONDS}
         # Opened when they are needed, and kept: to open one takes longer than what it is opened for.
-        pool = {"pool_size": 10, "max_overflow": 5}
+        pool = {"pool_size": 10, "max_overflow": 5, "pool_pre_ping": True}
         self._engine = create_async_engine(url, connect_args=waits, **pool, **_options())
         self.engine = self._engine.sync_engine
-        event.listen(self.engine, "checkin", _note_when)
-        event.listen(self.engine, "checkout", self._look_whether_it_lives)
         self._unfinished: set[asyncio.Task[Any]] = set()
-
-    def _look_whether_it_lives(self, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        """SQLAlchemy's pre-ping for those that lay idle: one that was used a moment ago need not be asked.
-
-        Raises DisconnectionError, upon which the pool forgets all of them and opens a new one.
-        """
-        idle_since = record.info.get(_IDLE_SINCE)
-        if idle_since is not None and time.monotonic() - idle_since > _ASKED_AFTER_SECONDS:
-            try:
-                self.engine.dialect.do_ping(connection)
-            except self.engine.dialect.loaded_dbapi.Error as err:
-                raise InvalidatePoolError from err
 
     async def read(self, body: Body[T]) -> T:
         return await self._finish(self._read(body))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_what_is_killed_from_outside_goes_on_and_all_ends_are_kept(service: Serv
     assert run["status"] == "success", run
     assert ends(run) == [(1, "killed"), (2, "aborted"), (3, "success")]
     for each in run["attempts"]:
-        assert each["started_at"] < each["ended_at"]
+        assert datetime.fromisoformat(each["started_at"]) < datetime.fromisoformat(each["ended_at"])
         assert each["worker"].count("/") == 3
     assert "signal 9" in run["attempts"][0]["reason"]
     words = [sys.executable, "-m", "app", "runs", run_id, "--url", service.url]
