@@ -209,7 +209,7 @@ class _Postgres:
     def __init__(self, url: URL) -> None:
         waits = {"timeout": 10, "command_timeout": LOCK_WAIT_SECONDS}
         # Opened when they are needed, and kept: to open one takes longer than what it is opened for.
-        pool = {"pool_size": 10, "max_overflow": 5, "pool_pre_ping": True}
+        pool = {"pool_size": 10, "max_overflow": 5}
         self._engine = create_async_engine(url, connect_args=waits, **pool, **_options())
         self.engine = self._engine.sync_engine
         self._unfinished: set[asyncio.Task[Any]] = set()
@@ -218,15 +218,39 @@ class _Postgres:
         return await self._finish(self._read(body))
 
     async def _read(self, body: Body[T]) -> T:
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(body)
+        async def once() -> T:
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(body)
+
+        return await self._twice(once, lambda: True)
 
     async def write(self, body: Body[T]) -> T:
         return await self._finish(self._write(body))
 
     async def _write(self, body: Body[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(body)
+        may_be_committed = False
+
+        async def once() -> T:
+            nonlocal may_be_committed
+            async with self._engine.begin() as connection:
+                result = await connection.run_sync(body)
+                may_be_committed = True
+                return result
+
+        return await self._twice(once, lambda: not may_be_committed)
+
+    async def _twice(self, once: Callable[[], Coroutine[Any, Any, T]], again: Callable[[], bool]) -> T:
+        """A server that was away leaves dead connections in the pool: what met one is done again, on a new one.
+
+        To ask each connection whether it lives, before every transaction, is one more way to the server and back.
+        """
+        try:
+            return await once()
+        except DBAPIError as err:
+            # The pool has forgotten all of them by now.
+            if not err.connection_invalidated or not again():
+                raise
+        return await once()
 
     async def prepare_migration(self) -> None:
         pass

@@ -60,7 +60,7 @@ def test_a_lane_is_limited_paused_over_a_restart_and_opened_again(data_dir: Path
         service.put("p.geojson", POINTS)
         runs = [service.finished(run_id) for run_id in [submit(service, f"a-{n}", f"set-{n}") for n in range(6)]]
         assert {run["status"] for run in runs} == {"success"}
-        one_after_the_other(sorted(runs, key=lambda run: str(run["started_at"])))
+        one_after_the_other(sorted(runs, key=lambda run: datetime.fromisoformat(str(run["started_at"]))))
         assert service.http.post("/lanes/spatial/pause").json()["state"] == "paused"
         waiting = submit(service, "paused", "later")
         assert service.run(waiting)["waiting_for"] == "lane_paused"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event
+from sqlalchemy.util import await_only
 
 from app.errors import LedgerUnavailable
 from app.storage import sql_engine
@@ -163,4 +164,29 @@ async def test_connections_that_the_server_ended_cost_their_callers_nothing() ->
         await other.read(lambda connection: connection.exec_driver_sql(END_OTHERS).all())
         assert await asyncio.gather(*(pooled.write(one) for _ in range(3))) == [1, 1, 1]
         await pooled.close()
+        await other.close()
+
+
+async def test_what_may_be_committed_is_not_done_again() -> None:
+    """The connection ends while the commit is under way: nobody knows, and it is not done twice."""
+    done: list[int] = []
+
+    def add(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO numbers VALUES (1)")
+        done.append(1)
+
+    async with postgres_ledgers.fresh_database(migrated=False) as url:
+        database, other = Database(url), Database(url)
+        await database.write(lambda connection: connection.exec_driver_sql("CREATE TABLE numbers (n INTEGER)"))
+
+        def cut(_connection: Connection) -> None:
+            await_only(other.read(lambda connection: connection.exec_driver_sql(END_OTHERS).all()))
+
+        event.listen(database.engine, "commit", cut)
+        with pytest.raises(LedgerUnavailable):
+            await database.write(add)
+        assert done == [1]
+        event.remove(database.engine, "commit", cut)
+        assert await database.read(lambda connection: connection.exec_driver_sql("SELECT n FROM numbers").all()) == []
+        await database.close()
         await other.close()
