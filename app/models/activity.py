@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from app.models.base import Frozen
+from app.models.base import Frozen, utcnow
+from app.models.caller import Caller
 
 
 class Activity(Frozen):
@@ -17,3 +18,16 @@ class Activity(Frozen):
     resource_id: str
     details: Mapping[str, Any] = {}
     ip: str | None = None
+
+
+def done_by(caller: Caller, action: str, name: str, at: datetime | None = None, /, **details: object) -> Activity:
+    """The entry for something that the caller did, by default now. action: the kind of the resource, a dot, a verb."""
+    return Activity(
+        timestamp=at or utcnow(),
+        user=caller.user,
+        action=action,
+        resource_type=action.partition(".")[0],
+        resource_id=name,
+        details=details,
+        ip=caller.ip,
+    )

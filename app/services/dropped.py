@@ -33,7 +33,7 @@ from app.errors import (
 )
 from app.ledger import ManifestFilter
 from app.ledger.told import Told
-from app.models.activity import Activity
+from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import Caller
 from app.models.manifest import LANDING_BUCKET, ManifestFault, ManifestRecord, ManifestStatus
@@ -184,20 +184,13 @@ async def _reject(content: _Content, err: DomainError, door: Door, origin: Origi
         completed_at=now,
     )
     uploader = document.get("uploader")
-    entry = Activity(
-        timestamp=now,
-        user=origin.caller.user,
-        action="manifest.rejected",
-        resource_type="manifest",
-        resource_id=record.batch_id,
-        details={
-            "object_key": content.key,
-            "source": origin.source,
-            "codes": sorted({f.code for f in faults}),
-            "uploader": uploader if isinstance(uploader, str) else None,
-        },
-        ip=origin.caller.ip,
-    )
+    details = {
+        "object_key": content.key,
+        "source": origin.source,
+        "codes": sorted({f.code for f in faults}),
+        "uploader": uploader if isinstance(uploader, str) else None,
+    }
+    entry = done_by(origin.caller, "manifest.rejected", record.batch_id, now, **details)
     kept = await door.clients.ledger.reject_manifest(record, Told(entries=(entry,)))
     is_new = kept.ingested_at == now
     return Taken(

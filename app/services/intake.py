@@ -11,7 +11,7 @@ from app.dispatch import offer
 from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueFull
 from app.ledger import Accepted
 from app.ledger.told import Told
-from app.models.activity import Activity
+from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
 from app.models.formats import find_format
@@ -78,20 +78,8 @@ async def submit(
         traceparent=origin.traceparent or new_traceparent(),
         created_at=now,
     )
-    entry = Activity(
-        timestamp=now,
-        user=origin.caller.user,
-        action="manifest.accepted",
-        resource_type="manifest",
-        resource_id=manifest.batch_id,
-        details={
-            "run_id": run.run_id,
-            "intent": manifest.intent,
-            "source": origin.source,
-            "uploader": manifest.uploader,
-        },
-        ip=origin.caller.ip,
-    )
+    said = {"intent": manifest.intent, "source": origin.source, "uploader": manifest.uploader}
+    entry = done_by(origin.caller, "manifest.accepted", manifest.batch_id, now, run_id=run.run_id, **said)
     try:
         await clients.lanes.check_room()
     except QueueFull:

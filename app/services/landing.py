@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from app.clients import Clients
 from app.errors import NoPresignedUrls, NotFound
-from app.models.activity import Activity
-from app.models.base import utcnow
+from app.models.activity import done_by
 from app.models.caller import Caller
 from app.models.manifest import LANDING_BUCKET
 from app.objects import Listing, ObjectInfo, PresignedUrl, check_key
@@ -79,13 +78,4 @@ def _no_such(key: str) -> NotFound:
 
 
 async def _log(clients: Clients, action: str, key: str, caller: Caller, **details: object) -> None:
-    entry = Activity(
-        timestamp=utcnow(),
-        user=caller.user,
-        action=action,
-        resource_type="object",
-        resource_id=f"{LANDING_BUCKET}/{key}",
-        details=details,
-        ip=caller.ip,
-    )
-    await clients.ledger.add_activity(entry)
+    await clients.ledger.add_activity(done_by(caller, action, f"{LANDING_BUCKET}/{key}", **details))

@@ -10,8 +10,7 @@ from app.dispatch import fill
 from app.errors import NotFound
 from app.lanes import LanesNow
 from app.ledger.told import Told
-from app.models.activity import Activity
-from app.models.base import utcnow
+from app.models.activity import done_by
 from app.models.caller import ANYBODY, Caller
 from app.models.intents import LANES
 from app.models.lane import LaneLimit
@@ -66,16 +65,7 @@ async def limit(lane: str, runs: LaneLimit, clients: Clients, *, caller: Caller 
 
 
 def _told(action: str, lane: str, caller: Caller, **details: object) -> Told:
-    entry = Activity(
-        timestamp=utcnow(),
-        user=caller.user,
-        action=action,
-        resource_type="lane",
-        resource_id=lane,
-        details=details,
-        ip=caller.ip,
-    )
-    return Told(entries=(entry,))
+    return Told(entries=(done_by(caller, action, lane, **details),))
 
 
 async def _changed(lane: str, clients: Clients) -> Lane:

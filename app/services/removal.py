@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from app.clients import Clients
 from app.errors import VersionDeleted, VersionHasChildren, VersionInUse, VersionIsNewest
 from app.lifecycle import count
-from app.models.activity import Activity
+from app.models.activity import done_by
 from app.models.asset import Asset, Deletion
 from app.models.base import utcnow
+from app.models.caller import Caller
 from app.models.counts import REMOVED, counter
 from app.models.manifest import LANDING_BUCKET
 from app.models.run import Run
@@ -91,15 +92,8 @@ class Remover:
         return number
 
     async def _tell(self, thing: Removable, **details: object) -> None:
-        entry = Activity(
-            timestamp=utcnow(),
-            user=self.user,
-            action=f"{thing.kind}.removed",
-            resource_type=thing.kind,
-            resource_id=thing.name,
-            details={"reason": self.reason, **details},
-            ip=self.ip,
-        )
+        by = Caller(self.user, self.ip)
+        entry = done_by(by, f"{thing.kind}.removed", thing.name, reason=self.reason, **details)
         await self.clients.ledger.add_activity(entry)
 
     def version(self, asset: Asset, *, keep_newest: bool = True) -> Removable:

@@ -19,7 +19,7 @@ from app.errors import ManifestRejected, ManifestRemoved, NotFound, QueueUnavail
 from app.ledger import Guard, RunFilter
 from app.ledger.told import Line, Told
 from app.lifecycle import count_end, registered_asset, remove_unregistered, told_of_end
-from app.models.activity import Activity
+from app.models.activity import Activity, done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
 from app.models.faults import invalid_manifest
@@ -61,7 +61,7 @@ async def cancel(run_id: str, clients: Clients, *, seconds: float, caller: Calle
             # Its worker died between commit and end: the next attempt only writes down the success.
             return run
         else:
-            entry = _entry("run.canceled_while_queued", "run", run_id, caller, batch_id=run.batch_id)
+            entry = done_by(caller, "run.canceled_while_queued", run_id, batch_id=run.batch_id)
             changed = await _never_run(run, clients, entry)
         if changed is not None:
             return changed
@@ -73,7 +73,7 @@ async def _ask_to_stop(run: Run, clients: Clients, seconds: float, caller: Calle
     guard = Guard(frozenset({_RUNNING}), attempt=run.attempt)
     message = f"Somebody asked for the run to stop; it has {seconds:g} s to do so."
     line = Line("run.canceling", message, step=run.step)
-    told = Told((line,), (_entry("run.cancel_asked", "run", run.run_id, caller, batch_id=run.batch_id),))
+    told = Told((line,), (done_by(caller, "run.cancel_asked", run.run_id, batch_id=run.batch_id),))
     return await clients.ledger.change_run(run.run_id, guard, told, status=RunStatus.CANCELING, lease=lease)
 
 
@@ -118,7 +118,7 @@ async def withdraw(batch_id: str, clients: Clients, *, caller: Caller = ANYBODY)
                 f"The batch {batch_id!r} cannot be withdrawn any more: its run {newest.run_id} is {state}.",
                 f"Cancel the run: POST /runs/{newest.run_id}/cancel.",
             )
-        entry = _entry("manifest.withdrawn", "manifest", batch_id, caller, run_id=newest.run_id)
+        entry = done_by(caller, "manifest.withdrawn", batch_id, run_id=newest.run_id)
         changed = await _never_run(newest, clients, entry)
         if changed is not None:
             return changed
@@ -161,7 +161,7 @@ async def rerun(
         # The clock of this host may be behind that of the one which accepted the run before.
         created_at=max(utcnow(), newest.created_at + _MILLISECOND),
     )
-    entry = _entry("run.asked_again", "run", run.run_id, caller, retry_of=run_id, batch_id=earlier.batch_id)
+    entry = done_by(caller, "run.asked_again", run.run_id, retry_of=run_id, batch_id=earlier.batch_id)
     added = await clients.ledger.add_run(run, Told(entries=(entry,)))
     if added is None:
         # Somebody else asked for the same at this moment.
@@ -247,16 +247,4 @@ def _not_over(run: Run) -> RunNotOver:
     return RunNotOver(
         f"The batch {run.batch_id!r} has run {run.run_id}, which is {run.status}.",
         f"Wait until it is over (GET /runs/{run.run_id}?wait=30), or cancel it (POST /runs/{run.run_id}/cancel).",
-    )
-
-
-def _entry(action: str, kind: str, name: str, caller: Caller, **details: object) -> Activity:
-    return Activity(
-        timestamp=utcnow(),
-        user=caller.user,
-        action=action,
-        resource_type=kind,
-        resource_id=name,
-        details=details,
-        ip=caller.ip,
     )

@@ -6,16 +6,15 @@ import os
 import sqlite3
 import stat
 import struct
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import geopandas
 import pytest
 import shapely
 
 from app.settings import Limits, MiB
+from tests.hostile.web import Visits, counting_server
 from tests.pipelines.conftest import Bench
 
 POINT = (
@@ -24,35 +23,11 @@ POINT = (
 )
 
 
-class Visits(list[str]):
-    """Paths that somebody asked the local web server for."""
-
-    url = ""
-
-
 @pytest.fixture
 def web() -> Iterator[Visits]:
     """A web server that remembers its visitors: nobody should come."""
-    visits = Visits()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            visits.append(self.path)
-            self.send_response(404)
-            self.end_headers()
-
-        do_HEAD = do_GET  # noqa: N815 # http.server's spelling
-
-        def log_message(self, *args: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    visits.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield visits
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with counting_server() as visits:
+        yield visits
 
 
 # --- archives
