@@ -24,7 +24,14 @@ _AT_ONCE = 200
 
 
 async def offer(run: Run, clients: Clients) -> None:
-    """Hand the run to the queue if nothing holds it back. A queue that is away is no error: the sweep will do it."""
+    """Hand the run to the queue if nothing holds it back. What fails here is no error: the sweep will do it."""
+    try:
+        await _offer(run, clients)
+    except DomainError as err:
+        logger.warning("run %s waits for the sweep: %s", run.run_id, err)
+
+
+async def _offer(run: Run, clients: Clients) -> None:
     if run.status is not RunStatus.QUEUED:
         return
     # A second old will do: a worker asks again before it begins. What holds it back must be true now, though.

@@ -17,11 +17,12 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from app.disks import bytes_in
 from app.errors import DomainError
 from app.jobs.death import cause_of_death
 from app.jobs.notes import notes
 from app.jobs.oom_kills import oom_kills
-from app.jobs.scratch import bytes_in, over_the_limit
+from app.jobs.scratch import over_the_limit
 from app.logs import bind
 from app.models.attempt import AttemptEnd, Outcome
 from app.processes import beat

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.models.activity import Activity
+from app.models.base import utcnow
+from app.models.run import RunEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,19 @@ class Line:
     level: Literal["info", "warning", "error"] = "info"
     step: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    def event(self, run_id: str, seq: int) -> RunEvent:
+        """It, now and at this place of the run's log."""
+        return RunEvent(
+            run_id=run_id,
+            seq=seq,
+            at=utcnow(),
+            level=self.level,
+            step=self.step,
+            code=self.code,
+            message=self.message,
+            data=self.data,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.clients import Clients
+from app.disks import bytes_in
 from app.errors import ObjectExists, RunCanceled, StaleAttempt, StoreUnavailable
 from app.jobs.notes import file_at_hand, notes
-from app.jobs.scratch import bytes_in, over_the_limit
+from app.jobs.scratch import over_the_limit
 from app.ledger import Guard
 from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from app.disks import FULL, free_bytes
 from app.errors import LedgerFull, RunCanceled, ScratchLimitExceeded, TimeLimitExceeded
-from app.jobs.scratch import FULL, free_bytes
 from app.models.attempt import AttemptEnd, Outcome
 
 # Less than this is full: libraries write in blocks, and give up before the last byte.

@@ -23,10 +23,9 @@ from app.ledger import (
     RunTotal,
     Totals,
 )
-from app.ledger.told import NOTHING, Told
+from app.ledger.told import NOTHING, Line, Told
 from app.models.activity import Activity
 from app.models.asset import Asset
-from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.page import Page, Slice
@@ -299,21 +298,13 @@ class MongoLedger(MongoElection, MongoLanes, MongoRetention, MongoUnfinished, Mo
         key = plain_text(run_id)
         if await self._runs.one({"_id": key}) is None:
             raise NotFound(f"There is no run {run_id!r}.", "Use the run_id that accepting the manifest gave.")
+        line = Line(code, message, level, step, data or {})
         # The next number is the one after the last event, and its unique key decides who gets it: no counter that runs
         # ahead of its events, so neither a crash nor a slow writer leaves a gap that a reader could step over.
         async with self._logging:
             while True:
                 last = await self._events.one({"run_id": key}, sort=(("seq", -1),))
-                event = RunEvent(
-                    run_id=key,
-                    seq=last["seq"] + 1 if last is not None else 1,
-                    at=utcnow(),
-                    level=level,
-                    step=step,
-                    code=code,
-                    message=message,
-                    data=data or {},
-                )
+                event = line.event(key, last["seq"] + 1 if last is not None else 1)
                 document = documents.event_document(event)
                 if await self._events.add(document):
                     return documents.event_from(document)

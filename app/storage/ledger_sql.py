@@ -39,10 +39,9 @@ from app.ledger import (
     RunTotal,
     Totals,
 )
-from app.ledger.told import NOTHING, Told
+from app.ledger.told import NOTHING, Line, Told
 from app.models.activity import Activity
 from app.models.asset import Asset
-from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestRecord, ManifestStatus
 from app.models.page import Page, Slice
@@ -280,9 +279,7 @@ class SqlLedger(SqlElection, SqlLanes, SqlRetention, SqlUnfinished, SqlKeys):
         seq = connection.execute(count).scalar_one_or_none()
         if seq is None:
             raise NotFound(f"There is no run {run_id!r}.", "Use the run_id that accepting the manifest gave.")
-        event = RunEvent(
-            run_id=run_id, seq=seq, at=utcnow(), level=level, step=step, code=code, message=message, data=data or {}
-        )
+        event = Line(code, message, level, step, data or {}).event(run_id, seq)
         stored = connection.execute(insert(EVENTS).returning(*EVENTS.c), tables.event_values(event))
         return tables.event_from(stored.mappings().one())
 

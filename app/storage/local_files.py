@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from app.disks import FULL, free_bytes
 from app.errors import InvalidKey, ObjectExists, StoreFull, StoreUnavailable
-from app.jobs.scratch import FULL, free_bytes
 from app.objects import ObjectInfo
 
 CHUNK_BYTES = 1024 * 1024

@@ -9,8 +9,7 @@ having seen that no line up to that number has the mark; the number's unique key
 from __future__ import annotations
 
 from app.ledger.told import Told
-from app.models.base import new_id, utcnow
-from app.models.run import RunEvent
+from app.models.base import new_id
 from app.storage.mongo_database import Collection, MongoDatabase
 from app.storage.mongo_documents import Document, activity_document, event_document
 
@@ -28,19 +27,7 @@ class Telling:
         if not told:
             return {}
         mark = new_id()
-        lines = [
-            RunEvent(
-                run_id=run_id,
-                seq=1,
-                at=utcnow(),
-                level=line.level,
-                step=line.step,
-                code=line.code,
-                message=line.message,
-                data=line.data,
-            )
-            for line in told.lines
-        ]
+        lines = [line.event(run_id, 1) for line in told.lines]
         entries = [activity_document(entry, await self._db.next_number("activity_logs")) for entry in told.entries]
         return {
             PENDING: {

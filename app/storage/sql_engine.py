@@ -20,8 +20,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.disks import free_bytes
 from app.errors import LedgerFull, LedgerUnavailable
-from app.jobs.scratch import free_bytes
 from app.storage.ledger_rules import to_json
 
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, update
 
 from app.ledger.told import Told
-from app.models.base import utcnow
-from app.models.run import RunEvent
 from app.storage import sql_tables as tables
 from app.storage.sql_tables import ACTIVITY, EVENTS, RUNS
 
@@ -17,19 +15,7 @@ def tell(connection: Connection, told: Told, run_id: str | None = None) -> None:
         last = RUNS.c.last_seq
         count = update(RUNS).where(RUNS.c.run_id == run_id).values(last_seq=last + len(told.lines)).returning(last)
         first = connection.execute(count).scalar_one() - len(told.lines) + 1
-        events = [
-            RunEvent(
-                run_id=run_id or "",
-                seq=seq,
-                at=utcnow(),
-                level=line.level,
-                step=line.step,
-                code=line.code,
-                message=line.message,
-                data=line.data,
-            )
-            for seq, line in enumerate(told.lines, first)
-        ]
+        events = [line.event(run_id or "", seq) for seq, line in enumerate(told.lines, first)]
         connection.execute(insert(EVENTS), [tables.event_values(event) for event in events])
     for entry in told.entries:
         # One by one: their order is that of their ids.
