@@ -1,6 +1,6 @@
 """The object store protocol: buckets of immutable-by-convention objects, locally or behind the S3 API.
 
-Every implementation passes tests/contract/test_objects.py. Keys are checked here, once, for all of them.
+Every implementation passes tests/contract/test_objects_*.py. Keys are checked here, once, for all of them.
 """
 
 from __future__ import annotations

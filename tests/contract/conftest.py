@@ -12,9 +12,22 @@ import anyio.to_thread
 import pytest
 
 from app.ledger import Ledger
+from app.objects import ObjectStore
 from tests.contract.ledgers import BACKENDS, in_process
+from tests.contract.stores import STORES, Backend
 
 CROWD = 4
+
+
+@pytest.fixture(params=STORES)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return STORES[request.param]
+
+
+@pytest.fixture
+async def store(backend: Backend, tmp_path: Path) -> AsyncIterator[ObjectStore]:
+    async with backend.open(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(params=sorted(BACKENDS))

@@ -51,7 +51,7 @@ SHOWN_BY = {
     "delivery `received`": ("unit/test_deadlines", "a_delivery_that_nobody_finished_is_looked_at"),
     "plan": ("unit/test_deadlines", "scratch_that_nobody_owns_goes_when_it_was_seen_long_enough"),
     "scratch": ("unit/test_deadlines", "scratch_that_nobody_owns_goes_when_it_was_seen_long_enough"),
-    "unfinished upload": ("contract/test_objects", "uploads_of_dead_writers_are_removed"),
+    "unfinished upload": ("contract/test_objects_local", "uploads_of_dead_writers_are_removed"),
     "schema `proc_…`": ("faults/test_postgis_faults", "only_orphans_are_dropped"),
     "the sweep itself": ("unit/test_election", "one_that_falls_silent_is_replaced_and_knows_it_before"),
 }
