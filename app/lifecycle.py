@@ -120,7 +120,7 @@ async def told_of_end(
         resource_id=run.run_id,
         details={"batch_id": run.batch_id, "dataset_id": run.partition_key},
     )
-    return Told((*lines, *late, last), (entry, *entries))
+    return Told((*lines, *late, last), (*entries, entry))
 
 
 async def count_end(run: Run, ledger: Ledger, counts: Mapping[str, int] | None = None) -> None:

@@ -81,7 +81,7 @@ def test_a_queued_run_is_canceled_at_once_and_leaves_the_queue(data_dir: Path) -
         assert not waiting_jobs(service, run_id)
         assert waiting_jobs(service, other)
         assert codes(service, run_id) == ["run.canceled"]
-        assert activity(service, run_id) == ["run.canceled", "run.canceled_while_queued"]
+        assert activity(service, run_id) == ["run.canceled_while_queued", "run.canceled"]
         time.sleep(1)
         assert not waiting_jobs(service, run_id), "the sweep leaves it out"
 
