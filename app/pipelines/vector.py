@@ -27,7 +27,7 @@ def run(ctx: RunContext) -> Asset:
         files = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
             return same
-        sources = [inspect(file, ctx.limits) for file in files]
+        sources = [inspect(file, ctx.limits, ctx.threads) for file in files]
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -52,7 +52,7 @@ def plan(ctx: Rehearsal) -> None:
     ctx.unchanged(files, draft.steps, draft.engine)
 
     def look(file: FetchedFile) -> VectorSource:
-        source = inspect(file, ctx.limits)
+        source = inspect(file, ctx.limits, ctx.threads)
         draft.files.append(vector_file(file, source))
         return source
 

@@ -25,7 +25,7 @@ def engine_bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
 
 def foresee(bench: Bench, *files: str) -> Foresight:
     context = bench.context(*({"path": file, "format": "GPKG"} for file in files))
-    sources = [inspect(context.fetch(file), context.limits) for file in context.manifest.files]
+    sources = [inspect(context.fetch(file), context.limits, 2) for file in context.manifest.files]
     recipe = context.manifest.intent_row.recipe
     assert recipe is not None
     return context.engine.foresee(sources, recipe)

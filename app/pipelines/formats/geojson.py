@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.errors import RunRefused
 from app.models.manifest import ManifestFile
@@ -24,12 +25,14 @@ from app.models.nearest import nearest
 from app.pipelines.formats.collector import paused_collector
 from app.pipelines.formats.crs import resolve_crs
 from app.pipelines.formats.findings import Findings
-from app.pipelines.formats.geojson_frame import Frame, open_frame
+from app.pipelines.formats.geojson_frame import Frame, Run, open_frame
 from app.pipelines.formats.geojson_shapes import BULK_TYPES, bulk_shapes, single_shapes
-from app.pipelines.formats.geojson_text import Features, parse
+from app.pipelines.formats.geojson_table import Columns, Table, read_table
+from app.pipelines.formats.geojson_text import Features, Layout, lay_out, parse
 from app.pipelines.formats.geojson_values import Column, observe, to_array
 from app.pipelines.formats.shapes import Shapes, combine
 from app.pipelines.formats.source import Chunk, VectorSource
+from app.pipelines.in_order import in_order
 from app.settings import Limits, MiB
 
 _MEMBERS = {"type", "id", "properties", "geometry", "bbox"}
@@ -44,7 +47,7 @@ class _Names:
     id: str | None
 
 
-def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits) -> VectorSource:
+def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits, threads: int) -> VectorSource:
     """Find features, columns and CRS.
 
     Coordinates are longitude before latitude in OGC:CRS84 unless a `crs` member of the older standard says otherwise.
@@ -63,12 +66,21 @@ def open_source(path: Path, fmt: str, declared: ManifestFile, limits: Limits) ->
     ids, other = Column(), Counter[str]()
     blocks = []
     rows = 0
+
+    def look(block: tuple[Run, Columns]) -> tuple[Run, Layout, Table | None]:
+        run, known = block
+        layout = lay_out(run.data, run.brackets, commas=not frame.sequence)
+        return run, layout, read_table(layout, known)
+
     with paused_collector():
-        for run in frame.runs():
-            text = parse(run.data, file, rows, run.brackets)
-            _observe(text, columns, ids, other, limits.columns)
+        runs = ((run, _known(columns, ids)) for run in frame.runs())
+        for run, layout, table in in_order(look, runs, threads):
+            if table is None:
+                _observe(parse(layout, file, rows), columns, ids, other, limits.columns)
+            else:
+                _observe_table(table, columns, ids)
             blocks.append(_Block(run.offset, len(run.data), rows))
-            rows += len(text.features)
+            rows += len(layout.starts)
             if rows > limits.rows or len(columns) > limits.columns:
                 break
     crs = resolve_crs(frame.crs(), declared.crs, file)
@@ -117,8 +129,10 @@ class _TextChunk:
         return self.block.first_row
 
     def decode(self, findings: Findings) -> tuple[tuple[pa.Array, ...], Shapes]:
-        text = parse(self.frame.read(self.block.offset, self.block.size), self.file, self.first_row)
-        return _attributes(text, self.names, self.schema), _shapes(text, self.file, self.first_row, findings)
+        data = self.frame.read(self.block.offset, self.block.size)
+        layout = lay_out(data, commas=not self.frame.sequence)
+        attributes, kinds = _content(layout, self)
+        return attributes, _shapes(layout, kinds, self.file, self.first_row, findings)
 
 
 def _chunks(
@@ -128,23 +142,50 @@ def _chunks(
         yield _TextChunk(frame, block, names, schema, file)
 
 
-def _shapes(text: Features, file: str, first_row: int, findings: Findings) -> Shapes:
+def _content(layout: Layout, chunk: _TextChunk) -> tuple[tuple[pa.Array, ...], pa.Array]:
+    """(attributes, types of the geometries)."""
+    names, fields = chunk.names, list(chunk.schema)
+    own = fields.pop(0).type if names.id else None
+    table = read_table(layout, Columns([(field.name, field.type) for field in fields], own))
+    if table is not None:
+        return (*([] if table.ids is None else [table.ids]), *table.properties), table.kinds
+    text = parse(layout, chunk.file, chunk.first_row)
+    return _attributes(text, names, chunk.schema), text.kinds()
+
+
+def _shapes(layout: Layout, kinds: pa.Array, file: str, first_row: int, findings: Findings) -> Shapes:
     """All geometries: in bulk by type, and one by one where there is no plain `coordinates` array."""
-    kinds = np.array([geometry["type"] if geometry else "" for geometry in text.geometries])
     done = np.zeros(len(kinds), np.bool_)
     parts = []
-    for kind in sorted(BULK_TYPES.intersection(kinds.tolist())):
-        at = np.flatnonzero((kinds == kind) & (text.coordinates[0] >= 0))
-        made = bulk_shapes(kind, text.coordinate_texts(at)) if len(at) else None
+    for kind in sorted(BULK_TYPES.intersection(pc.unique(kinds).to_pylist())):
+        is_kind = pc.fill_null(pc.equal(kinds, kind), False).to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(is_kind & (layout.coordinates[0] >= 0))
+        made = bulk_shapes(kind, layout.coordinate_texts(at)) if len(at) else None
         if made is not None:
             rows = at[made[0]]
             parts.append((rows, made[1]))
             done[rows] = True
     rest = np.flatnonzero(~done)
     if len(rest):
-        geometries = [text.geometry_of(row, file, first_row) for row in rest.tolist()]
+        there = kinds.is_valid().to_numpy(zero_copy_only=False)
+        geometries = [layout.geometry(row, file, first_row) if there[row] else None for row in rest.tolist()]
         parts.append((rest, single_shapes(geometries, rest, file, first_row, findings)))
     return combine(len(kinds), parts)
+
+
+def _known(columns: Mapping[str, Column], ids: Column) -> Columns:
+    """The columns so far."""
+    found = [(name, column.arrow_type) for name, column in columns.items()]
+    return Columns(found, ids.arrow_type if ids.kinds else None)
+
+
+def _observe_table(table: Table, columns: Mapping[str, Column], ids: Column) -> None:
+    """Add values that are of the columns and types that some earlier features had."""
+    # Columns that were seen since then are behind them.
+    for column, values in zip(columns.values(), table.properties, strict=False):
+        column.observe_array(values)
+    if table.ids is not None:
+        ids.observe_array(table.ids)
 
 
 def _observe(text: Features, columns: dict[str, Column], ids: Column, other: Counter[str], most: int) -> None:

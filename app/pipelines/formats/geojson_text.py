@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic_core import from_json
 
 from app.errors import RunRefused
@@ -17,16 +18,58 @@ Ints = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """Some whole features. features, properties, geometries: as JSON has them, but for the cut-out coordinates.
+class Layout:
+    """Where the features of a text are that begins and ends with one.
 
-    starts, ends: of each feature in `data`; coordinates: (starts, ends) of the arrays cut out, -1 where there is none.
+    starts, ends: of each feature; coordinates: (starts, ends) of the arrays that are plain coordinates, -1 where there
+    are none; depth: the most brackets around anything; commas: whether one stands between every two features.
     """
 
     data: bytes
     starts: Ints
     ends: Ints
     coordinates: tuple[Ints, Ints]
+    depth: int
+    commas: bool
+
+    def rest(self) -> bytes:
+        """A JSON array of the features, those coordinates left out: their arrays are empty."""
+        if not self.commas:
+            return b"[" + b",".join(self.pieces()) + b"]"
+        first, last = self.coordinates
+        cut = first >= 0
+        begins, stops = [0, *(last[cut] - 1).tolist()], [*(first[cut] + 1).tolist(), len(self.data)]
+        kept = [self.data[begin:stop] for begin, stop in zip(begins, stops, strict=True)]
+        return b"[" + b"".join(kept) + b"]"
+
+    def pieces(self) -> list[bytes]:
+        """The text of each feature, coordinates left out."""
+        spans = zip(*(each.tolist() for each in (self.starts, self.ends, *self.coordinates)), strict=True)
+        return [
+            self.data[start:end] if skip < 0 else self.data[start : skip + 1] + self.data[resume - 1 : end]
+            for start, end, skip, resume in spans
+        ]
+
+    def coordinate_texts(self, rows: Ints) -> list[bytes]:
+        """The arrays that were left out of these features."""
+        spans = zip(self.coordinates[0][rows].tolist(), self.coordinates[1][rows].tolist(), strict=True)
+        return [self.data[start:end] for start, end in spans]
+
+    def geometry(self, row: int, file: str, first_row: int) -> dict[str, Any] | None:
+        """The geometry of a feature, coordinates and all. Raises RunRefused json_invalid."""
+        try:
+            found: dict[str, Any] | None = from_json(self.data[self.starts[row] : self.ends[row]]).get("geometry")
+        except ValueError as err:
+            _refuse(
+                file, "json_invalid", f"row {first_row + row} has coordinates that are no JSON ({err})", "Correct it."
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Some whole features as JSON has them, but for the coordinates that were left out."""
+
     features: list[dict[str, Any]]
     properties: list[dict[str, Any]]
     geometries: list[dict[str, Any] | None]
@@ -36,43 +79,27 @@ class Features:
         found = [feature.get("id") for feature in self.features]
         return found if any(value is not None for value in found) else None
 
-    def coordinate_texts(self, rows: Ints) -> list[bytes]:
-        """The arrays that were cut out of these features."""
-        spans = zip(self.coordinates[0][rows].tolist(), self.coordinates[1][rows].tolist(), strict=True)
-        return [self.data[start:end] for start, end in spans]
-
-    def geometry_of(self, row: int, file: str, first_row: int) -> dict[str, Any] | None:
-        """The geometry with its coordinates, all parsed. Raises RunRefused json_invalid."""
-        geometry = self.geometries[row]
-        if geometry is None or self.coordinates[0][row] < 0:
-            return geometry
-        try:
-            found = from_json(self.data[self.coordinates[0][row] : self.coordinates[1][row]])
-        except ValueError as err:
-            _refuse(
-                file, "json_invalid", f"row {first_row + row} has coordinates that are no JSON ({err})", "Correct it."
-            )
-        return {**geometry, "coordinates": found}
+    def kinds(self) -> pa.Array:
+        """The type of each geometry, null where there is none."""
+        return pa.array([geometry["type"] if geometry else None for geometry in self.geometries], pa.string())
 
 
-def parse(data: bytes, file: str, first_row: int, brackets: Brackets | None = None) -> Features:
-    """Parse text that begins and ends with a feature. Raises RunRefused json_invalid, encoding_wrong with the row."""
+def lay_out(data: bytes, brackets: Brackets | None = None, *, commas: bool) -> Layout:
     array = np.frombuffer(data, np.uint8)
     brackets = brackets or find_brackets(array)
     starts, ends, _ = brackets.features()
-    first, last = find_coordinates(array, brackets, starts)
-    pieces = []
-    for start, end, skip, resume in zip(starts.tolist(), ends.tolist(), first.tolist(), last.tolist(), strict=True):
-        if skip < 0:
-            pieces.append(data[start:end])
-        else:
-            pieces += (data[start : skip + 1] + data[resume - 1 : end],)
+    depth = int(brackets.depth.max()) if len(brackets.depth) else 0
+    return Layout(data, starts, ends, find_coordinates(array, brackets, starts), depth, commas)
+
+
+def parse(layout: Layout, file: str, first_row: int) -> Features:
+    """Raises RunRefused json_invalid, encoding_wrong with the row."""
     try:
-        features = from_json(b"[" + b",".join(pieces) + b"]", allow_inf_nan=False)
+        features = from_json(layout.rest(), allow_inf_nan=False)
         properties, geometries = _members(features)
     except (ValueError, KeyError, TypeError, AttributeError):
-        _blame(pieces, file, first_row)
-    return Features(data, starts, ends, (first, last), features, properties, geometries)
+        _blame(layout.pieces(), file, first_row)
+    return Features(features, properties, geometries)
 
 
 def _members(features: list[Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any] | None]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _EXACT = 2**53
 _SCALARS: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
@@ -40,6 +41,17 @@ class Column:
         if "list<int>" in self.kinds:
             lists = (v for v in values if type(v) is list)
             self.largest = max((self.largest, *(_beyond(i) for v in lists for i in v if type(i) is int)))
+
+    def observe_array(self, values: pa.Array) -> None:
+        """The same for values of the type that the column has so far (not for lists)."""
+        if values.null_count == len(values):
+            return
+        if pa.types.is_string(values.type):
+            self.kinds.add("str")
+        elif pa.types.is_integer(values.type):
+            self.kinds.add("int")
+            bounds = pc.min_max(values).as_py()
+            self.largest = max(self.largest, _beyond(bounds["min"]), _beyond(bounds["max"]))
 
     @property
     def arrow_type(self) -> pa.DataType:

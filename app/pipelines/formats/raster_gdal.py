@@ -24,6 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from app.errors import RunRefused
 from app.models.formats import FORMATS
 from app.pipelines.formats.gdal_options import SHUT
+from app.pipelines.formats.utf8 import is_utf8
 
 # GDAL's block cache; the default (5 % of the machine) is not ours to take. Reading needs room for a row of a source's
 # blocks. Making a COG reads tiles one by one and takes twice its cache.
@@ -152,21 +153,13 @@ def undecodable_tags(name: str, bands: int) -> list[int]:
     lib = _library()
     with _opened(name, _READ) as dataset:
         owners = [dataset, *(lib.GDALGetRasterBand(dataset, index + 1) for index in range(bands))]
-        return [sum(not _is_utf8(text) for text in _strings(lib.GDALGetMetadata(owner, None))) for owner in owners]
+        return [sum(not is_utf8(text) for text in _strings(lib.GDALGetMetadata(owner, None))) for owner in owners]
 
 
 def _strings(listed: Any) -> Iterator[bytes]:
     """The texts of a C list that ends with a null pointer; of no list, none."""
     if listed:
         yield from takewhile(lambda text: text is not None, (listed[at] for at in count()))
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _wide(verb: str, dtype: str) -> Any:

@@ -23,6 +23,7 @@ from app.pipelines.formats.tabular_encoding import Offsets, TextFile, open_text
 from app.pipelines.formats.tabular_records import read_records
 from app.pipelines.formats.tabular_source import BadRow, Note, Parsed, Place, check_columns, no_rows
 from app.pipelines.formats.tabular_types import ALL_KINDS
+from app.pipelines.formats.utf8 import is_utf8
 from app.settings import Limits, MiB
 
 _SAMPLE_BYTES = 1 * MiB
@@ -69,7 +70,7 @@ class CsvSource:
 
     def _at_once(self, raw: bytes) -> Parsed:
         lines = line_ends(raw)
-        sound = self.text.sound or _is_utf8(raw)
+        sound = self.text.sound or is_utf8(raw)
         table, refused = self._arrow(raw) if sound else (None, True)
         if table is not None and not refused and table.num_rows == lines:
             places = self._places(raw, lambda: layout(raw, self.dialect))
@@ -80,7 +81,7 @@ class CsvSource:
         unreadable = np.zeros_like(ragged)
         if not sound:
             pairs = zip(records.starts, records.ends, strict=True)
-            unreadable = np.array([not _is_utf8(raw[start:end]) for start, end in pairs], np.bool_)
+            unreadable = np.array([not is_utf8(raw[start:end]) for start, end in pairs], np.bool_)
         bad = np.flatnonzero(ragged | unreadable)
         if len(bad) or table is None:
             # Cut out before Arrow sees them: it has no way to hand back a row that is no text.
@@ -299,16 +300,6 @@ def _arrays(table: pa.Table) -> list[pa.Array]:
         else pa.array([], pa.string())
         for column in table.columns
     ]  # fmt: skip
-
-
-def _is_utf8(raw: bytes) -> bool:
-    if raw.isascii():
-        return True
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _without(raw: bytes, records: Layout, bad: Any) -> bytes:

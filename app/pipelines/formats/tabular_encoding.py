@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from app.errors import RunRefused
+from app.pipelines.formats.utf8 import is_utf8, open_end
 from app.settings import MiB
 
 _BLOCK = 4 * MiB
@@ -133,7 +134,7 @@ def _agree(wanted: str, name: str) -> bool:
 def _found(path: Path, file: str) -> TextFile:
     """UTF-8, or CP1252 as assumed. A file that has both kinds of bytes is what nearly all of them are."""
     found = TextFile(path, "utf-8", 0)
-    if _is_utf8(found, file):
+    if _has_only_utf8(found, file):
         return replace(found, sound=True)
     _no_nul(found, file)
     bad = _Marker()
@@ -151,21 +152,19 @@ def _found(path: Path, file: str) -> TextFile:
     return _guessed_cp1252(path, file)
 
 
-def _is_utf8(text: TextFile, file: str) -> bool:
+def _has_only_utf8(text: TextFile, file: str) -> bool:
     """Whether all bytes are UTF-8; without a zero byte, or refused."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    try:
-        with text.path.open("rb") as stream:
-            for block in _blocks(stream):
-                _refuse_nul(block, position, text, file)
-                position += len(block)
-                if decoder.getstate()[0] or not block.isascii():
-                    decoder.decode(block)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    position, begun = 0, b""
+    with text.path.open("rb") as stream:
+        for block in _blocks(stream):
+            _refuse_nul(block, position, text, file)
+            position += len(block)
+            data = begun + block
+            whole = len(data) - open_end(data)
+            if not is_utf8(data[:whole]):
+                return False
+            begun = data[whole:]
+    return not begun
 
 
 def _decoded(path: Path, start: int, encoding: str, bad: _Marker) -> Iterator[str]:

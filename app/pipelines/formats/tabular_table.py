@@ -6,13 +6,12 @@ and taken in order; memory is a few blocks and one row group, whatever the file'
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +24,7 @@ from app.pipelines.formats.tabular_quarantine import Quarantine
 from app.pipelines.formats.tabular_source import BadRow, Parsed, TableSource, no_rows
 from app.pipelines.formats.tabular_types import Fit, convert, described, fit
 from app.pipelines.formats.tabular_write import TableWriter
-
-T = TypeVar("T")
-R = TypeVar("R")
+from app.pipelines.in_order import in_order
 
 
 class Contradiction(Exception):  # a turn in the way, not an error
@@ -190,19 +187,3 @@ def _count(counts: Counter[str], work: _Work) -> None:
     counts["lines_quarantined"] += sum(each.lines for each in work.bad)
     counts["lines_blank"] += work.parsed.blank
     counts.update(work.parsed.counted)
-
-
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """function(item) for each item, computed in threads a few ahead, in the order of the items."""
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -27,7 +27,7 @@ from app.pipelines.formats.xml_checks import check_gml, check_kml
 from app.settings import Limits
 
 
-def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
+def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
     """Open and check one manifest file, reading no more of it than its description needs.
 
     Unpacks an archive beside the file. The file is opened under a name of our own in a directory of its own, by the
@@ -54,7 +54,7 @@ def inspect(fetched: FetchedFile, limits: Limits) -> VectorSource:
     if fmt.name == "GeoParquet":
         source = geoparquet_read.open_source(path, declared)
     elif fmt.name in ("GeoJSON", "GeoJSONSeq"):
-        source = geojson.open_source(path, fmt.name, declared, limits)
+        source = geojson.open_source(path, fmt.name, declared, limits, threads)
     elif fmt.name == "SHP":
         source = _open_shapefile(path, fmt, declared, limits)
     else:
