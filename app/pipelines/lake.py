@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.clients import Clients
 from app.errors import NotFound, RunRefused, StoreUnavailable
 from app.ledger import AssetFilter
 from app.models.asset import Asset
@@ -13,6 +13,9 @@ from app.models.nearest import nearest
 from app.models.page import Page
 from app.objects import Progress
 from app.pipelines.context import Call, FetchedAsset
+
+if TYPE_CHECKING:
+    from app.clients import Clients
 
 # Datasets and versions that a refusal names.
 _NAMED = 20

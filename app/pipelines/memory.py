@@ -1,9 +1,11 @@
-"""Having the C library give memory back, so that what a job holds is what it uses. Nothing happens without glibc."""
+"""Having the C library give memory back, so that what a job holds is what it uses (as far as it is glibc)."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import Any
+
+import pyarrow as pa
 
 from app.settings import MiB
 
@@ -15,8 +17,10 @@ def return_large_blocks() -> None:
     """Have large blocks given back when they are freed.
 
     By itself glibc raises the size from which it does so to 32 MiB once such blocks were freed, and a run over large
-    polygons then keeps twice the memory that it uses.
+    polygons then keeps twice the memory that it uses. Arrow's own allocator keeps what was freed in every thread: its
+    arrays are such blocks, too, and come from the C library instead.
     """
+    pa.set_memory_pool(pa.system_memory_pool())
     if mallopt := _function("mallopt"):
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 

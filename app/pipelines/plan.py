@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
 
-from app.clients import Clients
 from app.errors import RunRefused
 from app.models.asset import Asset, AssetInput
 from app.models.manifest import Manifest, ManifestFile
@@ -23,6 +22,9 @@ from app.pipelines.fingerprint import fingerprint
 from app.pipelines.lake import fetch_version
 from app.pipelines.landing import fetch_with_sidecars
 from app.settings import Limits
+
+if TYPE_CHECKING:
+    from app.clients import Clients
 
 _MAX_SAMPLES = 5
 

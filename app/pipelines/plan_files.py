@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pyogrio
 from pyproj import CRS
@@ -16,8 +17,10 @@ from app.models.plan import Answers, PlannedBand, PlannedColumn, PlannedCrs, Pla
 from app.pipelines.context import FetchedFile
 from app.pipelines.formats import gdal
 from app.pipelines.formats.crs import crs_name, parse_crs, same_crs
-from app.pipelines.formats.raster import RasterSource
 from app.pipelines.formats.source import VectorSource
+
+if TYPE_CHECKING:
+    from app.pipelines.formats.raster import RasterSource
 
 # Why a column has its type where the format says so itself.
 AS_THERE = "as in the source"
