@@ -141,16 +141,11 @@ class Pairs:
         )
 
     def _load(self, table: str, side: Side, *, numbers: bool) -> None:
-        self._query(f"CREATE TABLE {table} (row BIGINT, key VARCHAR)")
-        done = 0
-        with pq.ParquetFile(side.path) as source:
-            for batch in batches_of(source, [side.key], _READ_ROWS):
-                rows = pa.array(np.arange(done, done + batch.num_rows, dtype=np.int64))
-                chunk = pa.table([rows, as_keys(batch.column(0), numbers=numbers)], schema=_KEYS)
-                self._db.register("chunk", chunk)
-                self._query(f"INSERT INTO {table} SELECT * FROM chunk")  # noqa: S608 - fixed words
-                self._db.unregister("chunk")
-                done += batch.num_rows
+        # One statement that takes the batches as a stream: an INSERT for each of them takes six times as long.
+        rows = pa.RecordBatchReader.from_batches(_KEYS, _numbered_keys(side, numbers=numbers))
+        self._db.register("rows", rows)
+        self._query(f"CREATE TABLE {table} AS SELECT * FROM rows")  # noqa: S608 - fixed words
+        self._db.unregister("rows")
 
     def _query(self, query: str) -> list[tuple[Any, ...]]:
         return self._wait(lambda: self._db.execute(query).fetchall())
@@ -186,6 +181,15 @@ class Pairs:
     def _close(self) -> None:
         self._thread.shutdown()
         self._db.close()
+
+
+def _numbered_keys(side: Side, *, numbers: bool) -> Iterator[pa.RecordBatch]:
+    done = 0
+    with pq.ParquetFile(side.path) as source:
+        for batch in batches_of(source, [side.key], _READ_ROWS):
+            rows = pa.array(np.arange(done, done + batch.num_rows, dtype=np.int64))
+            yield pa.record_batch([rows, as_keys(batch.column(0), numbers=numbers)], schema=_KEYS)
+            done += batch.num_rows
 
 
 def _database(means: Means) -> duckdb.DuckDBPyConnection:
