@@ -30,7 +30,7 @@ from app.pipelines.engines.reproject import Reprojector
 from app.pipelines.engines.stream import Done, bound_steps, finish, run_recipe
 from app.pipelines.formats.crs import crs_name
 from app.pipelines.formats.findings import Findings
-from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes, from_geometries
+from app.pipelines.formats.shapes import Coordinates, Geometries, Shapes, from_geometries, to_wkb
 from app.pipelines.formats.source import Chunk, VectorSource
 from app.storage.postgis import Postgis, RunSchema, StatementFailed
 from app.storage.postgis_workspace import Workspace, open_workspace
@@ -167,7 +167,7 @@ class _PostgisPlan:
             self._means.count("process", shapes.size)
         if not part.steps:
             return geometries, None
-        answer = self._ask(statement(part.steps, None), geometries, first)
+        answer = self._ask(statement(part.steps, None), to_wkb(geometries), first)
         _tell(answer, first, findings)
         return _geometries(answer), answer.wkb
 
@@ -177,7 +177,7 @@ class _PostgisPlan:
         """None when some row needs what SQL has no word for, or when PostGIS places the samples elsewhere."""
         samples = shapes.coordinates[np.linspace(0, len(shapes.coordinates) - 1, _SAMPLES).astype(np.intp)]
         try:
-            answer = self._ask(statement(part.steps, part.srids), shapes.build(None), first, samples)
+            answer = self._ask(statement(part.steps, part.srids), shapes.wkb(), first, samples)
         except RunRefused:  # a point that PostGIS cannot transform: which, and why, is told by the same work done here
             return None
         probe, answer = _without_probe(answer)
@@ -187,16 +187,15 @@ class _PostgisPlan:
             return None
         return geometries, answer
 
-    def _ask(self, query: str, geometries: Geometries, first: int, probe: Coordinates | None = None) -> Answer:
+    def _ask(self, query: str, wkb: pa.Array, first: int, probe: Coordinates | None = None) -> Answer:
         """The answer for these rows, numbered from 0; with a row before them for the probe's points."""
-        numbers = np.arange(len(geometries), dtype=np.int32)
+        numbers = np.arange(len(wkb), dtype=np.int32)
+        where = f"{self._source.file}, rows {first} to {first + len(wkb) - 1}"
         if probe is not None:
-            geometries = np.concatenate([[shapely.multipoints(probe)], geometries])
+            wkb = pa.concat_arrays([to_wkb(np.array([shapely.multipoints(probe)])), wkb])
             numbers = np.concatenate([[_PROBE], numbers]).astype(np.int32)
-        where = f"{self._source.file}, rows {first} to {first + len(geometries) - 1}"
         try:
-            rows = encode(numbers, pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()))
-            answer = decode(self._means.workspace.run(rows, query))
+            answer = decode(self._means.workspace.run(encode(numbers, wkb), query))
         except StatementFailed as err:
             raise RunRefused(
                 f"{where}: PostGIS cannot compute them: {err}.",
@@ -220,7 +219,7 @@ class _PostgisPlan:
         here = reprojector.move(points)
         known = np.isfinite(here).all(axis=1)
         try:
-            answer = self._ask(statement([], srids), np.empty(0, object), 0, points[known])
+            answer = self._ask(statement([], srids), to_wkb(np.empty(0, object)), 0, points[known])
         except RunRefused as err:
             away, why = np.inf, err.detail
         else:

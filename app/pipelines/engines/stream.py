@@ -28,7 +28,7 @@ from app.pipelines.formats.crs import crs_name, parse_crs
 from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.geoparquet import GeoParquetWriter, column_names
 from app.pipelines.formats.profile import profile
-from app.pipelines.formats.shapes import Geometries
+from app.pipelines.formats.shapes import Geometries, to_wkb
 from app.pipelines.formats.source import Chunk, VectorSource
 from app.pipelines.memory import return_large_blocks
 
@@ -131,7 +131,7 @@ def finish(
     return Done(
         source=source,
         attributes=attributes,
-        wkb=pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()) if wkb is None else wkb,
+        wkb=to_wkb(geometries) if wkb is None else wkb,
         boxes=boxes,
         types=_types(geometries, high),
         heights=_heights(geometries[high]) if high.any() else None,

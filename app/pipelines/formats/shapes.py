@@ -6,7 +6,7 @@ Reprojection changes every coordinate: done on the coordinates themselves it sav
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -33,19 +33,32 @@ _HEADS = {
     5: (b"\x01\x05\0\0\0\x01\0\0\0\x01\x02\0\0\0", True),
     6: (b"\x01\x06\0\0\0\x01\0\0\0\x01\x03\0\0\0\x01\0\0\0", True),
 }
+# Types whose coordinates are a ring.
+_RINGS = (3, 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
     """coordinates: (n, 2) or (n, 3), x before y. rows: for each coordinate the row it belongs to, in the chunk.
 
-    build: geometries, null where a row has none, from coordinates of the same shape; None for those above.
+    build: geometries, null where a row has none, from coordinates of the same shape; None for those above. source: the
+    geometries as ISO WKB, where they came as that, and as build(None) would write them.
     """
 
     size: int
     coordinates: Coordinates
     rows: Callable[[], Rows]
     build: Callable[[Coordinates | None], Geometries]
+    source: pa.Array | None = None
+
+    def wkb(self) -> pa.Array:
+        """The geometries as ISO WKB, null where a row has none."""
+        return to_wkb(self.build(None)) if self.source is None else self.source
+
+
+def to_wkb(geometries: Geometries) -> pa.Array:
+    """ISO WKB in little-endian order, null where there is no geometry."""
+    return pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary())
 
 
 def from_geometries(geometries: Geometries) -> Shapes:
@@ -72,7 +85,8 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
     plain = _plain_rows(data, starts, lengths, kind)
     rows = np.flatnonzero(plain)
     if len(rows) == len(wkb):
-        return _flat(data, starts, lengths, kind, file, first_row, findings)
+        shapes = _flat(data, starts, lengths, kind, file, first_row, findings)
+        return replace(shapes, source=wkb) if _is_as_written(kind, shapes, lengths) else shapes
     rest = np.flatnonzero(~plain)
     others = from_geometries(_decode(wkb.take(pa.array(rest)), file, first_row + rest, findings))
     if not len(rows):
@@ -100,6 +114,18 @@ def _plain_rows(data: Bytes, starts: Rows, lengths: Rows, kind: int) -> npt.NDAr
         number = sum(data[np.minimum(at + len(head) + i, len(data) - 1)].astype(np.int64) << 8 * i for i in range(4))
         plain &= (number * 16 + size == lengths) & (number > 0)
     return plain
+
+
+def _is_as_written(kind: int, shapes: Shapes, lengths: Rows) -> bool:
+    """Whether plain rows would be written as they were read: rings closed, points not empty."""
+    head, counted = _HEADS[kind]
+    if not counted:
+        return len(shapes.coordinates) == shapes.size
+    if kind not in _RINGS:
+        return True
+    stops = np.cumsum((lengths - len(head) - 4) // 16)
+    starts = np.append(0, stops[:-1])
+    return bool((shapes.coordinates[starts] == shapes.coordinates[stops - 1]).all())
 
 
 def _flat(
