@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from app.errors import RunRefused
+from app.pipelines.formats.profile import profile
 from tests.pipelines.conftest import Bench
 
 
@@ -50,3 +57,51 @@ def test_geometries_at_null_island_are_counted(bench: Bench, frame: geopandas.Ge
     assert count == 2
     assert "0, 0" in message
     assert [sample["row"] for sample in samples] == [3, 5]
+
+
+def test_names_that_only_this_service_tells_apart(bench: Bench) -> None:
+    names = ["", "a", "A", "a.b", "bbox.xmin", 'q"', "count"]
+    # The column in place p is null in the first p rows.
+    features = [
+        {
+            "type": "Feature",
+            "properties": {name: 100 * place + row if row >= place else None for place, name in enumerate(names)},
+            "geometry": {"type": "Point", "coordinates": [9, 48]},
+        }
+        for row in range(20)
+    ]
+    bench.write("x.json", json.dumps({"type": "FeatureCollection", "features": features}))
+    columns = bench.one("x.json", "GeoJSON").asset.statistics["columns"]
+    for place, name in enumerate(names):
+        found = dict(columns[name])
+        assert found.pop("distinct") == pytest.approx(20 - place, rel=0.3)
+        assert found == {"count": 20 - place, "nulls": place, "min": 101 * place, "max": 100 * place + 19}, name
+
+
+def test_columns_behind_nested_ones(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "s": pa.array(
+                [{"x": 1, "y": [{"z": 2.5, "m": [("k", 1)]}]}] * 2,
+                pa.struct(
+                    {
+                        "x": pa.int64(),
+                        "y": pa.list_(pa.struct({"z": pa.float64(), "m": pa.map_(pa.string(), pa.int32())})),
+                    }
+                ),
+            ),
+            "d": pa.array(["v", "w"]).dictionary_encode(),
+            "n": [7, 9],
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    found = profile(tmp_path / "x.parquet", table.schema, 2, 1)
+    assert (found["n"]["min"], found["n"]["max"]) == (7, 9)
+    assert (found["s"]["min"], found["s"]["count"]) == (None, 2)
+
+
+def test_a_file_with_other_rows_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [7, 9]}), tmp_path / "x.parquet")
+    with pytest.raises(RunRefused) as caught:
+        profile(tmp_path / "x.parquet", pa.schema([("n", pa.int64())]), 3, 1)
+    assert caught.value.reason == "rows_lost"

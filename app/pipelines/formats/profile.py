@@ -28,11 +28,13 @@ def profile(path: Path, schema: pa.Schema, rows: int, threads: int) -> dict[str,
     config: dict[str, Any] = {"threads": threads, "memory_limit": "256MB", "autoload_known_extensions": False}
     # Its own choice would be a folder of the working directory.
     config["temp_directory"] = str(path.parent / "profile")
+    # By their places: to DuckDB a name must not be empty, and names that differ in their case only are the same.
+    aliases = ", ".join(f"c{n}" for n in range(len(schema.names)))
     with duckdb.connect(":memory:", config=config) as connection:
         for start in range(0, len(schema.names), _COLUMNS_AT_ONCE):
             names = schema.names[start : start + _COLUMNS_AT_ONCE]
-            asked = ", ".join(f"count({_quoted(name)}), approx_count_distinct({_quoted(name)})" for name in names)
-            query = f"SELECT count(*), {asked} FROM read_parquet(?)"  # noqa: S608 # names are quoted
+            asked = ", ".join(f"count(c{n}), approx_count_distinct(c{n})" for n in range(start, start + len(names)))
+            query = f"SELECT count(*), {asked} FROM read_parquet(?) AS t({aliases})"  # noqa: S608 # made of numbers
             total, *numbers = connection.execute(query, [str(path)]).fetchall()[0]
             if total != rows:
                 detail = f"{rows} rows were written, {total} are in the file."
@@ -47,15 +49,24 @@ def profile(path: Path, schema: pa.Schema, rows: int, threads: int) -> dict[str,
 def _ranges(path: Path, schema: pa.Schema) -> dict[str, tuple[Any, Any]]:
     """(least, greatest) of each column, as the row groups' statistics have them."""
     ranges: dict[str, tuple[Any, Any]] = dict.fromkeys(schema.names, (None, None))
+    first = 0
     with pq.ParquetFile(path) as file:
         metadata = file.metadata
-        places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
         for field in schema:
-            if field.name not in places or not _is_ordered(field.type):
+            leaf, first = first, first + _leaves(field.type)
+            if not _is_ordered(field.type):
                 continue
-            found = [metadata.row_group(group).column(places[field.name]) for group in range(metadata.num_row_groups)]
+            found = [metadata.row_group(group).column(leaf) for group in range(metadata.num_row_groups)]
             ranges[field.name] = _range([each.statistics for each in found if _has_values(each)])
     return ranges
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """How many columns a Parquet file has for this type. By their names they cannot be told apart: `a.b` is one within
+    `a`, or a name with a dot."""
+    if not pa.types.is_nested(kind):
+        return 1
+    return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields))
 
 
 def _range(statistics: list[Any]) -> tuple[Any, Any]:
@@ -91,7 +102,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     return str(value)[:_MOST_TEXT].replace("\x00", "\\x00")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
