@@ -222,7 +222,7 @@ SHP = [
     case("SHP", "dbf-field", "a field wider than its row", shp(dbf=put(48, "<B", 255)), "file_damaged"),
     case("SHP", "dbf-header", "a header longer than its file", shp(dbf=put(8, "<H", 65_535)), "file_truncated"),
     case("SHP", "prj-grid", "a CRS with a grid that is another file",
-         shp(prj=lambda _, b: GRID.format(path=b.path).encode()), "crs_missing"),
+         shp(prj=lambda _, b: GRID.format(path=b.path).encode()), "crs_unknown"),
     case("SHP", "prj-wkt-grid", "a CRS with an extension that names a file",
          shp(prj=lambda _, b: ('GEOGCS["x",DATUM["x",SPHEROID["x",6377397.155,299.15],EXTENSION["PROJ4_GRIDS","'
              + b.path + '"]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]').encode()), "crs_unknown"),

@@ -12,14 +12,14 @@ from app.errors import RunRefused
 
 # WKT of real systems has some thousand characters; PROJ follows nested ones by recursion.
 _MOST_TEXT = 1 << 16
-# A grid or an init file by its path, which PROJ would open. Those by name only are looked up in PROJ's own directory.
-_FILE_IN_TEXT = re.compile(r"(?:grids|init|file)\s*=\s*[^\s,]*[/\\\\~]", re.IGNORECASE)
+# A grid or an init file by its path, which PROJ would open: in PROJ's own strings, and in WKT, where names are quoted.
+# Those by name only are looked up in PROJ's own directory.
+_FILE_IN_TEXT = re.compile(r'(?:grids|init|file)"?\s*[=,]\s*"?[^\s,"]*[/\\~]', re.IGNORECASE)
 
 
 def parse_crs(text: str, file: str, where: str) -> CRS:
     """The CRS that `text` names (EPSG code, WKT, PROJJSON). Raises RunRefused `crs_unknown`."""
-    if len(text) > _MOST_TEXT or _FILE_IN_TEXT.search(text):
-        raise _names_files(text, file, where)
+    check_text(text, file, where)
     try:
         found = CRS.from_user_input(text)
     except CRSError:
@@ -31,6 +31,12 @@ def parse_crs(text: str, file: str, where: str) -> CRS:
         ) from None
     check_files(found, file, where)
     return found
+
+
+def check_text(text: str, file: str, where: str) -> None:
+    """Before anything reads it as a CRS. Raises RunRefused crs_unknown where it leads to a file by its path."""
+    if len(text) > _MOST_TEXT or _FILE_IN_TEXT.search(text):
+        raise _names_files(text, file, where)
 
 
 def check_files(crs: CRS, file: str, where: str) -> None:

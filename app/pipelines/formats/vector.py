@@ -19,12 +19,12 @@ from app.pipelines.context import FetchedFile
 from app.pipelines.formats import geojson, geoparquet_read, ogr
 from app.pipelines.formats.archives import is_zip, unpack
 from app.pipelines.formats.content import check_content
-from app.pipelines.formats.crs import parse_crs, resolve_crs
+from app.pipelines.formats.crs import check_text, parse_crs, resolve_crs
 from app.pipelines.formats.shapefile import sidecar, text_encoding
 from app.pipelines.formats.shapefile_index import check_index
 from app.pipelines.formats.source import VectorSource, cut, unknown_layer
-from app.pipelines.formats.xml_checks import check_gml, check_kml
-from app.settings import Limits
+from app.pipelines.formats.xml_checks import check_gml, check_kml, is_complete_schema, scan_gml
+from app.settings import Limits, MiB
 
 
 def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
@@ -57,38 +57,37 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
         source = geojson.open_source(path, fmt.name, declared, limits, threads)
     elif fmt.name == "SHP":
         source = _open_shapefile(path, fmt, declared, limits)
+    elif fmt.name == "GML":
+        source = _open_gml(path, fmt, declared, limits)
     else:
         source = _open_ogr(_own_copy(path, fmt), fmt, declared, limits)
     _check_shape(source, limits)
     return source
 
 
-def _open_ogr(
-    path: Path,
-    fmt: Format,
-    declared: ManifestFile,
-    limits: Limits,
-    crs_fix: str = "",
-    encoding: str | None = None,
-    most_nulls: int | None = None,
-) -> VectorSource:
-    file = declared.key
-    layer = replace(ogr.open_layer(path, fmt, declared.layer, file, limits.layers, encoding), most_nulls=most_nulls)
+def _open_ogr(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> VectorSource:
+    layer = ogr.open_layer(path, fmt, declared.layer, declared.key, limits.layers)
     fields = layer.fields
-    if fmt.name == "GML":
-        check_gml(path, layer.name, layer.crs, file)
-    elif fmt.name == "KML":
-        names = check_kml(path, layer.name, fields.names, file)
+    if fmt.name == "KML":
+        names = check_kml(path, layer.name, fields.names, declared.key)
         fields = pa.schema([old.with_name(name) for old, name in zip(fields, names, strict=True)])
+    return _source(layer, fmt, declared, fields)
+
+
+def _source(
+    layer: ogr.Layer, fmt: Format, declared: ManifestFile, fields: pa.Schema | None = None, crs_fix: str = ""
+) -> VectorSource:
+    """fields: where they have other names than the layer's."""
+    file = declared.key
     found = _crs_of(layer.crs, file)
     return VectorSource(
         file=file,
-        path=path,
+        path=layer.path,
         format=fmt.name,
         driver=layer.driver,
         layer=layer.name,
         crs=resolve_crs(found, declared.crs, file, crs_fix),
-        schema=fields,
+        schema=layer.fields if fields is None else fields,
         rows=layer.rows,
         geometry_type=layer.geometry_type,
         encoding="utf-8",
@@ -97,6 +96,23 @@ def _open_ogr(
         open_chunks=lambda: cut(ogr.read_layer(layer, file), file),
         carries_crs=found is not None,
     )
+
+
+def _open_gml(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> VectorSource:
+    """A .gml with the schema beside it, unless that one names others: GDAL would fetch them."""
+    file, own = declared.key, _own_copy(path, fmt)
+    scan = scan_gml(own, file)
+    schema = own.with_suffix(".xsd")
+    is_left_out = schema.exists() and not is_complete_schema(schema)
+    if is_left_out:
+        schema.unlink()
+    layer = ogr.open_layer(own, fmt, declared.layer, file, limits.layers)
+    check_gml(scan, layer.name, layer.crs, file)
+    if is_left_out:
+        layer.notes.append(
+            f"{file}: the .xsd beside it includes others or is damaged. Types are found from the values."
+        )
+    return _source(layer, fmt, declared)
 
 
 def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> VectorSource:
@@ -119,14 +135,20 @@ def _open_shapefile(path: Path, fmt: Format, declared: ManifestFile, limits: Lim
     wanted = declared.options.encoding if declared.options else None
     encoding = text_encoding(parts[".dbf"], parts.get(".cpg"), wanted, file)
     own = _own_copy(path, fmt)
+    if ".prj" in parts:
+        check_text(_beginning(parts[".prj"]), file, "in its .prj")
     for suffix in (".shx", ".dbf", ".prj"):
         if suffix in parts:
             _link(parts[suffix], own.with_suffix(suffix))
     most_nulls = check_index(path, parts[".shx"], file)
     fix = f"Upload {Path(file).stem}.prj beside it, or declare the CRS in files[].crs."
-    declared = declared.model_copy(update={"layer": None})
-    source = _open_ogr(own, fmt, declared, limits, fix, encoding, most_nulls)
-    return replace(source, layer=path.stem, encoding=encoding)
+    layer = replace(ogr.open_layer(own, fmt, None, file, limits.layers, encoding), most_nulls=most_nulls)
+    return replace(_source(layer, fmt, declared, crs_fix=fix), layer=path.stem, encoding=encoding)
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(MiB).decode("latin-1")
 
 
 def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> Path:

@@ -1,6 +1,6 @@
 """What GDAL's GML and KML drivers would lose or mix up in silence, found by reading the XML as a stream.
 
-Both run after `check_content`: the document is well-formed and has no DOCTYPE.
+All run after `check_content`: the document is well-formed and has no DOCTYPE.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from app.errors import RunRefused
-from app.pipelines.formats.crs import same_crs
+from app.pipelines.formats.crs import check_text, same_crs
 
 _BLOCK = 1 << 20
 _GML = "http://www.opengis.net/gml"
@@ -43,10 +43,27 @@ _INTEGERS = {
 Start = Callable[[str, dict[str, str]], None]
 
 
-def check_gml(path: Path, layer: str, found_crs: str | None, file: str) -> None:
-    """found_crs: what GDAL says of the layer. Raises RunRefused crs_mixed, geometry_columns."""
-    scan = _GmlScan()
+def scan_gml(path: Path, file: str) -> GmlScan:
+    """Read the document before GDAL does. Raises RunRefused crs_unknown for a CRS that leads to a file."""
+    scan = GmlScan()
     _parse(path, scan.start, scan.end)
+    for name in scan.spelled:
+        check_text(name, file, "in a srsName")
+    return scan
+
+
+def is_complete_schema(path: Path) -> bool:
+    """Whether an XML schema says all by itself: GDAL would fetch the others that it includes."""
+    names: set[str] = set()
+    try:
+        _parse(path, lambda name, _attributes: names.add(name.rpartition(" ")[2].lower()), None)
+    except (expat.ExpatError, LookupError, ValueError):
+        return False
+    return names.isdisjoint(("include", "redefine", "override"))
+
+
+def check_gml(scan: GmlScan, layer: str, found_crs: str | None, file: str) -> None:
+    """found_crs: what GDAL says of the layer. Raises RunRefused crs_mixed, geometry_columns."""
     if layer not in scan.names:  # GDAL named it otherwise than its element
         names: set[str | None] = set().union(*scan.names.values())
         properties = next(iter(scan.properties.values()), ())
@@ -104,12 +121,14 @@ def check_kml(path: Path, layer: str, fields: Sequence[str], file: str) -> list[
 
 
 @dataclass(slots=True)
-class _GmlScan:
+class GmlScan:
     """names: by feature type the srsName of every geometry, None where it has none; collection: those of the
-    collection's own envelope; properties: by feature type the properties with geometry of a feature with several."""
+    collection's own envelope; spelled: every srsName there is; properties: by feature type the properties with geometry
+    of a feature with several."""
 
     names: dict[str, set[str | None]] = field(default_factory=lambda: defaultdict(set))
     collection: set[str] = field(default_factory=set)
+    spelled: set[str] = field(default_factory=set)
     properties: dict[str, list[str]] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _feature: int = 0
@@ -123,6 +142,7 @@ class _GmlScan:
         self._open.append(local)
         depth = len(self._open)
         srs = attributes.get("srsName")
+        self.spelled.update(text for key, text in attributes.items() if key.rpartition(" ")[2].lower() == "srsname")
         if self._geometry:
             if srs is not None:
                 self.names[self._layer].add(srs)
