@@ -28,7 +28,14 @@ REPRESENTATIVE = frozenset(
         *("flatgeobuf-feature", "openfilegdb-garbage", "geoparquet-wkb-deep", "geoparquet-crs-grid"),
         *("kml-network-link", "kml-laughs", "gml-schema-url", "gml-entity-file", "geojson-zip-dotdot"),
         *("geojson-zip-overlapping", "csv-long-line", "jsonl-deep", "xlsx-external", "parquet-footer-long"),
-        *("gtiff-overviews-url", "gtiff-aux", "netcdf-environment", "png-bomb", "jp2-box"),
+        *(
+            "gpkg-srs-wkt-grid",
+            "flatgeobuf-crs-wkt-grid",
+            "openfilegdb-crs-wkt-grid",
+            "shp-prj-wkt-grid",
+            "gml-srs-grid",
+        ),
+        *("gml-schema-include", "gtiff-overviews-url", "gtiff-aux", "netcdf-environment", "png-bomb", "jp2-box"),
     )
 )
 MEMORY = 1 << 30

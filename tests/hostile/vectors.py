@@ -21,6 +21,11 @@ import shapely
 from tests.hostile.case import Bait, Hostile, Maker, always, zipped
 
 POINT = {"type": "Point", "coordinates": [9, 48]}
+# A CRS whose text is what every driver takes, with a grid that is another file.
+WKT_GRID = (
+    'GEOGCS["x",DATUM["x",SPHEROID["x",6377397.155,299.15],EXTENSION["PROJ4_GRIDS","{path}"]],'
+    'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]'
+)
 GRID = "+proj=longlat +ellps=bessel +nadgrids={path} +no_defs +type=crs"
 
 
@@ -29,13 +34,13 @@ def case(fmt: str, name: str, tries: str, make: Maker, outcome: str | int, **mor
 
 
 @cache
-def written(driver: str, suffix: str) -> dict[str, bytes]:
+def written(driver: str, suffix: str, crs: str = "EPSG:4326") -> dict[str, bytes]:
     """Three points with a text column, as GDAL writes them: {suffix or name within: bytes}."""
     table = pa.table({"name": ["a", "b", "c"], "geometry": shapely.to_wkb(shapely.points(np.eye(3)[:, :2]))})
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, f"s{suffix}")
         pyogrio.write_arrow(
-            table, path, driver=driver, geometry_name="geometry", geometry_type="Point", crs="EPSG:4326", layer="s"
+            table, path, driver=driver, geometry_name="geometry", geometry_type="Point", crs=crs, layer="s"
         )
         if path.is_dir():
             return {f"s{suffix}/{part.name}": part.read_bytes() for part in sorted(path.iterdir())}
@@ -172,7 +177,8 @@ GPKG = [
               "UPDATE sqlite_master SET sql = replace(sql, 'DEFAULT NULL', 'AS (load_extension(''{path}''))') "
               "WHERE name = 's'", with_bait=True), "content_mismatch"),
     case("GPKG", "srs-url", "a CRS behind an address", srs("{url}/crs"), "crs_missing"),
-    case("GPKG", "srs-grid", "a CRS with a grid that is another file", srs(GRID), "crs_missing"),
+    case("GPKG", "srs-grid", "a CRS with a grid that is another file", srs(GRID), "crs_unknown"),
+    case("GPKG", "srs-wkt-grid", "a CRS with an extension that names a file", srs(WKT_GRID), "crs_unknown"),
     case("GPKG", "srs-file", "a CRS out of a file", srs("{path}"), "crs_missing"),
     case("GPKG", "huge", "a header that says 16 TB",
          lambda _: changed(written("GPKG", ".gpkg")[".gpkg"], 28, struct.pack(">L", 2**32 - 2)), "file_truncated"),
@@ -224,8 +230,7 @@ SHP = [
     case("SHP", "prj-grid", "a CRS with a grid that is another file",
          shp(prj=lambda _, b: GRID.format(path=b.path).encode()), "crs_unknown"),
     case("SHP", "prj-wkt-grid", "a CRS with an extension that names a file",
-         shp(prj=lambda _, b: ('GEOGCS["x",DATUM["x",SPHEROID["x",6377397.155,299.15],EXTENSION["PROJ4_GRIDS","'
-             + b.path + '"]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]').encode()), "crs_unknown"),
+         shp(prj=lambda _, b: WKT_GRID.format(path=b.path).encode()), "crs_unknown"),
     case("SHP", "prj-url", "a CRS behind an address", shp(prj=lambda _, b: f"{b.url}/crs".encode()), "crs_missing"),
     case("SHP", "cpg-path", "an encoding that is a path", shp(cpg=lambda _, b: b.path.encode()), "encoding_unknown"),
     case("SHP", "memo", "a sidecar that another driver would follow",
@@ -259,6 +264,8 @@ FGB = [
     case("FlatGeobuf", "feature", "a feature of 4 GB",
          lambda _: changed(written("FlatGeobuf", ".fgb")[".fgb"], 12 + _fgb_header() + 160, b"\xff\xff\xff\x7f"),
          "file_damaged"),
+    case("FlatGeobuf", "crs-wkt-grid", "a CRS with an extension that names a file",
+         lambda b: written("FlatGeobuf", ".fgb", WKT_GRID.format(path=b.path))[".fgb"], "crs_unknown"),
     case("FlatGeobuf", "cut", "no features behind the index",
          lambda _: written("FlatGeobuf", ".fgb")[".fgb"][: 12 + _fgb_header() + 165], "file_damaged"),
 ]  # fmt: skip
@@ -278,6 +285,8 @@ def _in_table(at: int, new: bytes) -> Callable[[str, bytes], bytes]:
 GDB = [
     case("OpenFileGDB", "garbage", "tables of nonsense",
          gdb(lambda name, body: bytes(range(256)) * 8 if name.endswith(".gdbtable") else body), "content_mismatch"),
+    case("OpenFileGDB", "crs-wkt-grid", "a CRS with an extension that names a file",
+         lambda b: zipped(written("OpenFileGDB", ".gdb", WKT_GRID.format(path=b.path))), "crs_unknown"),
     case("OpenFileGDB", "cut", "tables that end early", gdb(lambda _, body: body[: len(body) // 2]),
          "content_mismatch"),
     case("OpenFileGDB", "rows", "two thousand million rows", gdb(_in_table(4, b"\xff\xff\xff\x7f")),

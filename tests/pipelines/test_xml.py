@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 
@@ -161,3 +164,42 @@ def test_kml_data_without_a_field(bench: Bench) -> None:
     data = '<SchemaData schemaUrl="#S"><SimpleData name="m">1</SimpleData></SchemaData>'
     bench.write("x.kml", kml(schema=schema, data=data))
     assert bench.refused("x.kml", "KML").reason == "value_invalid"
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ("", "string"),
+        ('<xs:import namespace="http://www.opengis.net/gml" schemaLocation="gml.xsd"/>', "string"),
+        ('<xs:include schemaLocation="other.xsd"/>', "int"),
+        ('<xs:redefine schemaLocation="http://127.0.0.1:9/other.xsd"/>', "int"),
+        ("<xs:annotation>", "int"),
+    ],
+    ids=["complete", "import", "include", "redefine", "damaged"],
+)
+def test_gml_with_a_schema_beside_it(bench: Bench, more: str, kind: str) -> None:
+    """Types are those of the schema where it says all by itself."""
+    table = pa.table({"code": ["12", "34"], "geometry": shapely.to_wkb(shapely.points([[9, 48], [8, 49]]))})
+    path = bench.landing / "x.gml"
+    pyogrio.write_arrow(
+        table, path, driver="GML", geometry_name="geometry", geometry_type="Point", crs="EPSG:4326", layer="s"
+    )
+    schema = path.with_suffix(".xsd")
+    text = schema.read_text()
+    assert "<xs:import" in text
+    schema.write_text(text.replace("<xs:import", f"{more}<xs:import", 1))
+    found = bench.one("x.gml", "GML")
+    assert str(pq.read_table(found.path).schema.field("code").type).startswith(kind)
+    left_out = [message for code, (message, _, _) in found.watch.warnings.items() if code == "reader_note"]
+    assert [".xsd" in message for message in left_out] == ([] if kind == "string" else [True])
+
+
+@pytest.mark.parametrize("attribute", ['srsName="{}"', 'gml:srsName="{}"', 'srsname="{}"'])
+@pytest.mark.parametrize("element", ["gml:Point", "gml:Envelope", "ogr:a"])
+def test_gml_crs_that_leads_to_a_file(bench: Bench, attribute: str, element: str) -> None:
+    srs = attribute.format("+proj=longlat +nadgrids=&#x2F;etc/hostname +no_defs +type=crs")
+    body = gml((LATLON, "48 11")).replace("</ogr:FeatureCollection>", f"<{element} {srs}/></ogr:FeatureCollection>")
+    bench.write("x.gml", body)
+    error = bench.refused("x.gml", "GML")
+    assert error.reason == "crs_unknown"
+    assert "/etc/hostname" in str(error)

@@ -15,6 +15,12 @@ _MOST_TEXT = 1 << 16
 # A grid or an init file by its path, which PROJ would open: in PROJ's own strings, and in WKT, where names are quoted.
 # Those by name only are looked up in PROJ's own directory.
 _FILE_IN_TEXT = re.compile(r'(?:grids|init|file)"?\s*[=,]\s*"?[^\s,"]*[/\\~]', re.IGNORECASE)
+# The same within other text.
+_FILE_AMONG_TEXT = re.compile(
+    r'\+(?:nadgrids|geoidgrids|grids|init|file)\s*=\s*[^\s,"]*[/\\~]'
+    r'|(?:PROJ4_GRIDS"|PARAMETERFILE\s*[\[(]\s*"[^"]*")\s*,\s*"[^"]*[/\\~]',
+    re.IGNORECASE,
+)
 
 
 def parse_crs(text: str, file: str, where: str) -> CRS:
@@ -37,6 +43,13 @@ def check_text(text: str, file: str, where: str) -> None:
     """Before anything reads it as a CRS. Raises RunRefused crs_unknown where it leads to a file by its path."""
     if len(text) > _MOST_TEXT or _FILE_IN_TEXT.search(text):
         raise _names_files(text, file, where)
+
+
+def check_around(text: str, file: str) -> None:
+    """The same for text of which only some may be a CRS."""
+    found = _FILE_AMONG_TEXT.search(text)
+    if found is not None:
+        raise _names_files(text[found.start() : found.end() + 20], file, "in the source")
 
 
 def check_files(crs: CRS, file: str, where: str) -> None:

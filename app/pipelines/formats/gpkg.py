@@ -33,7 +33,7 @@ class Table:
 def check_gpkg(path: Path, layer: str, file: str) -> None:
     """Refuse what would run SQL of the file's author. Triggers are left alone: they never fire on reading."""
     try:
-        with closing(_connect(path)) as db:
+        with closing(connect(path)) as db:
             rows = db.execute("SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
     except sqlite3.Error as err:
         raise _damaged(err, file) from None
@@ -70,7 +70,7 @@ def check_table(path: Path, layer: str, key: str, geometry: str, fields: pa.Sche
     cases = " ".join(f"WHEN {test} THEN {rowid}" for _, _, test in wrong)
     summary = f"SELECT count(*), count({geom}), min(CASE {cases} END) FROM {_quoted(layer)}"  # noqa: S608 - all names are quoted
     try:
-        with closing(_connect(path)) as db:
+        with closing(connect(path)) as db:
             _check_columns(db, layer, {key, geometry, *fields.names}, file)
             rows, geometries, found = db.execute(summary).fetchone()
             if found is not None:
@@ -110,7 +110,7 @@ def check_nulls(table: Table, nulls: list[int], file: str) -> None:
     if table.rows - table.geometries == len(nulls):
         return
     rowid, geom = _quoted(table.key or "_rowid_"), _quoted(table.geometry)
-    with closing(_connect(table.path)) as db:
+    with closing(connect(table.path)) as db:
         known = db.execute(f"SELECT {geom} IS NULL FROM {_quoted(table.name)} ORDER BY {rowid}")  # noqa: S608
         is_null = np.fromiter((row[0] for row in known), bool, table.rows)
     row = next((row for row in nulls if not is_null[row]), "?")
@@ -181,7 +181,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """Read-only, taking the file as it is: no lock, no journal, and none of its functions in the schema's SQL."""
     db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
     db.execute("PRAGMA trusted_schema = OFF")

@@ -20,6 +20,7 @@ from app.pipelines.formats import geojson, geoparquet_read, ogr
 from app.pipelines.formats.archives import is_zip, unpack
 from app.pipelines.formats.content import check_content
 from app.pipelines.formats.crs import check_text, parse_crs, resolve_crs
+from app.pipelines.formats.crs_texts import check_crs_texts
 from app.pipelines.formats.shapefile import sidecar, text_encoding
 from app.pipelines.formats.shapefile_index import check_index
 from app.pipelines.formats.source import VectorSource, cut, unknown_layer
@@ -66,6 +67,7 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
 
 
 def _open_ogr(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> VectorSource:
+    check_crs_texts(path, fmt.name, declared.key)
     layer = ogr.open_layer(path, fmt, declared.layer, declared.key, limits.layers)
     fields = layer.fields
     if fmt.name == "KML":
