@@ -18,9 +18,10 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.shutil import copy
 
 from tests.hostile.case import Bait, Hostile, Maker, always
-from tests.hostile.vectors import GRID, changed
+from tests.hostile.vectors import GRID, WKT_GRID, changed
 
 PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 5_500_000)
+DEGREES = rasterio.Affine(0.01, 0, 9, 0, -0.01, 48)
 VRT = (
     '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
     "<SourceFilename>{0}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
@@ -132,6 +133,8 @@ TIFF = [
          "georeference_conflict"),
     case("GTiff", "prj-grid", "a CRS with a grid that is another file",
          beside(prj=GRID.replace("{path}", "@path")), "crs_unknown"),
+    case("GTiff", "prj-wkt-grid", "a CRS with an extension that names a file",
+         beside(prj=WKT_GRID.replace("{path}", "@path")), "crs_unknown"),
     case("GTiff", "prj-url", "a CRS behind an address", beside(prj="@url/crs"), "crs_unknown"),
 ]  # fmt: skip
 
@@ -169,6 +172,24 @@ def classic(at: int, new: bytes) -> Maker:
     return lambda _: changed(drawn("netCDF"), at, new)
 
 
+def with_grid(bait: Bait) -> bytes:
+    """A CRS that GDAL would not have written so: in the place of one with a long name."""
+    name = "x" * 300
+    body = drawn("netCDF", crs=WKT_GRID.format(path="").replace('"x"', f'"{name}"', 1), transform=DEGREES)
+    start, end = body.index(b'GEOGCS["xxx'), body.index(b"\0", body.index(b'GEOGCS["xxx'))
+    written = body[start:end]
+    assert body.count(written) == 2
+    return body.replace(written, WKT_GRID.format(path=bait.path).encode().ljust(len(written)))
+
+
+def hdf5_grid(bait: Bait) -> bytes:
+    body = io.BytesIO()
+    with h5py.File(body, "w") as file:
+        file.create_dataset("v", data=np.zeros((8, 8), "u1")).attrs["grid_mapping"] = "crs"
+        file.create_dataset("crs", data=0).attrs["crs_wkt"] = WKT_GRID.format(path=bait.path)
+    return body.getvalue()
+
+
 NETCDF = [
     case("netCDF", "vrt", "a VRT", lambda b: VRT.format(b.path).encode(), "content_mismatch"),
     case("netCDF", "url", "an address", lambda b: b.url.encode(), "content_mismatch"),
@@ -177,6 +198,9 @@ NETCDF = [
     case("netCDF", "link", "a variable in another file", linked("link"), "external_data"),
     case("netCDF", "virtual", "values made of another file's", linked("virtual"), "external_data"),
     case("netCDF", "dimensions", "a list of 2^31 dimensions", classic(12, b"\x7f\xff\xff\xff"), "file_damaged"),
+    case("netCDF", "crs-wkt-grid", "a CRS with an extension that names a file",
+         with_grid, "crs_unknown"),
+    case("netCDF", "crs-wkt-grid-4", "the same in an HDF5 file", hdf5_grid, "crs_unknown"),
     case("netCDF", "cut", "half a file", lambda _: drawn("netCDF")[:3000], "file_truncated"),
 ]  # fmt: skip
 

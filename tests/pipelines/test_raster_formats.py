@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
 from app.models.formats import FORMATS
-from app.pipelines.formats.netcdf_classic import bytes_needed
+from app.pipelines.formats.netcdf_classic import extent
 from tests.pipelines.rasters import UTM, Rasters, terrain
 
 WORLD = "10\n0\n0\n-10\n500005\n5499995\n"
@@ -372,7 +372,7 @@ def test_records_of_a_netcdf_must_be_whole(rasters: Rasters) -> None:
     whole = header(len(header(0))) + bytes(5 * 16)
     path = rasters.landing / "r.nc"
     path.write_bytes(whole)
-    assert bytes_needed(path) == len(whole)
+    assert extent(path) == (len(whole) - 5 * 16, len(whole))
     path.write_bytes(whole[:-1])
     assert rasters.refuses(("r.nc", "netCDF"), layer="a").reason == "file_truncated"
     path.write_bytes(whole[:40] + b"\xff" * 30 + whole[70:])

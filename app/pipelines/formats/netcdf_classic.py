@@ -16,11 +16,12 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 _UNKNOWN_RECORDS = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
-def bytes_needed(path: Path) -> int:
-    """Where the last value of the last variable ends. Raises ValueError when the header itself makes no sense."""
+def extent(path: Path) -> tuple[int, int]:
+    """(where the header ends, where the last value of the last variable does). Raises ValueError when the header itself
+    makes no sense."""
     with path.open("rb") as stream:
-        header = _Header(stream, path.stat().st_size)
-        return header.needed()
+        needed = _Header(stream, path.stat().st_size).needed()
+        return stream.tell(), needed
 
 
 @dataclass

@@ -9,7 +9,9 @@ import h5py
 
 from app.errors import RunRefused
 from app.pipelines.formats.content import looks_like
-from app.pipelines.formats.netcdf_classic import bytes_needed
+from app.pipelines.formats.crs import check_around
+from app.pipelines.formats.netcdf_classic import extent
+from app.settings import MiB
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -23,8 +25,12 @@ _MAGIC = {
 }
 
 
+_MOST_HEADER = 16 * MiB
+
+
 def check_raster_content(path: Path, fmt: str, file: str) -> None:
-    """Raises RunRefused: file_missing, file_empty, content_mismatch, file_truncated, file_damaged, external_data."""
+    """Raises RunRefused: file_missing, file_empty, content_mismatch, file_truncated, file_damaged, external_data,
+    crs_unknown (one that leads to another file)."""
     if not path.is_file():
         raise RunRefused(f"{file} is missing.", "Upload it before the manifest.", reason="file_missing", file=file)
     size = path.stat().st_size
@@ -62,7 +68,7 @@ def _check_png(path: Path, size: int, file: str) -> None:
 
 def _check_classic(path: Path, size: int, file: str) -> None:
     try:
-        needed = bytes_needed(path)
+        header, needed = extent(path)
     except ValueError as err:
         raise RunRefused(
             f"{file} cannot be read: in its netCDF header, {err}.",
@@ -72,6 +78,8 @@ def _check_classic(path: Path, size: int, file: str) -> None:
         ) from None
     if needed > size:
         raise _truncated(file, f"it has {size} bytes, and its header says {needed}")
+    with path.open("rb") as stream:
+        check_around(stream.read(min(header, _MOST_HEADER)).decode("latin-1"), file)
 
 
 def _check_hdf5(path: Path, file: str) -> None:
@@ -91,6 +99,7 @@ def _check_groups(root: h5py.Group, file: str) -> None:
     """Every object once, however often and deep it is linked."""
     seen: set[int] = set()
     waiting: list[tuple[str, h5py.Group]] = [("", root)]
+    _check_texts(root, file)
     while waiting:
         path, group = waiting.pop()
         for name in group:
@@ -106,9 +115,19 @@ def _check_groups(root: h5py.Group, file: str) -> None:
                     reason="external_data",
                     file=file,
                 )
+            if item is not None:
+                _check_texts(item, file)
             if isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in seen:
                 seen.add(address)
                 waiting.append((where, item))
+
+
+def _check_texts(item: h5py.HLObject, file: str) -> None:
+    """Its attributes that are texts: a CRS is one of them."""
+    for name in item.attrs:
+        if h5py.check_string_dtype(item.attrs.get_id(name).dtype) is not None:
+            value = item.attrs[name]
+            check_around(value.decode("latin-1") if isinstance(value, bytes) else str(value), file)
 
 
 def _truncated(file: str, how: str) -> RunRefused:
