@@ -13,6 +13,8 @@ from app.pipelines.formats.findings import Findings
 from app.pipelines.formats.shapes import from_wkb, to_wkb
 
 OPEN_RING = struct.pack("<BIII8d", 1, 3, 1, 4, 0, 0, 1, 0, 1, 1, 0, 1)
+# Two rings, the second one open.
+OPEN_RINGS = struct.pack("<BIII8dI8d", 1, 3, 2, 4, 0, 0, 9, 0, 9, 9, 0, 0, 4, 2, 1, 3, 1, 3, 2, 2, 1.5)
 EMPTY_POINT = struct.pack("<BI2d", 1, 1, float("nan"), float("nan"))
 
 
@@ -30,13 +32,15 @@ def wkb(*texts: str | bytes | None) -> pa.Array:
         ("MULTIPOINT ((1 2))", "MULTIPOINT ((3 4))"),
         ("MULTILINESTRING ((0 0, 1 1))",),
         ("MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))", "MULTIPOLYGON (((5 5, 6 5, 6 6, 5 5)))"),
+        ("POLYGON ((0 0, 1 0, 1 1, 0 0))", "POLYGON ((0 0, 9 0, 9 9, 0 0), (2 1, 3 1, 3 2, 2 1))"),
+        ("POINT (1 2)", None, "LINESTRING (0 0, 1 1)", "POINT (5 6)"),
     ],
     ids=lambda texts: texts[0].split()[0],
 )
-def test_plain_geometries_are_handed_on_as_they_came(texts: tuple[str, ...]) -> None:
+def test_geometries_are_handed_on_as_they_came(texts: tuple[str | None, ...]) -> None:
     given = wkb(None, *texts, None).slice(1, len(texts))
     shapes = from_wkb(given, "f", 0, Findings())
-    assert shapes.source is given
+    assert shapes.source() is given
     assert shapes.wkb().equals(to_wkb(shapes.build(None)))
 
 
@@ -47,8 +51,7 @@ def test_plain_geometries_are_handed_on_as_they_came(texts: tuple[str, ...]) -> 
         (OPEN_RING, "POLYGON ((0 0, 1 0, 1 1, 0 0))"),
         ("POLYGON ((0 0, 1 0, 1 1, 0 0))", OPEN_RING),
         (EMPTY_POINT, "POINT (1 2)"),
-        ("POINT (1 2)", None),
-        ("POINT (1 2)", "LINESTRING (0 0, 1 1)"),
+        ("POLYGON ((0 0, 1 0, 1 1, 0 0))", "POLYGON ((0 0, 1 0, 1 1, 0 0))", OPEN_RINGS),
         ("POINT Z (1 2 3)",),
         ("POLYGON ((0 0, 9 0, 9 9, 0 0), (2 1, 3 1, 3 2, 2 1))",),
         ("GEOMETRYCOLLECTION (POINT (1 2))",),
@@ -58,7 +61,7 @@ def test_plain_geometries_are_handed_on_as_they_came(texts: tuple[str, ...]) -> 
 )
 def test_others_are_written(texts: tuple[str | bytes | None, ...]) -> None:
     shapes = from_wkb(wkb(*texts), "f", 0, Findings())
-    assert shapes.source is None
+    assert shapes.source() is None
     written = shapes.wkb()
     assert written.equals(to_wkb(shapes.build(None)))
     assert (written.null_count > 0) == (None in texts)
@@ -71,5 +74,5 @@ def test_many_plain_polygons() -> None:
     rng = np.random.default_rng(1)
     shapes = shapely.buffer(shapely.points(rng.uniform(0, 9, (200, 2))), rng.uniform(0.1, 1, 200), quad_segs=2)
     found = from_wkb(to_wkb(shapes), "f", 0, Findings())
-    assert found.source is not None
+    assert found.source() is not None
     assert shapely.equals_exact(found.build(None), shapes).all()

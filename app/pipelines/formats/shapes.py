@@ -42,18 +42,19 @@ class Shapes:
     """coordinates: (n, 2) or (n, 3), x before y. rows: for each coordinate the row it belongs to, in the chunk.
 
     build: geometries, null where a row has none, from coordinates of the same shape; None for those above. source: the
-    geometries as ISO WKB, where they came as that, and as build(None) would write them.
+    WKB that they came as, if it is what build(None) would be written as; else None.
     """
 
     size: int
     coordinates: Coordinates
     rows: Callable[[], Rows]
     build: Callable[[Coordinates | None], Geometries]
-    source: pa.Array | None = None
+    source: Callable[[], pa.Array | None] = lambda: None
 
     def wkb(self) -> pa.Array:
         """The geometries as ISO WKB, null where a row has none."""
-        return to_wkb(self.build(None)) if self.source is None else self.source
+        source = self.source()
+        return to_wkb(self.build(None)) if source is None else source
 
 
 def to_wkb(geometries: Geometries) -> pa.Array:
@@ -86,7 +87,7 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
     rows = np.flatnonzero(plain)
     if len(rows) == len(wkb):
         shapes = _flat(data, starts, lengths, kind, file, first_row, findings)
-        return replace(shapes, source=wkb) if _is_as_written(kind, shapes, lengths) else shapes
+        return replace(shapes, source=lambda: wkb if _is_as_written(kind, shapes, lengths) else None)
     rest = np.flatnonzero(~plain)
     others = from_geometries(_decode(wkb.take(pa.array(rest)), file, first_row + rest, findings))
     if not len(rows):
@@ -94,7 +95,13 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
     body = np.repeat(plain, lengths)
     packed = np.cumsum(lengths[rows]) - lengths[rows]
     flat = _flat(data[body], packed, lengths[rows], kind, file, first_row + rows, findings)
-    return combine(len(wkb), [(rows, flat), (rest, others)])
+    both = combine(len(wkb), [(rows, flat), (rest, others)])
+
+    def source() -> pa.Array | None:
+        is_same = _is_as_written(kind, flat, lengths[rows]) and others.wkb().equals(wkb.take(pa.array(rest)))
+        return wkb if is_same else None
+
+    return replace(both, source=source)
 
 
 def _plain_rows(data: Bytes, starts: Rows, lengths: Rows, kind: int) -> npt.NDArray[np.bool_]:
