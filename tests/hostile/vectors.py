@@ -147,8 +147,9 @@ def spy(expression: str) -> Maker:
     return gpkg(SPY[0].replace("{}", expression), *SPY[1:], with_bait=True)
 
 
-def srs(definition: str) -> Maker:
-    update = f"UPDATE gpkg_spatial_ref_sys SET organization='NONE', definition='{definition}' WHERE srs_id = 4326"
+def srs(definition: str, kind: str = "TEXT") -> Maker:
+    value = f"CAST('{definition}' AS {kind})"
+    update = f"UPDATE gpkg_spatial_ref_sys SET organization='NONE', definition={value} WHERE srs_id = 4326"
     return gpkg(update, with_bait=True)
 
 
@@ -179,6 +180,7 @@ GPKG = [
     case("GPKG", "srs-url", "a CRS behind an address", srs("{url}/crs"), "crs_missing"),
     case("GPKG", "srs-grid", "a CRS with a grid that is another file", srs(GRID), "crs_unknown"),
     case("GPKG", "srs-wkt-grid", "a CRS with an extension that names a file", srs(WKT_GRID), "crs_unknown"),
+    case("GPKG", "srs-blob-grid", "the same as bytes", srs(WKT_GRID, "BLOB"), "crs_unknown"),
     case("GPKG", "srs-file", "a CRS out of a file", srs("{path}"), "crs_missing"),
     case("GPKG", "huge", "a header that says 16 TB",
          lambda _: changed(written("GPKG", ".gpkg")[".gpkg"], 28, struct.pack(">L", 2**32 - 2)), "file_truncated"),

@@ -22,6 +22,7 @@ from rasterio.rpc import RPC
 
 from app.models.formats import FORMATS
 from app.pipelines.formats.netcdf_classic import extent
+from app.pipelines.formats.raster_content import check_raster_content
 from tests.pipelines.rasters import UTM, Rasters, terrain
 
 WORLD = "10\n0\n0\n-10\n500005\n5499995\n"
@@ -418,3 +419,16 @@ def test_tags_that_are_not_utf8_are_left_out_and_said(rasters: Rasters) -> None:
     made = rasters.ingest((name, "GTiff"))
     assert made.pixels.tobytes() == pixels.tobytes()
     assert "x.tif" in made.watch.warnings["tags_not_utf8"][0]
+
+
+def test_attributes_of_types_that_numpy_has_not(rasters: Rasters) -> None:
+    """They are no texts, and no reason to stop."""
+    path = rasters.landing / "t.nc"
+    with h5py.File(path, "w") as file:
+        file["crs"] = 0
+        kind, space = h5py.h5t.UNIX_D32LE, h5py.h5s.create(h5py.h5s.SCALAR)
+        h5py.h5a.create(file["crs"].id, b"made", kind, space)
+        with pytest.raises(TypeError):
+            file["crs"].attrs.get_id("made").dtype  # noqa: B018 # this is what NumPy says of it
+        file["crs"].attrs["long_name"] = "a place"
+    check_raster_content(path, "netCDF", "t.nc")

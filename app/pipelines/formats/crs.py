@@ -17,7 +17,7 @@ _MOST_TEXT = 1 << 16
 _FILE_IN_TEXT = re.compile(r'(?:grids|init|file)"?\s*[=,]\s*"?[^\s,"]*[/\\~]', re.IGNORECASE)
 # The same within other text.
 _FILE_AMONG_TEXT = re.compile(
-    r'\+(?:nadgrids|geoidgrids|grids|init|file)\s*=\s*[^\s,"]*[/\\~]'
+    r'(?:(?:nad|geoid)grids|\+(?:grids|init|file))\s*=\s*[^\s,"]*[/\\~]'
     r'|(?:PROJ4_GRIDS"|PARAMETERFILE\s*[\[(]\s*"[^"]*")\s*,\s*"[^"]*[/\\~]',
     re.IGNORECASE,
 )

@@ -27,8 +27,9 @@ def check_crs_texts(path: Path, fmt: str, file: str) -> None:
 def _of_geopackage(path: Path) -> Iterator[str]:
     try:
         with closing(connect(path)) as db:
-            for row in db.execute("SELECT * FROM gpkg_spatial_ref_sys").fetchmany(10_000):
+            for row in db.execute("SELECT * FROM gpkg_spatial_ref_sys"):
                 yield from (value for value in row if isinstance(value, str))
+                yield from (_plain(value) for value in row if isinstance(value, bytes))
     except sqlite3.Error:
         return
 
