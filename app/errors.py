@@ -1,4 +1,4 @@
-"""Domain errors with stable codes. They know no HTTP: `app.routers.problems` maps them to statuses.
+"""Domain errors with stable codes. They know no HTTP: `app.http.problems` maps them to statuses.
 
 Every error says what was found (`detail`) and what to do about it (`fix`), for a reader who has never seen this code.
 """
@@ -22,7 +22,7 @@ class Fault:
 
 @dataclass(eq=False)
 class DomainError(Exception):
-    """Base of everything this service refuses or fails at, on purpose."""
+    """Base of every error that is raised on purpose: a refused request, or a server that is unavailable."""
 
     detail: str
     fix: str = ""
@@ -34,8 +34,13 @@ class DomainError(Exception):
         return f"{self.detail} {self.fix}".strip()
 
 
+def summary_of(error: type[DomainError]) -> str:
+    """When an error is raised, for the table of codes: the first sentence or line of its docstring."""
+    return (error.__doc__ or "").strip().partition("\n")[0]
+
+
 class InvalidManifest(DomainError):
-    """The manifest breaks the contract; `faults` lists everything that is wrong with it."""
+    """The manifest breaks the contract; `errors` lists everything that is wrong with it."""
 
     code = "manifest_invalid"
 
@@ -65,9 +70,15 @@ class BatchConflict(DomainError):
 
 
 class QueueFull(DomainError):
-    """More runs are not over than SPATIAL_ETL_QUEUE__MAX_QUEUED allows: nothing further is accepted for now."""
+    """SPATIAL_ETL_QUEUE__MAX_QUEUED runs are queued or running: no further manifest is accepted for now."""
 
     code = "queue_full"
+
+
+class TooManyPlans(DomainError):
+    """SPATIAL_ETL_PLAN__MAX_WAITING plans wait for a worker: no further one is taken for now."""
+
+    code = "too_many_plans"
 
 
 class RunOver(DomainError):
@@ -107,7 +118,7 @@ class BodyTooLarge(DomainError):
 
 
 class WebhookClosed(DomainError):
-    """No token is configured, so nobody could be told from anybody."""
+    """No webhook token is configured, so senders cannot be authenticated."""
 
     code = "webhook_closed"
 
@@ -136,8 +147,8 @@ class ApiKeyTaken(DomainError):
     code = "api_key_taken"
 
 
-class OpenDoor(DomainError):
-    """The API would be reachable from elsewhere, and nobody could be told from anybody."""
+class UnsafeBind(DomainError):
+    """The API would be reachable from other hosts without authentication."""
 
     code = "open_door"
 
@@ -166,6 +177,18 @@ class LedgerFull(LedgerUnavailable):
     code = "ledger_full"
 
 
+class LedgerUnsupported(LedgerUnavailable):
+    """The server of the ledger lacks a command, a validator or an index that the ledger needs. Do not wait."""
+
+    code = "ledger_unsupported"
+
+
+class RecordTooLarge(DomainError):
+    """A record is larger than the ledger can hold. Trying again does not help."""
+
+    code = "record_too_large"
+
+
 class EngineUnavailable(DomainError):
     """The PostGIS engine does not answer, or is not set up: the run gets its next attempt."""
 
@@ -179,13 +202,13 @@ class QueueUnavailable(DomainError):
 
 
 class SweepAbsent(DomainError):
-    """No process sweeps: what nobody carries does not move on."""
+    """No sweep is running, so runs whose worker is gone are not recovered."""
 
     code = "sweep_absent"
 
 
 class NoPresignedUrls(DomainError):
-    """The object store hands out no URLs of its own: it is a directory, not an S3 API."""
+    """The object store has no presigned URLs, because it is a directory and not an S3 API."""
 
     code = "presign_unsupported"
 
@@ -196,8 +219,14 @@ class InvalidKey(DomainError):
     code = "key_invalid"
 
 
+class KeyConflict(DomainError):
+    """An object of this key would be below another object, or have the name of a folder of others."""
+
+    code = "key_conflict"
+
+
 class ObjectExists(DomainError):
-    """A create-only put met an object that is there already."""
+    """A create-only put found an existing object."""
 
     code = "object_exists"
 
@@ -209,31 +238,31 @@ class VersionTaken(DomainError):
 
 
 class VersionDeleted(DomainError):
-    """The version was deleted: its record tells when, by whom and why; its files are gone."""
+    """The version was deleted. Its record says when, by whom and why."""
 
     code = "version_deleted"
 
 
 class VersionIsNewest(DomainError):
-    """The newest version of a dataset is the dataset: it is not deleted alone."""
+    """The newest version of a dataset cannot be deleted."""
 
     code = "version_is_newest"
 
 
 class VersionHasChildren(DomainError):
-    """Other versions were made from this one, and are there."""
+    """Other versions were made from this one and still exist."""
 
     code = "version_has_children"
 
 
 class VersionInUse(DomainError):
-    """A run that is not over made this version, or reads it."""
+    """A run that is not over made this version or reads it."""
 
     code = "version_in_use"
 
 
 class RangeNotSatisfiable(DomainError):
-    """A byte range that starts behind the end of the object."""
+    """The byte range starts after the end of the object."""
 
     code = "range_not_satisfiable"
 
@@ -245,7 +274,7 @@ class StaleAttempt(DomainError):
 
 
 class RunCanceled(DomainError):
-    """Somebody asked for the run to stop."""
+    """A user canceled the run."""
 
     code = "canceled"
 

@@ -1,4 +1,4 @@
-"""The API. `create_app(settings)` is the composition root; importing this module opens nothing."""
+"""The API: `create_app(settings)` assembles it. Importing this module opens no connection."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from starlette.responses import RedirectResponse
 
 from app import __version__
 from app.clients import open_clients
+from app.http.access import OPEN_FILES, permit
+from app.http.authentication import AuthMiddleware, Guesses
+from app.http.document import complete_document
+from app.http.documentation import serve_redoc_script
+from app.http.middleware import BodyLimit, BodyTimeout, SecureHeaders
+from app.http.problems import add_problem_handlers
+from app.http.query import check_query
+from app.http.request_log import RequestLog
+from app.http.waiting import WaitingRoom
 from app.models.leadership import SWEEP
 from app.routers import (
     activity,
@@ -28,16 +37,10 @@ from app.routers import (
     runs,
     webhooks,
 )
-from app.routers.access import OPEN_FILES, permit
-from app.routers.document import complete_document
-from app.routers.gate import Gate
 from app.routers.metrics import CountRequests, HttpMetrics
-from app.routers.middleware import BodyLimit, Patience, SecureHeaders
-from app.routers.problems import add_problem_handlers
-from app.routers.request_log import RequestLog
-from app.services.election import LeaderWatch
-from app.services.keys import KeyRing
-from app.services.runs import RunWatch
+from app.services.access.api_keys import KeyRing
+from app.services.runs.read import RunWatch
+from app.services.sweep.election import LeaderWatch
 from app.settings import Settings, listed
 
 _DESCRIPTION = """
@@ -45,11 +48,14 @@ Files dropped into an object store become clean, versioned, traceable datasets.
 
 Try it from top to bottom: upload the example of **PUT /landing/{key}**, submit the example of **POST /manifests**,
 poll **GET /runs/{run_id}**, then read and download **/assets/places/v1**.
+
+Every code has its row in the description of a schema at the end of this page: of a problem in **Problem**, of what is
+wrong with a document in **ProblemFault**, of a failed run in **RunError**, of a warning in **RunWarning**.
 """
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over what the settings choose. The ledger is expected to be migrated."""
+    """The API with the clients that the settings choose. The ledger must be migrated."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,16 +70,19 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
-        dependencies=[Depends(permit)],
+        dependencies=[Depends(permit), Depends(check_query)],
         separate_input_output_schemas=False,
         swagger_ui_parameters={"tryItOutEnabled": True, "defaultModelsExpandDepth": 0},
     )
     app.state.settings = settings
     add_problem_handlers(app)
     exempt = (("PUT", "/landing/"), ("POST", "/webhooks/"))
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt)
-    app.add_middleware(Patience, seconds=settings.api.patience_seconds)
-    app.add_middleware(Gate, settings=settings.api)
+    large = frozenset({"/manifests", "/manifests/plan"})
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_manifest_bytes, exempt=exempt, large=large)
+    app.add_middleware(BodyTimeout, seconds=settings.api.patience_seconds)
+    app.add_middleware(AuthMiddleware, settings=settings.api)
+    app.state.guesses = Guesses(settings.api.wrong_key_limit)
+    app.state.waiting_room = WaitingRoom(settings.api.max_waiting)
     app.state.http_metrics = HttpMetrics()
     app.state.sweep_watch = LeaderWatch(SWEEP)
     app.add_middleware(CountRequests, metrics=app.state.http_metrics)
@@ -81,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_browser_rules(app, settings)
     for module in (
         landing,
-        plans,  # before manifests: the more special path comes first
+        plans,  # before manifests: the more specific path comes first
         manifests,
         runs,
         events,
@@ -96,12 +105,13 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
+    serve_redoc_script(app)
     complete_document(app)
     return app
 
 
 def _add_browser_rules(app: FastAPI, settings: Settings) -> None:
-    """Outermost, so that refusals have them too."""
+    """Added last and so outermost, so that refusals have these headers too."""
     if origins := listed(settings.api.cors_origins):
         app.add_middleware(
             CORSMiddleware,

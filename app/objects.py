@@ -1,11 +1,12 @@
-"""The object store protocol: buckets of immutable-by-convention objects, locally or behind the S3 API.
+"""The object store: buckets of objects in a local directory or behind the S3 API.
 
-Every implementation passes tests/contract/test_objects_*.py. Keys are checked here, once, for all of them.
+`ObjectStore` is the protocol that the rest of the service uses. `app.storage.local` and `app.storage.s3` implement it,
+and tests/contract/test_objects_*.py test each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,15 @@ from app.models.manifest import MAX_KEY_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. etag: changes with the content; sha256: hex digest, where the store knows it."""
+    """One object.
+
+    Attributes:
+        key: within its bucket.
+        size: in bytes.
+        etag: changes whenever the content changes.
+        modified_at: in UTC.
+        sha256: hex digits; None when the store does not know it.
+    """
 
     key: str
     size: int
@@ -28,7 +37,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a listing, in key order; `next_after` is None on the last one."""
+    """One page of a listing, in key order. next_after: the `after` of the next page; None on the last one."""
 
     objects: tuple[ObjectInfo, ...]
     next_after: str | None = None
@@ -36,7 +45,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class PresignedUrl:
-    """fields: what a POST form must send before the file; empty for GET and PUT."""
+    """A URL that needs no credentials. fields: what a POST form must send before the file; empty for GET and PUT."""
 
     url: str
     method: Literal["GET", "PUT", "POST"]
@@ -45,12 +54,31 @@ class PresignedUrl:
 
 
 class Progress(Protocol):
-    """Told how many bytes of a transfer are done; on the event loop, so it must not block."""
+    """Receives the number of bytes transferred so far. Called on the event loop, so it must not block."""
 
-    def __call__(self, bytes_done: int) -> None: ...
+    def __call__(self, bytes_done: int) -> None:
+        """Receive a number. An error raised here ends the transfer."""
+        ...
 
 
 class ObjectStore(Protocol):
+    """Stores files as objects: uploads in the bucket of the landing zone, published versions in that of the lake.
+
+    What every implementation guarantees:
+
+    - An object is replaced as a whole: readers see the old content or the new one, never a mixture. A crash during an
+      upload leaves the old content; `remove_stale_uploads` removes the rest.
+    - `create_only` is a compare-and-set: of several writers of a key at once, one succeeds. (S3 servers that ignore the
+      condition for objects over 5 GiB are an exception; see `app.storage.s3.store`.)
+    - Listings are in key order, by code points, on every store. A prefix that no key can have gives an empty page.
+    - No object lies below another one, and none has the name of a folder of others: such puts, and URLs for them, are
+      refused with `KeyConflict`. Where the store itself allows both, writers of both at the same moment, holders of a
+      presigned URL and other programs can make both; in the lake an S3 store does not look. See ADR 13.
+    - Driver and file system errors are raised as `StoreUnavailable` or `StoreFull` with a fix.
+
+    Every method raises NotFound for an unknown bucket and InvalidKey for a key that `check_key` refuses.
+    """
+
     async def put(
         self,
         bucket: str,
@@ -60,16 +88,29 @@ class ObjectStore(Protocol):
         create_only: bool = False,
         max_bytes: int | None = None,
     ) -> ObjectInfo:
-        """Write a stream; readers see the old object or the whole new one. The result carries the sha256.
+        """Store a stream as an object.
 
-        Raises ObjectExists when create_only and the key is taken; BodyTooLarge over max_bytes (nothing is written).
+        Args:
+            bucket: its name without prefix.
+            key: of the object.
+            body: the content. An error raised by it ends the upload.
+            create_only: refuse to replace an object.
+            max_bytes: the largest size.
+
+        Returns:
+            The info of the object, with its sha256.
+
+        Raises:
+            ObjectExists: the key exists, and `create_only` is set.
+            KeyConflict: a folder of the key is an object, or the key is a folder of objects.
+            BodyTooLarge: the stream is longer than `max_bytes`. Nothing is stored.
         """
         ...
 
     async def put_file(
         self, bucket: str, key: str, path: Path, *, create_only: bool = False, progress: Progress | None = None
     ) -> ObjectInfo:
-        """Upload a local file, as `put`. progress: told the bytes done so far; what it raises ends the upload."""
+        """Store a local file as an object, as `put` does."""
         ...
 
     async def fetch(
@@ -81,50 +122,119 @@ class ObjectStore(Protocol):
         max_bytes: int | None = None,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Download into a local file; the result carries the sha256 of the bytes that were read.
+        """Download an object into a local file, which is removed again after an error.
 
-        The bytes are those of one content, also when the object is overwritten meanwhile. Raises NotFound, or
-        BodyTooLarge over max_bytes. progress: as in `put_file`.
+        The bytes are those of one content, even when the object is overwritten meanwhile.
+
+        Returns:
+            The info of the object, with the sha256 of the bytes that were read.
+
+        Raises:
+            NotFound: there is no such object.
+            BodyTooLarge: it is larger than `max_bytes`.
+            StoreUnavailable: it changed while it was read.
         """
         ...
 
-    def read(self, bucket: str, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream bytes start (inclusive) to end (exclusive). Raises NotFound on the first chunk."""
+    def read(
+        self, bucket: str, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream bytes `start` (inclusive) to `end` (exclusive; None: to the end) of one content.
+
+        Args:
+            bucket: its name without prefix.
+            key: of the object.
+            start: first byte.
+            end: behind the last byte.
+            etag: read this content only.
+
+        Raises:
+            NotFound: there is no such object. Raised with the first chunk, as are the next one and another etag.
+            RangeNotSatisfiable: `start` is not inside the object.
+            StoreUnavailable: it changed while it was read, or has another etag than the one asked for.
+        """
         ...
 
-    async def stat(self, bucket: str, key: str) -> ObjectInfo | None: ...
+    async def stat(self, bucket: str, key: str) -> ObjectInfo | None:
+        """Describe an object; None when there is no such object."""
+        ...
 
-    async def list_objects(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Listing:
-        """Objects whose key starts with `prefix` and comes after `after`, in key order (code points)."""
+    async def list_objects(
+        self,
+        bucket: str,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        *,
+        only: Callable[[str], bool] | None = None,
+    ) -> Listing:
+        """List objects whose key starts with `prefix` and comes after `after`, in key order (code points).
+
+        only: those whose key it says True of. A store need not look at the others.
+        """
         ...
 
     async def delete(self, bucket: str, key: str, *, etag: str | None = None) -> bool:
-        """Whether there was something to delete. etag: delete that content only; another one stays (False)."""
+        """Delete an object.
+
+        Args:
+            bucket: its name without prefix.
+            key: of the object.
+            etag: delete this content only, and keep another one.
+
+        Returns:
+            Whether an object was deleted.
+        """
         ...
 
     async def presign(self, method: Literal["GET", "PUT"], bucket: str, key: str) -> PresignedUrl | None:
-        """A URL that lets its holder read or write this one object for a while; None: this store has no URLs."""
+        """Return a URL for reading or writing this object for a limited time. None: the store has no URLs.
+
+        Raises:
+            KeyConflict: as `put`, for a URL to write.
+        """
         ...
 
     async def presign_post(self, bucket: str, key: str, max_bytes: int) -> PresignedUrl | None:
-        """As `presign`, for a browser's form: its fields bind the key and the size. None: this store has no URLs."""
+        """Return a URL for the form of a browser, whose fields fix the key and the largest size.
+
+        None and KeyConflict: as `presign` for PUT.
+        """
         ...
 
     async def make_buckets(self) -> tuple[str, ...]:
-        """Make the buckets that are missing; which ones. Raises StoreUnavailable with a fix when it may not."""
+        """Create the buckets that are missing.
+
+        Returns:
+            The names of the buckets that this call created.
+
+        Raises:
+            StoreUnavailable: a bucket is missing, and the service may not create it.
+        """
         ...
 
     async def remove_stale_uploads(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
-        """Remove what uploads of dead writers left unfinished; how many there were. dry_run: count them only."""
+        """Remove what uploads of dead writers left behind; return how many there were. dry_run: count them only."""
         ...
 
     async def ping(self) -> dict[str, str]:
-        """Details for health checks. Raises StoreUnavailable with a fix."""
+        """Check the store and return details for health checks. Raises StoreUnavailable."""
+        ...
+
+    async def bucket_warnings(self) -> tuple[str, ...]:
+        """Say what the buckets are configured to do that surprises: each a sentence or two, with what to do about it.
+
+        Raises StoreUnavailable.
+        """
         ...
 
 
 def check_key(key: str) -> str:
-    """The key, if it stays inside its bucket on every store. Raises InvalidKey naming what is wrong."""
+    """Return the key, if it is valid on every store and stays inside its bucket.
+
+    Raises:
+        InvalidKey: the error says what is wrong.
+    """
     fix = "Use a relative key such as parcels/2026.gpkg."
     if not key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         raise InvalidKey(
@@ -139,3 +249,16 @@ def check_key(key: str) -> str:
     if any(len(part.encode()) > 255 for part in key.split("/")):
         raise InvalidKey("A part of the key is longer than 255 bytes.", fix)
     return key
+
+
+def is_key(text: str) -> bool:
+    """Return whether the text is a valid key."""
+    try:
+        return bool(check_key(text))
+    except InvalidKey:
+        return False
+
+
+def begins_a_key(prefix: str) -> bool:
+    """Return whether a valid key can begin with this text."""
+    return is_key(prefix) or is_key(f"{prefix}x")

@@ -51,7 +51,7 @@ TABULAR_PROGRAMS = {
     "pyarrow": "bench.peers.csv_with_pyarrow",
 }
 JOIN_PROGRAMS = {"ours": "bench.ours_join", "duckdb": "bench.peers.join_with_duckdb"}
-# On one server of their own, with the same settings; its processor time is not in the table.
+# On one separate server, with the same settings; its processor time is not in the table.
 POSTGIS_PROGRAMS = {
     "postgis": "bench.ours_postgis",
     "steps": "bench.peers.with_postgis_steps",
@@ -138,7 +138,7 @@ def machine() -> dict[str, Any]:
 
 
 def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> dict[str, Any]:
-    """Run every program `rounds` times, turn by turn, and compare what they have written."""
+    """Run the programs alternately, `rounds` times each, and compare their outputs."""
     generate(case)
     costs: dict[str, list[Cost]] = {name: [] for name in programs}
     outputs: dict[str, dict[str, float]] = {}
@@ -160,7 +160,7 @@ def compare(case: Case, programs: Sequence[str], rounds: int, retries: int) -> d
 
 
 def undisturbed(name: str, module: str, source: Path, crs: str, target: Path, retries: int) -> Cost:
-    """One run; another one while others disturb it, and then the least disturbed of them all."""
+    """Run once; repeat while other processes disturb it, and return the least disturbed run."""
     target.parent.mkdir(exist_ok=True)
     tries: list[Cost] = []
     while len(tries) <= retries and (not tries or tries[-1].others > DISTURBED):
@@ -301,7 +301,7 @@ def postgis(case: Case, rounds: int) -> dict[str, Any]:
     server = start_server("shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=30min")
     execute(server.url, "CREATE EXTENSION postgis")
     os.environ["BENCH_POSTGIS_URL"] = server.url
-    # The server counts as one of the others: a run cannot be told from a disturbed one, so none is repeated.
+    # The server's own load looks like a disturbance, so a disturbed run cannot be recognised, and none is repeated.
     return compare(case, list(POSTGIS_PROGRAMS), rounds, 0)
 
 

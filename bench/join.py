@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
-from app.pipelines.formats.geoparquet import GeoParquetWriter
-from app.pipelines.formats.tabular_write import TableWriter
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter
+from app.pipelines.tabular.writer import TableWriter
 
 STEP = 50_000
 ROWS_EACH = 5

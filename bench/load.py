@@ -92,7 +92,7 @@ async def measure(url: str, runs: int) -> dict[str, Any]:
     assert status in (200, 201), status
     writer.close()
 
-    # Whoever asks first waits for what a process does once: it compiles statements, and opens connections.
+    # The first requests wait for one-time work: compiling statements and opening connections.
     first = posts_of(CONNECTIONS, "bench-first")
     await Load(host, port).drive(lambda: next(first, None), lambda status, _headers, answer: _is(status, 202, answer))
 
@@ -196,7 +196,7 @@ def embedded() -> Iterator[str]:
         yield url
 
 
-# Of the product: tests are in more of a hurry.
+# The defaults of the service: tests use shorter times.
 _DEFAULTS = {
     "SPATIAL_ETL_SWEEP__INTERVAL_SECONDS": str(SweepSettings().interval_seconds),
     "SPATIAL_ETL_RUN__LEASE_SECONDS": str(RunSettings().lease_seconds),
@@ -207,7 +207,7 @@ _DEFAULTS = {
 
 @contextmanager
 def deployed() -> Iterator[str]:
-    """Roles of their own, two of them workers, over PostgreSQL as the ledger, Redis, and the S3 API of a radosgw.
+    """Separate role processes, two of them workers, over PostgreSQL as the ledger, Redis, and the S3 API of a radosgw.
 
     Raises ImportError without the packages of the tests, whose servers these are.
     """

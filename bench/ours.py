@@ -1,7 +1,8 @@
 """The recipe with this service's pipeline: python -m bench.ours SOURCE CRS TARGET.
 
-The pipeline runs as in a worker, through `run` of `app.pipelines.vector` (`raster` for a .tif, `tabular` for a .csv);
-ledger and object store are left out, as they are for the peers: fetching is a hard link, publishing is a rename.
+The pipeline runs as in a worker, through `run` of `app.pipelines.vector.pipeline` (`raster` for a .tif, `tabular`
+for a .csv); ledger and object store are left out, as they are for the peers: fetching is a hard link, publishing is a
+rename.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import Manifest, ManifestFile
-from app.pipelines.context import FetchedFile, Product
-from app.pipelines.engines import VectorEngine
+from app.models.run import RunWarning
+from app.pipelines.contract.context import FetchedFile, Product
+from app.pipelines.contract.engine import VectorEngine
 from app.settings import Limits
 
 FORMATS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".tif": "GTiff", ".csv": "CSV"}
@@ -79,16 +80,16 @@ class Context:
     def advance(self, rows_done: int, rows_total: int | None) -> None:
         pass
 
-    def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:  # noqa: ARG002 # as above
-        print(code, count, message, flush=True)  # into the log of the measurement
+    def warn(self, warning: RunWarning) -> None:
+        print(warning.code, warning.count, warning.message, flush=True)  # into the log of the measurement
 
 
 def main(source: Path, target: Path, engine: VectorEngine | None = None) -> None:
     """Run it; with the local engine where none is given and the source is vector."""
     kind = {".tif": "raster", ".csv": "tabular"}.get(source.suffix, "vector")
-    pipeline = importlib.import_module(f"app.pipelines.{kind}")
+    pipeline = importlib.import_module(f"app.pipelines.{kind}.pipeline")
     if kind == "vector" and engine is None:
-        from app.pipelines.engines.local import LocalEngine
+        from app.pipelines.vector.engines.local import LocalEngine
 
         engine = LocalEngine()
     manifest = Manifest.model_validate(

@@ -14,8 +14,8 @@ import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetMetadata
 from app.models.base import utcnow
 from app.models.manifest import Manifest
-from app.pipelines import join
-from app.pipelines.context import FetchedAsset
+from app.pipelines.contract.context import FetchedAsset
+from app.pipelines.join import pipeline as join
 from app.settings import Limits, WorkerSettings
 from bench.ours import Context
 

@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.base import new_id
-from app.pipelines.engines.postgis import PostgisEngine
-from app.storage.postgis import Postgis, RunSchema
+from app.pipelines.vector.engines.postgis import PostgisEngine
+from app.pipelines.vector.engines.postgis_access import DirectPostgis
+from app.storage.postgis.server import Postgis, RunSchema
 from bench.ours import main
 
 if __name__ == "__main__":
     server = Postgis(SecretStr(os.environ["BENCH_POSTGIS_URL"]), 3600)
-    main(Path(sys.argv[1]), Path(sys.argv[3]), PostgisEngine(server, RunSchema(new_id(), 1)))
+    main(Path(sys.argv[1]), Path(sys.argv[3]), PostgisEngine(DirectPostgis(server, RunSchema(new_id(), 1))))

@@ -1,6 +1,6 @@
 """Our S3 store beside the bare client it is made of: python -m bench.s3 ROUNDS [MIB] prints JSON.
 
-The server is a private radosgw. Every transfer is a process of its own with parts of the same size, as many at once;
+The server is a private radosgw. Every transfer is a separate process with parts of the same size, as many at once;
 the bare client neither hashes the whole file nor checks what arrives.
 """
 
@@ -28,7 +28,7 @@ PEERS = {"our put": "bare put", "our create-only put": "bare put", "our get": "b
 
 
 def compare(rounds: int, mebibytes: int) -> dict[str, Any]:
-    """Every transfer `rounds` times, turn by turn."""
+    """Run the transfers alternately, `rounds` times each."""
     if reason := radosgw.missing():
         return {"skipped": reason}
     server = radosgw.shared()
@@ -68,8 +68,8 @@ async def transfer(name: str, source: Path) -> float:
 
     from app.models.manifest import LAKE_BUCKET
     from app.settings import ObjectsSettings
-    from app.storage.objects_s3 import open_s3_store
-    from app.storage.s3_config import client_arguments, client_config
+    from app.storage.s3.config import client_arguments, client_config
+    from app.storage.s3.store import open_s3_store
 
     server = json.loads(os.environ[SETTINGS])
     settings = ObjectsSettings(
@@ -86,7 +86,7 @@ async def transfer(name: str, source: Path) -> float:
         multipart_chunksize=settings.part_bytes,
         max_concurrency=settings.concurrency,
     )
-    config = client_config(settings, patient=True)
+    config = client_config(settings, retry=True)
     async with (
         open_s3_store(settings) as store,
         aioboto3.Session().client("s3", config=config, **client_arguments(settings)) as bare,

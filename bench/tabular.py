@@ -39,7 +39,7 @@ def make(path: str, rows: int) -> None:
 
 
 def check(path: str) -> dict[str, object]:
-    """Rows, types of the columns that readers bend, and sums that all must agree in."""
+    """Rows, types of the columns that readers often change, and sums that must be equal for all."""
     found = duckdb.sql(f"SELECT * FROM read_parquet('{path}')")
     code, price = found.columns[1], found.columns[4]
     total = f'count(*), sum("{found.columns[0]}"), sum("{price}"::DECIMAL(18,2))'

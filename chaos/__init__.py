@@ -1,1 +1,1 @@
-"""The fault campaign: random faults under a steady load, and what must hold afterwards."""
+"""The fault campaign: random faults under a steady load, and checks of what must hold afterwards."""

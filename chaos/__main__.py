@@ -27,13 +27,13 @@ from chaos.stories import Load
 from chaos.strike import Striker
 from chaos.system import MAX_ATTEMPTS, System
 
-_TELLERS = 4
-_TOLD_EVERY = 50
+_STORY_THREADS = 4
+_REPORT_EVERY = 50
 
 
 def main() -> int:
     args = arguments()
-    # So that what was started is ended, whoever ends the campaign.
+    # Stops everything that was started, however the campaign ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = args.keep or Path(tempfile.mkdtemp(prefix="spatial-etl-chaos-"))
     made = []
@@ -57,14 +57,14 @@ def main() -> int:
 
 
 def campaign(system: System, seed: int, number: int, pace: float) -> dict[str, Any]:
-    """The report. pace: what the pauses between faults are multiplied by."""
+    """Run a campaign and return its report. pace: factor for the pauses between faults."""
     book, answers, watch = Book(), Answers(), Watch()
     striker = Striker(system.parts, system.links, system.ledger_file)
     problems: list[str] = []
     try:
         striker.start_all(system.starts)
         wait_until(system.ready, "everything to be there")
-        load = Load(system.url, seed, _TELLERS, book, answers)
+        load = Load(system.url, seed, _STORY_THREADS, book, answers)
         load.prepare()
         load.start()
         began = time.monotonic()
@@ -91,7 +91,7 @@ def campaign(system: System, seed: int, number: int, pace: float) -> dict[str, A
 
 
 def strike(system: System, striker: Striker, seed: int, number: int, pace: float) -> None:
-    """Until so many faults have met their victims."""
+    """Strike until that many faults have hit a victim."""
     done = 0
     for fault in faults(seed, system.targets):
         if done >= number:
@@ -99,7 +99,7 @@ def strike(system: System, striker: Striker, seed: int, number: int, pace: float
         time.sleep(fault.pause * pace)
         done += striker.strike(fault)
         text = f"{system.name}: fault {done} of {number}: {fault.kind} {fault.victim}"
-        progress(text, now_and_then=fault.number % _TOLD_EVERY == 0)
+        progress(text, now_and_then=fault.number % _REPORT_EVERY == 0)
 
 
 def arguments() -> argparse.Namespace:

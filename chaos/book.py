@@ -15,8 +15,8 @@ Json = dict[str, Any]
 class Entry:
     """One manifest that a 2xx said was accepted. error: its runs fail with that code (`*`: with any).
 
-    may_cancel: somebody asked for its end. runs_asked: how many runs there may be at most, with answers that were lost.
-    door: `api`, or `drop` for what was put under `manifests/`, whose run_id nobody told us.
+    may_cancel: a client asked for its end. runs_asked: how many runs there may be at most, with answers that were lost.
+    sent_by: `api`, or `drop` for a file put under `manifests/`: no answer gave its run_id.
     """
 
     batch_id: str
@@ -24,7 +24,7 @@ class Entry:
     run_id: str = ""
     rows: int | None = None
     error: str = ""
-    door: str = "api"
+    sent_by: str = "api"
     may_cancel: bool = False
     runs_asked: int = 1
 

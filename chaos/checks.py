@@ -1,4 +1,4 @@
-"""What must hold when the dust has settled. Each check gives the ways in which it does not; none when all is well."""
+"""What must hold after the faults. Each check returns the violations that it found; none if all is well."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chaos.book import Entry
 from chaos.evidence import FINAL, Evidence, Json, keys_of
 
-# Reasons of the service's own why a good manifest may fail: somebody killed its workers again and again.
+# Codes with which a valid manifest may fail, because its workers were killed again and again.
 EXPLAINED = ("attempts_used_up",)
 MEMORY_MIB = 400.0
 
@@ -17,7 +17,7 @@ Check = Callable[[Evidence], list[str]]
 
 
 def every_accepted_manifest_has_one_outcome(found: Evidence) -> list[str]:
-    """It is in the ledger, its runs are over and no more than were asked for, and it says what they say."""
+    """It is in the ledger, its runs are over and no more than requested, and it shows the status of the newest one."""
     faults = []
     for entry in found.book.entries.values():
         record, runs = found.manifests.get(entry.batch_id), _runs_of(found, entry.batch_id)
@@ -40,7 +40,7 @@ def every_accepted_manifest_has_one_outcome(found: Evidence) -> list[str]:
 
 
 def every_outcome_is_the_right_one(found: Evidence) -> list[str]:
-    """Good sources succeed with all their rows, bad ones fail for their reason, and only what was canceled is."""
+    """Good sources succeed with all their rows, bad ones fail with their code; no other run is canceled."""
     return [
         f"run {run['run_id']} of {entry.batch_id} is {run['status']} ({(run['error'] or {}).get('code')}): {reason}"
         for entry in found.book.entries.values()
@@ -52,7 +52,7 @@ def every_outcome_is_the_right_one(found: Evidence) -> list[str]:
 def _what_is_wrong(run: Json, entry: Entry, max_attempts: int) -> str:
     code = (run["error"] or {}).get("code")
     if run["status"] == "canceled":
-        return "" if entry.may_cancel else "nobody asked for its end"
+        return "" if entry.may_cancel else "no client asked for its end"
     if run["status"] == "failure":
         if code in EXPLAINED:
             return "" if run["attempt"] >= max_attempts else f"after {run['attempt']} attempts of {max_attempts}"
@@ -72,7 +72,7 @@ def every_5xx_is_a_problem(found: Evidence) -> list[str]:
 
 
 def versions_are_gapless_or_explained(found: Evidence) -> list[str]:
-    """A number that is in no catalogue belongs to a run that did not succeed; none is used for two runs."""
+    """A number missing in the catalogue belongs to a run that did not succeed; no number belongs to two runs."""
     faults = []
     there: dict[str, Counter[int]] = {}
     for asset in found.assets:
@@ -97,7 +97,7 @@ def versions_are_gapless_or_explained(found: Evidence) -> list[str]:
 
 
 def every_version_is_of_a_successful_run(found: Evidence) -> list[str]:
-    """And every successful run has its version."""
+    """The reverse too: every successful run has its version."""
     faults, versions = [], {(asset["dataset_id"], asset["version"]): asset for asset in found.assets}
     for asset in found.assets:
         run = found.runs.get(asset["run_id"])
@@ -126,7 +126,7 @@ def every_byte_is_as_the_catalogue_says(found: Evidence) -> list[str]:
 
 
 def lineage_is_whole(found: Evidence) -> list[str]:
-    """Each version names what it was made of, and its parents are there."""
+    """Each version names its inputs, and its parents exist."""
     versions = {(asset["dataset_id"], asset["version"]) for asset in found.assets}
     made = [(f"{asset['dataset_id']} v{asset['version']}", asset["inputs"]) for asset in found.assets]
     faults = [f"{name} names no inputs" for name, inputs in made if not inputs]
@@ -142,8 +142,8 @@ def lineage_is_whole(found: Evidence) -> list[str]:
 
 def nothing_is_left_over(found: Evidence) -> list[str]:
     registered = {key for asset in found.assets for key in keys_of(asset)}
-    faults = [f"nobody's object in the lake: {key}" for key in sorted(set(found.lake) - registered)]
-    faults += [f"nobody's schema: {name}" for name in found.schemas]
+    faults = [f"orphaned object in the lake: {key}" for key in sorted(set(found.lake) - registered)]
+    faults += [f"orphaned schema: {name}" for name in found.schemas]
     faults += [f"left on the disk: {name}" for name in found.scratch]
     return faults + [f"still running: {name}" for name in found.processes]
 
@@ -154,7 +154,7 @@ def no_run_was_without_a_deadline(found: Evidence) -> list[str]:
 
 
 def events_tell_what_happened(found: Evidence) -> list[str]:
-    """Numbered without gaps; attempts begin and die once each, in order; one end, as the run says."""
+    """Numbered without gaps; each attempt begins and ends once, in order; one final event, as the run says."""
     faults = []
     for run_id, events in found.events.items():
         run = found.runs[run_id]
@@ -210,7 +210,7 @@ def logs_keep_secrets(found: Evidence) -> list[str]:
 
 
 def nothing_else_went_wrong(found: Evidence) -> list[str]:
-    """Faults that could not be undone, roles that did not stop when told to."""
+    """Faults that could not be undone, roles that did not stop on SIGTERM."""
     return list(found.problems)
 
 

@@ -1,4 +1,4 @@
-"""A client as it should be: it asks again when it got no answer or was told to, always with the same batch_id."""
+"""A correct client: it repeats a request without an answer, or with Retry-After, always with the same batch_id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 
 Json = dict[str, Any]
 
-# Nobody has to be patient for longer than a fault lasts, and its repair.
+# Longer than the longest fault and its repair.
 _PATIENCE = 150.0
 _TIMEOUT = httpx.Timeout(8, connect=3)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
@@ -24,7 +24,7 @@ class GivenUpError(Exception):
 
 @dataclass
 class Answers:
-    """What came back, over all clients. broken: requests without an answer. bad: answers that none should get."""
+    """Answers to all clients. broken: requests without an answer. bad: answers that must not occur."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Answers:
 
 
 def what_is_bad(response: httpx.Response) -> str:
-    """Why this 5xx is not a problem that says what is away; empty when it is one."""
+    """Why this 5xx is not a proper problem document that names the failed server; empty if it is."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return f"no problem+json but {response.headers.get('content-type')!r}: {response.text[:200]!r}"
     problem = response.json()
@@ -57,7 +57,7 @@ def what_is_bad(response: httpx.Response) -> str:
 
 
 class Client:
-    """Of one thread. tries: how often its last request was sent, so that it may have been done as often."""
+    """The client of one thread. tries: how often its last request was sent; each may have taken effect."""
 
     def __init__(self, url: str, answers: Answers, over: threading.Event) -> None:
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
@@ -68,7 +68,7 @@ class Client:
         self._http.close()
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """The first answer that is not "later": below 500 and not 429. Raises GivenUpError."""
+        """Repeat the request until an answer is below 500 and not 429. Raises GivenUpError."""
         deadline = time.monotonic() + _PATIENCE
         pause = _FIRST_PAUSE
         self.tries = 0
@@ -86,7 +86,7 @@ class Client:
         raise GivenUpError(f"{method} {path}: no answer for {_PATIENCE:g} s")
 
     def once(self, method: str, path: str, **more: Any) -> httpx.Response | None:
-        """Whatever is answered; None when nothing is."""
+        """Send once: the answer, or None if there was none."""
         try:
             response = self._http.request(method, path, **more)
         except httpx.HTTPError as err:
@@ -96,7 +96,7 @@ class Client:
         return response
 
     def run_over(self, run_id: str, patience: float) -> Json | None:
-        """The run when it is over; None when it is not over in time."""
+        """Wait for the end of a run; None if it is not over in time."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and not self._over.is_set():
             run: Json = self.send("GET", f"/runs/{run_id}", params={"wait": 3}).json()

@@ -15,7 +15,7 @@ import httpx
 import psutil
 from pymongo import MongoClient
 
-from chaos.parts import All, Children, Server, Several, alive, wait_until
+from chaos.parts import All, Children, Server, Several, alive, is_reader_server, readers_of, wait_until
 from chaos.schedule import LINK_KINDS, PROCESS_KINDS, Target
 from chaos.system import TOKEN, System
 from tests.servers import mongo, postgres, radosgw, s3
@@ -25,7 +25,7 @@ from tests.servers.relay import sync_client
 
 PREFIX = "chaos-"
 PASSWORD = "password-of-the-campaigns-queue"  # noqa: S105 # of the campaign's own server
-# Nothing that was acknowledged may be lost by a killed server.
+# A killed server must not lose what it has acknowledged.
 DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")
 
 
@@ -37,6 +37,8 @@ def targets(ledger: str, store: str) -> tuple[Target, ...]:
         Target("worker", PROCESS_KINDS, 3),
         Target("job", ("kill", "stop"), 4),
         Target("attempt", ("kill", "stop"), 2),
+        Target("reader", ("kill", "stop"), 2),
+        Target("reader server", ("kill",), 1),
         Target("sweep", PROCESS_KINDS, 2),
         Target("redis", (*PROCESS_KINDS, *LINK_KINDS), 2),
         Target("ledger", (*PROCESS_KINDS, *LINK_KINDS), 3),
@@ -69,6 +71,17 @@ class Deployed(System):
             "job": Children("job", lambda: [[job] for _, job in self._jobs()], patience=2),
             "attempt": Children(
                 "attempt", lambda: [[worker, job] for worker, job in self._jobs()], patience=2, keeper=workers
+            ),
+            "reader": Children(
+                "reader",
+                lambda: [[each] for worker in self._worker_processes() for each in readers_of(worker)[1]],
+                patience=2,
+                keeper=workers,
+            ),
+            "reader server": Children(
+                "reader server",
+                lambda: [[each] for worker in self._worker_processes() for each in readers_of(worker)[0]],
+                keeper=workers,
             ),
             "sweep": sweep,
             "everything": All([api, *self._workers, sweep], ("api", "worker", "worker-1", "worker-2", "sweep")),
@@ -187,20 +200,28 @@ class Deployed(System):
         return problems
 
     def _jobs(self) -> list[tuple[psutil.Process, psutil.Process]]:
-        return [(worker, job) for role in self._workers for worker in role.processes(0) for job in worker.children()]
+        return [
+            (worker, job)
+            for worker in self._worker_processes()
+            for job in worker.children()
+            if not is_reader_server(job)
+        ]
+
+    def _worker_processes(self) -> list[psutil.Process]:
+        return [worker for role in self._workers for worker in role.processes(0)]
 
 
 def _server_part(name: str, server: mongo.MongoServer | postgres.PostgresServer) -> Server:
     def roots() -> list[int]:
         return [server.process.pid] if server.process is not None and server.process.poll() is None else []
 
-    # PostgreSQL takes SIGTERM as a wish to wait until every client has gone.
+    # On SIGTERM PostgreSQL waits until every client has disconnected.
     sign = signal.SIGINT if isinstance(server, postgres.PostgresServer) else signal.SIGTERM
     return Server(name, roots, lambda: _reaped(server.process, server.start), sign)
 
 
 def _reaped(process: subprocess.Popen[bytes] | None, start: Any) -> None:
-    """Start again what was struck, once it is gone."""
+    """Restart what was killed, once it has exited."""
     if process is not None:
         if process.poll() is None and alive([psutil.Process(process.pid)]):
             process.wait(60)

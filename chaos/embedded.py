@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import psutil
 
-from chaos.parts import All, Children
+from chaos.parts import All, Children, is_reader_server, readers_of
 from chaos.schedule import LINK_KINDS, PROCESS_KINDS, Target
 from chaos.system import TOKEN, System
 
@@ -24,6 +24,8 @@ class Embedded(System):
         Target("worker", PROCESS_KINDS, 3),
         Target("job", ("kill", "stop"), 4),
         Target("attempt", ("kill", "stop"), 2),
+        Target("reader", ("kill", "stop"), 2),
+        Target("reader server", ("kill",), 1),
         Target("redis", PROCESS_KINDS, 2),
         Target("everything", ("kill",), 1),
         Target("api", LINK_KINDS, 3),
@@ -38,6 +40,12 @@ class Embedded(System):
             "worker": Children("worker", lambda: [[each] for each in self._workers()]),
             "job": Children("job", lambda: [[job] for _, job in self._jobs()], patience=2),
             "attempt": Children("attempt", lambda: [[worker, job] for worker, job in self._jobs()], patience=2),
+            "reader": Children(
+                "reader", lambda: [[each] for worker in self._workers() for each in readers_of(worker)[1]], patience=2
+            ),
+            "reader server": Children(
+                "reader server", lambda: [[each] for worker in self._workers() for each in readers_of(worker)[0]]
+            ),
             "redis": Children("redis", lambda: [[each] for each in self._children() if "redis-server" in each.name()]),
             "everything": All([serve, Children("all", lambda: [self._children()])], ("serve",)),
         }
@@ -73,4 +81,4 @@ class Embedded(System):
         return [child for child in found[0].children() if "app.worker" in " ".join(child.cmdline())] if found else []
 
     def _jobs(self) -> list[tuple[psutil.Process, psutil.Process]]:
-        return [(worker, job) for worker in self._workers() for job in worker.children()]
+        return [(worker, job) for worker in self._workers() for job in worker.children() if not is_reader_server(job)]

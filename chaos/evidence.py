@@ -1,4 +1,4 @@
-"""What is there when the dust has settled, gathered once, as plain data for the checks."""
+"""The state of the service after the faults, gathered once, as plain data for the checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chaos.system import System
 Json = dict[str, Any]
 
 FINAL = ("success", "failure", "canceled")
-# Nothing has changed for so long: nothing will. Leases, deadlines and the look for old scratch are shorter.
+# After that long without a change there will be none: leases, deadlines and the scan for old scratch are shorter.
 _STUCK_SECONDS = 90.0
 _LOOK_EVERY = 2.0
 _PAGE = {"limit": 1000}
@@ -31,7 +31,7 @@ _PAGE = {"limit": 1000}
 class Evidence:
     """runs: by run_id. events: by run_id, oldest first. counters: newest number given out for each dataset.
 
-    lake: size and sha256 by key. memory: highest MiB by role. silent: runs that were seen carried without a deadline.
+    lake: size and sha256 by key. memory: highest MiB by role. silent: active runs that were seen without a deadline.
     """
 
     book: Book
@@ -60,7 +60,7 @@ class Evidence:
 
 
 class Watch:
-    """Looks at the service from time to time while the campaign goes on."""
+    """Polls the service during the campaign."""
 
     def __init__(self) -> None:
         self.memory: dict[str, float] = {}
@@ -103,7 +103,7 @@ class Watch:
 
 
 def settle(system: System) -> float:
-    """Wait until nothing is under way or left over, while something still changes; the seconds that it took."""
+    """Wait until no work is active or left over, or nothing changes any more; the seconds that it took."""
     began = changed = time.monotonic()
     last: list[str] = []
     while (left := _left(system)) and time.monotonic() - changed < _STUCK_SECONDS:
@@ -114,7 +114,7 @@ def settle(system: System) -> float:
 
 
 def _left(system: System) -> list[str]:
-    """What is not yet as it has to be in the end."""
+    """What has not reached its final state yet."""
     if not system.ready():
         return ["the servers"]
     left = [*system.scratch(), *system.schemas()]
@@ -152,7 +152,7 @@ def gather(system: System, book: Book, answers: Answers, watch: Watch, max_attem
 
 
 def add_logs(found: Evidence, system: System) -> None:
-    """After everything was stopped: what is left of processes, and what the logs say."""
+    """After everything was stopped: add processes that still run, and findings in the logs."""
     found.processes = [f"{each.pid} {' '.join(each.cmdline())[:120]}" for each in system.processes()]
     for path in sorted(system.logs.iterdir()):
         text = path.read_text(errors="replace")

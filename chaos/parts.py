@@ -1,4 +1,4 @@
-"""What can be killed: roles that the campaign keeps going as a process manager would, their children, and servers."""
+"""What can be killed: roles (the campaign restarts them as a process manager would), their children, and servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Protocol
 
 import psutil
 
+from app.reader import BUSY
+
 PATIENCE = 90.0
 
 
@@ -21,11 +23,11 @@ class Part(Protocol):
     stops_at: signal.Signals
 
     def processes(self, pick: float) -> list[psutil.Process]:
-        """Those that are struck together, the main one first; none when there is no victim now."""
+        """Processes that are hit together, the main one first; empty if there is no victim at the moment."""
         ...
 
     def revive(self) -> None:
-        """Start it again where nobody else does; return when it answers."""
+        """Start it again unless its parent process does; return when it answers."""
         ...
 
 
@@ -57,8 +59,25 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def is_reader_server(process: psutil.Process) -> bool:
+    """Whether it forks the readers of its worker."""
+    try:
+        return "app.reader" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def readers_of(worker: psutil.Process) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """(the reader server of a worker, the readers that have a job)."""
+    try:
+        servers = [child for child in worker.children() if is_reader_server(child)]
+        return servers, [each for server in servers for each in server.children() if each.name() == BUSY]
+    except psutil.NoSuchProcess:
+        return [], []
+
+
 class Role:
-    """A process that the campaign starts, and starts again when it was struck."""
+    """A process that the campaign starts, and restarts after a fault."""
 
     def __init__(self, name: str, spawn: Callable[[], subprocess.Popen[str]], ready: Callable[[], bool]) -> None:
         self.covers: tuple[str, ...] = (name,)
@@ -100,7 +119,7 @@ class Role:
 
 
 class Several:
-    """Some parts of one kind, of which one is struck."""
+    """Several parts of one kind; a fault hits one of them."""
 
     def __init__(self, name: str, parts: Sequence[Role]) -> None:
         self.covers: tuple[str, ...] = (name,)
@@ -117,7 +136,7 @@ class Several:
 
 
 class Children:
-    """Processes below a role, in groups that `find` gives. keeper: starts what was struck; None: its parent does."""
+    """Processes below a role, in groups that `find` gives. keeper: restarts them; None if their parent does."""
 
     def __init__(
         self,
@@ -149,7 +168,7 @@ class Children:
 
 
 class Server:
-    """A server that tests start. roots: its processes; start: again, with the data that it had."""
+    """A server that tests start. roots: its processes. start: restarts it with its data."""
 
     def __init__(
         self,

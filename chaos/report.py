@@ -96,7 +96,7 @@ def write(made: list[dict[str, Any]], path: Path) -> None:
 
 
 def write_evidence(found: Evidence, path: Path) -> None:
-    """What the service said of itself in the end, for whoever looks for the cause."""
+    """Everything that the service has recorded, as JSON, for finding the cause."""
     names = ("manifests", "runs", "events", "assets", "activity", "deliveries", "problems")
     path.write_text(json.dumps({name: getattr(found, name) for name in names}, indent=1) + "\n")
 

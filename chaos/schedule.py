@@ -9,7 +9,7 @@ from typing import Literal
 
 Kind = Literal["kill", "stop", "term", "cut", "drop", "break", "delay", "hold", "lose", "lock"]
 
-# What each kind does to a process, and what to the way to a server.
+# What each kind does to a process, or to the connections to a server.
 PROCESS_KINDS: tuple[Kind, ...] = ("kill", "stop", "term")
 LINK_KINDS: tuple[Kind, ...] = ("cut", "drop", "break", "delay", "hold", "lose")
 WORDS: dict[Kind, str] = {
@@ -24,9 +24,9 @@ WORDS: dict[Kind, str] = {
     "lose": "connections lost silently",
     "lock": "ledger file locked by another",
 }
-# Seconds between two faults: often one comes while another still lasts.
+# Seconds between two faults: they often overlap.
 _PAUSES = (0.2, 3.0)
-# Seconds until a victim comes back. Every seventh lasts longer than a lease, so that what stood still is a zombie.
+# Seconds until a victim comes back. Every seventh fault outlasts a lease: a stopped worker then returns without one.
 _LASTS = (0.3, 3.5)
 _LASTS_LONG = (5.0, 8.0)
 _SHARE_OF_LONG = 1 / 7
@@ -54,7 +54,7 @@ class Fault:
 
 
 def faults(seed: int, targets: tuple[Target, ...]) -> Iterator[Fault]:
-    """Without end; a longer campaign begins with the faults of a shorter one."""
+    """An endless sequence; a longer campaign begins with the faults of a shorter one."""
     chance = random.Random(seed)
     number = 0
     while True:

@@ -1,4 +1,4 @@
-"""The files of the load, and what becomes of each: a few kinds, small enough that a run takes about a second."""
+"""The files of the load and the expected outcome of each, small enough that a run takes about a second."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source:
 
 
 def sources() -> tuple[Source, ...]:
-    """All that are uploaded before the campaign. One that cannot be read is among them, and one that is not there."""
+    """All sources of the campaign, including an unreadable one and one that is missing."""
     points = [_feature({"type": "Point", "coordinates": [n / 4, n / 8]}, {"n": n, "name": f"p{n}"}) for n in range(200)]
     collection = json.dumps({"type": "FeatureCollection", "features": points}).encode()
     table = "id;name;value\n" + "".join(f"{n:05};name {n};{n / 7:.3f}\n" for n in range(5000))

@@ -1,4 +1,4 @@
-"""The load: what clients do, each in small stories that are told again and again in a mixture."""
+"""The load: what clients do, as a mixture of small scripts (stories) that are repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaos.system import TOKEN
 
 SHARED = 4
 _UPLOAD_BYTES = 300_000
-# Of the runs that are posted, those that a client waits for; and how long.
+# The share of posted runs that a client waits for; and how long.
 _WAITS_FOR, _WAIT_SECONDS = 0.7, 30.0
 _BUCKETS = "chaos-"
 
@@ -25,7 +25,7 @@ Story = Callable[["Teller"], None]
 
 
 class Teller:
-    """One client with its own chance."""
+    """One client with a random generator of its own."""
 
     def __init__(self, name: str, client: Client, book: Book, chance: random.Random, files: tuple[Source, ...]) -> None:
         self.name, self.client, self.book, self.chance, self.files = name, client, book, chance, files
@@ -99,7 +99,7 @@ def refused(teller: Teller) -> None:
 
 def repeat(teller: Teller) -> None:
     entry = teller.book.any_entry(teller.chance)
-    if entry is None or entry.door != "api":
+    if entry is None or entry.sent_by != "api":
         return
     response = teller.client.send("POST", "/manifests", json=entry.document)
     if teller.expect(f"{entry.batch_id} again", response, 200) and response.json()["batch_id"] != entry.batch_id:
@@ -108,7 +108,7 @@ def repeat(teller: Teller) -> None:
 
 def other_content(teller: Teller) -> None:
     entry = teller.book.any_entry(teller.chance)
-    if entry is None or entry.door != "api":
+    if entry is None or entry.sent_by != "api":
         return
     changed = json.loads(json.dumps(entry.document))
     changed["metadata"]["title"] = "Something else"
@@ -137,7 +137,7 @@ def rerun(teller: Teller) -> None:
     entry = teller.book.any_entry(teller.chance, over=True)
     if entry is None:
         return
-    # Counted before: each time that it is sent, it may be done.
+    # Counted before sending: each request may take effect.
     entry.runs_asked += 1
     response = teller.client.send("POST", f"/manifests/{entry.batch_id}/rerun")
     entry.runs_asked += teller.client.tries - 1
@@ -174,7 +174,7 @@ def drop(teller: Teller) -> None:
     if not teller.expect(f"upload of {key}", response, 200, 201):
         return
     if good:
-        teller.book.add(Entry(name, document, rows=source.rows, door="drop"))
+        teller.book.add(Entry(name, document, rows=source.rows, sent_by="drop"))
     else:
         with teller.book.lock:
             teller.book.bad_drops.append(key)
@@ -195,7 +195,7 @@ def announce(teller: Teller, key: str) -> None:
 
 
 def read(teller: Teller) -> None:
-    """What others look at meanwhile: lists, and a version with its bytes."""
+    """Read meanwhile: lists, and a version with its bytes."""
     teller.expect("GET /runs", teller.client.send("GET", "/runs", params={"limit": 20}), 200)
     response = teller.client.send("GET", "/assets", params={"limit": 50})
     if not teller.expect("GET /assets", response, 200) or not response.json()["items"]:
@@ -217,7 +217,7 @@ STORIES: dict[Story, float] = {
 
 
 class Load:
-    """Tellers on threads of their own, from start() to finish()."""
+    """Threads that repeat stories, from start() to finish()."""
 
     def __init__(self, url: str, seed: int, tellers: int, book: Book, answers: Answers) -> None:
         self._url, self._seed, self._tellers, self._book, self._answers = url, seed, tellers, book, answers
@@ -226,7 +226,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def prepare(self) -> None:
-        """Before any fault: the files, and the two datasets that are joined."""
+        """Before any fault: upload the files, and make the two datasets that are joined."""
         teller = self._teller("base")
         for source in self._files:
             if source.key != MISSING.key:
@@ -246,7 +246,7 @@ class Load:
             self._threads.append(thread)
 
     def finish(self) -> None:
-        """No new stories; those that are being told come to their end."""
+        """Start no new stories; wait for the current ones."""
         self._over.set()
         for thread in self._threads:
             thread.join()

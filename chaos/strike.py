@@ -25,7 +25,7 @@ _BREAK_BYTES = 40_000
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault that met its victim. began, ended: seconds since the start of the campaign."""
+    """A fault that hit a victim. began, ended: seconds since the start of the campaign."""
 
     fault: Fault
     began: float
@@ -52,7 +52,7 @@ class Striker:
             self._pool.submit(self._parts[name].revive).result()
 
     def strike(self, fault: Fault) -> bool:
-        """False when it has no victim now."""
+        """Start the fault; False if there is no victim at the moment."""
         covers = (fault.victim,) if fault.kind in (*LINK_KINDS, "lock") else self._parts[fault.victim].covers
         mark = {f"{'link' if fault.kind in LINK_KINDS else 'part'}:{name}" for name in covers}
         with self._lock:
@@ -116,11 +116,11 @@ class Striker:
             other.execute("ROLLBACK")
 
     def end(self) -> None:
-        """When everything is stopped: what was started by a fault ends with its thread."""
+        """Call when everything is stopped: processes that a fault started end with its thread."""
         self._pool.shutdown(wait=True)
 
     def wait_for_calm(self) -> None:
-        """Until every fault is undone; more may come."""
+        """Wait until every fault is undone."""
         while True:
             with self._lock:
                 if not self._down:
@@ -139,7 +139,7 @@ def _disturb(link: TcpProxy, fault: Fault) -> None:
     }[fault.kind]
     begin()
     time.sleep(fault.seconds)
-    # Of what was held, half comes late, and half never.
+    # Half of the held data is delivered late, half never.
     if fault.kind == "hold" and fault.pick < 0.5:
         link.reset_connections()
     link.restore()

@@ -1,4 +1,4 @@
-"""The service under the campaign: its settings, processes, ways and places, in either profile."""
+"""The service under test in either profile: its settings, processes, connections and directories."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from app.processes import tied_to_parent
+from app.system.processes import tied_to_parent
 from chaos.parts import Part, Role
 from chaos.schedule import Target
 from tests.servers.ports import free_port
 from tests.servers.proxy import TcpProxy
 
-# In the environment of every process of a campaign, so that it is known by it wherever it has got to.
+# In the environment of every process of a campaign, so that all of them can be found.
 MARK = "CHAOS_MARK"
 TOKEN = "token-of-the-campaign"  # noqa: S105 # of the campaign's own service
 MAX_ATTEMPTS = 8
@@ -81,7 +81,7 @@ class System(ABC):
 
     @property
     def ledger_file(self) -> Path | None:
-        """Where another process can lock the ledger."""
+        """The SQLite file, which another process can lock."""
         return None
 
     @abstractmethod
@@ -94,14 +94,14 @@ class System(ABC):
 
     @abstractmethod
     def secrets(self) -> tuple[str, ...]:
-        """What must be in no log."""
+        """Secrets that must not occur in any log."""
 
     def schemas(self) -> list[str]:
-        """What runs have left in PostGIS."""
+        """Schemas of runs in PostGIS."""
         return []
 
     def stop(self) -> list[str]:
-        """End everything; what did not end well."""
+        """Stop everything; returns what did not stop properly."""
         problems = []
         for role in reversed(self.roles):
             name = role.covers[0]
@@ -137,7 +137,7 @@ class System(ABC):
         return all(check["ok"] for check in found["checks"])
 
     def scratch(self) -> list[str]:
-        """What attempts, uploads and looks have left on the disk."""
+        """What attempts, uploads and checks have left on the disk."""
         root = self.data_dir / "scratch"
         found = [f"scratch/{path.name}" for path in root.iterdir()] if root.is_dir() else []
         found += [
@@ -157,7 +157,7 @@ class System(ABC):
         return found
 
     def api_processes(self) -> list[psutil.Process]:
-        """Whose memory is watched: API and sweep."""
+        """API and sweep, whose memory is measured."""
         found = []
         for role in self.roles:
             if role.covers[0] in ("serve", "api", "sweep"):

@@ -6,8 +6,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from tests.servers import forbid_servers
 from tests.service import Service, running_service
+
+# The same examples in every run: what a run finds, the next one finds again.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-servers", action="store_true", help="start no servers: skip the tests that need one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("no_servers"):
+        forbid_servers("--no-servers: it needs a server (`make test` runs it)")
+
+
+# Their tests mostly wait: for leases, restarts, servers.
+WAITING = frozenset(("crash", "e2e", "faults", "hostile", "openapi"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait come first: one process of xdist begins with them while the others compute.
+
+    Whoever is done then takes from the end of what is left, so that the cores are never idle because all wait.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in WAITING)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.servers import require_servers
 from tests.service import Service
 
 
@@ -36,6 +37,7 @@ class Deployment(Service):
         return subprocess.run(words, check=False, capture_output=True, text=True, env=self._environment("command"))
 
     def start(self) -> None:
+        require_servers()
         done = self.command("migrate")
         assert done.returncode == 0, done.stderr
         self.start_api()

@@ -17,6 +17,9 @@ from urllib.parse import quote
 import httpx
 import psutil
 
+from app.reader import BUSY
+from tests.servers import require_servers
+
 Json = dict[str, Any]
 
 FINAL = ("success", "failure", "canceled")
@@ -39,8 +42,9 @@ class Service:
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
-        # Short leases, so that a test need not wait for the production ones.
-        defaults = {"SPATIAL_ETL_SWEEP__INTERVAL_SECONDS": "0.3", "SPATIAL_ETL_RUN__LEASE_SECONDS": "6",
+        # Short leases, so that a test need not wait for the production ones; one worker, since each takes 3 s to start.
+        defaults = {"SPATIAL_ETL_WORKER__PROCESSES": "1",
+                    "SPATIAL_ETL_SWEEP__INTERVAL_SECONDS": "0.3", "SPATIAL_ETL_RUN__LEASE_SECONDS": "6",
                     "SPATIAL_ETL_RUN__HEARTBEAT_SECONDS": "1", "SPATIAL_ETL_RUN__BACKOFF_SECONDS": "0.2"}  # fmt: skip
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("SPATIAL_ETL_", "MANIFEST_"))
@@ -49,6 +53,7 @@ class Service:
         self.log = data_dir.parent / f"{data_dir.name}.log"
 
     def start(self) -> None:
+        require_servers()  # it has a Redis of its own
         command = [sys.executable, "-m", "app", "serve", "--port", "0", "--data-dir", str(self.data_dir), "--json"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -86,13 +91,18 @@ class Service:
 
     def jobs(self) -> list[psutil.Process]:
         """The forked processes that carry runs."""
-        found: list[psutil.Process] = []
-        for worker in self.workers():
-            try:
-                found += worker.children()
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        return [child for worker in self.workers() for child in children(worker) if not is_reader_server(child)]
+
+    def job(self) -> psutil.Process:
+        """The one that carries a run, when one does. A second one may have found its run taken, and be about to end."""
+        return wait_for(lambda: found if len(found := self.jobs()) == 1 else None, "one job")[0]
+
+    def reader_servers(self) -> list[psutil.Process]:
+        return [child for worker in self.workers() for child in children(worker) if is_reader_server(child)]
+
+    def readers(self) -> list[psutil.Process]:
+        """The processes that read the sources of runs."""
+        return [each for server in self.reader_servers() for each in children(server) if has_job(each)]
 
     # --- the API
 
@@ -117,7 +127,8 @@ class Service:
 
     def ingest(self, manifest: Json) -> Json:
         response = self.post(manifest)
-        assert response.status_code == 202, response.text
+        # A fixture of a module may be set up twice, when its tests do not run one after the other.
+        assert response.status_code in (200, 202), response.text
         return self.finished(response.json()["run_id"])
 
     def versions(self, dataset_id: str) -> list[int]:
@@ -179,3 +190,26 @@ def point(x: float, y: float) -> Json:
 
 
 POINTS = geojson(*((point(i, i / 2), {"n": i, "name": f"p{i}"}) for i in range(10)))
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    """Those of now; none where the process is gone."""
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def has_job(reader: psutil.Process) -> bool:
+    """False for one that was forked ahead of the next job."""
+    try:
+        return reader.name() == BUSY
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_reader_server(process: psutil.Process) -> bool:
+    try:
+        return "app.reader" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False

@@ -1,4 +1,4 @@
-"""The command line: start the service, feed it, look at what it made."""
+"""The command line: start the service, submit manifests, show runs, datasets and lineage."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log at level info.")] = False,
 ) -> None:
     _ = version
     if verbose:
-        # The processes that a role starts read it too.
+        # In the environment, so that child processes get it too.
         os.environ["SPATIAL_ETL_LOG__LEVEL"] = "info"
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form)

@@ -1,4 +1,4 @@
-"""The REST API as the command line sees it: problems become exceptions, pages become lists."""
+"""A client of the REST API: problems become exceptions, pages become lists."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from urllib.parse import quote
 
 import httpx
 
+from app.cli.show import visible
+
 Json = dict[str, Any]
 
 _CHUNK = 1024 * 1024
 
 
 class ServiceError(Exception):
-    """The service answered with a problem, or not at all (problem None)."""
+    """The service answered with a problem, or did not answer (problem is None)."""
 
     def __init__(self, message: str, problem: Json | None = None) -> None:
         super().__init__(message)
@@ -25,7 +27,7 @@ class ServiceError(Exception):
 
 
 class Client:
-    """A thin client of one service."""
+    """A client of one service. key: API key, if the service requires one."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
@@ -38,7 +40,7 @@ class Client:
         self._http.close()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Raises ServiceError for every status from 400 on, and when nobody answers."""
+        """Send a request. Raises ServiceError for every status from 400 on, and without an answer."""
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as err:
@@ -54,7 +56,7 @@ class Client:
         return self.request("GET", path, params=wanted).json()
 
     def items(self, path: str, limit: int, **params: Any) -> list[Json]:
-        """Up to `limit` items, over as many pages as it takes."""
+        """Up to `limit` items of a listing, from as many pages as needed."""
         found: list[Json] = []
         page = self.get(path, limit=min(limit, 1000), **params)
         while True:
@@ -77,12 +79,12 @@ class Client:
         return answer
 
     def submit(self, manifest: Any) -> tuple[Json, bool]:
-        """The run, and whether it is a new one."""
+        """Submit a manifest; returns its run, and whether it is new."""
         response = self.request("POST", "/manifests", json=manifest)
         return response.json(), response.status_code == httpx.codes.ACCEPTED
 
     def follow(self, run_id: str, seen: Callable[[Json], None] = lambda _run: None, every: float = 0.1) -> Json:
-        """Poll the run until it is over; `seen` gets each change."""
+        """Poll the run until it is over; `seen` is called with each change."""
         etag = ""
         while True:
             response = self.request("GET", f"/runs/{run_id}", headers={"If-None-Match": etag} if etag else {})
@@ -111,4 +113,5 @@ def _error(response: httpx.Response) -> ServiceError:
         return ServiceError(f"{response.request.url} answered {response.status_code}.")
     lines = [f"{problem.get('detail', response.status_code)} {problem.get('fix', '')}".strip()]
     lines += [f"  {e['pointer'] or '/'}: {e['detail']} {e['fix']} [{e['code']}]" for e in problem.get("errors", [])]
-    return ServiceError("\n".join(lines), problem)
+    # Each is one line: what others have written cannot begin another.
+    return ServiceError("\n".join(visible(line) for line in lines), problem)

@@ -1,4 +1,4 @@
-"""Commands that stop runs, withdraw manifests and run them again."""
+"""Commands that cancel runs, withdraw manifests and run them again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class NewVersion(StrEnum):
 
 @app.command()
 def cancel(run_id: str, watch: Watch = False, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
-    """Stop a run. With --watch, exit 0 when it is canceled, 1 when it came to another end first."""
+    """Cancel a run. With --watch, exit 0 if it is canceled, 1 if it ended otherwise."""
     with service(url, as_json, key) as client:
         run = client.request("POST", f"/runs/{run_id}/cancel").json()
         if watch:
             run = follow(client, run_id, quiet=as_json)
-        show.print_json(run) if as_json else show.out.print(show.run_table(run))
+        show.print_json(run) if as_json else show.print_whole(show.run_table(run))
     if watch and run["status"] != "canceled":
         raise typer.Exit(FAILED)
 
@@ -38,7 +38,7 @@ def withdraw(batch_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: As
     """Withdraw a manifest whose run has not begun. Its batch_id stays taken."""
     with service(url, as_json, key) as client:
         run = client.request("DELETE", f"/manifests/{batch_id}").json()
-        show.print_json(run) if as_json else show.out.print(show.run_table(run))
+        show.print_json(run) if as_json else show.print_whole(show.run_table(run))
 
 
 @app.command()
@@ -46,7 +46,8 @@ def rerun(
     run_id: Annotated[str, typer.Argument(help="The run; with --batch, the batch_id of its manifest.")],
     batch: Annotated[bool, typer.Option("--batch", help="Run the manifest with this batch_id again.")] = False,
     new_version: Annotated[
-        NewVersion | None, typer.Option(help="Goes before the manifest's own: `always` makes one in any case.")
+        NewVersion | None,
+        typer.Option(help="Overrides new_version of the manifest; `always` makes a version in any case."),
     ] = None,
     watch: Watch = False,
     url: Url = DEFAULT_URL,
@@ -60,6 +61,6 @@ def rerun(
         run = client.request("POST", path, params=params).json()
         if watch:
             run = follow(client, run["run_id"], quiet=as_json)
-        show.print_json(run) if as_json else show.out.print(show.run_table(run))
+        show.print_json(run) if as_json else show.print_whole(show.run_table(run))
     if watch and run["status"] != "success":
         raise typer.Exit(FAILED)

@@ -1,9 +1,10 @@
-"""`demo`: the service doing its main job on real input, as a user would drive it, over HTTP."""
+"""`demo`: starts the service and ingests the samples over HTTP, as a user would."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +26,9 @@ _STOP_SECONDS = 30
 
 
 def run_demo(settings: Settings, samples: Path, *, as_json: bool) -> bool:
-    """Ingest every manifest of `samples`; whether all runs succeeded.
+    """Ingest every manifest of `samples`; returns whether all runs succeeded.
 
-    The batches are idempotent: a second demo finds the runs of the first.
+    Batches are idempotent: a second demo shows the runs of the first.
     """
     results: list[Json] = []
     with _running_service(settings) as url, connected(url, os.environ.get(KEY_VARIABLE)) as client:
@@ -36,13 +37,26 @@ def run_demo(settings: Settings, samples: Path, *, as_json: bool) -> bool:
             results.append(_ingest(client, folder, manifest, settings.data_dir / "demo", as_json=as_json))
     if as_json:
         show.print_json(results)
-    _say("Everything is stopped again. To go on:\n  spatial-etl serve\n  then open http://127.0.0.1:8000/docs", as_json)
+    _say(
+        f"The service is stopped. To continue:\n  {_own_command()} serve\n  then open http://127.0.0.1:8000/docs",
+        as_json,
+    )
     return all(result["run"]["status"] == "success" for result in results)
 
 
 def _say(text: str, as_json: bool) -> None:
     if not as_json:
-        show.out.print(text, soft_wrap=True)
+        for line in text.split("\n"):
+            show.say(show.out, line)
+
+
+def _own_command() -> str:
+    """What starts this program in the user's shell: its name if the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("spatial-etl")
+    if found is not None and (called.name != "spatial-etl" or Path(found).resolve() == called.resolve()):
+        return "spatial-etl"
+    return f"{sys.executable} -m app" if called.name == "__main__.py" else str(called)
 
 
 @contextmanager
@@ -80,20 +94,23 @@ def _ingest(client: Client, folder: Path, manifest: Json, pictures: Path, *, as_
     submitted, created = client.submit(manifest)
     run = client.follow(submitted["run_id"])
     _say(
-        "" if created else f"\nThe batch {run['batch_id']} was ingested before; posting it again gives the same run:",
+        ""
+        if created
+        else f"\nThe batch {show.visible(run['batch_id'])} was ingested before; posting it again gives the same run:",
         as_json,
     )
     if run["status"] != "success":
         if not as_json:
-            show.out.print(show.run_table(run))
+            show.print_whole(show.run_table(run))
         return {"run": run}
     asset = client.get(run["links"]["asset"])
     graph = client.get(asset["links"]["lineage"])
     picture, rows = draw(client, asset, pictures), first_rows(client, asset, pictures)
     if not as_json:
-        show.out.print(show.run_table(run), "", show.asset_table(asset), "", show.lineage_tree(graph))
+        show.print_whole(show.run_table(run), show.asset_table(asset), show.lineage_tree(graph))
         if rows is not None:
-            show.out.print("", rows)
+            show.out.print()
+            show.print_whole(rows)
         else:
-            show.out.print(f"map        {picture}", soft_wrap=True)
+            show.say(show.out, f"map        {picture}")
     return {"run": run, "asset": asset, "lineage": graph, "map": str(picture) if picture else None}

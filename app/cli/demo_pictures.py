@@ -1,4 +1,4 @@
-"""What the demo shows of a version, read back through its links: a map, or the first rows of a table."""
+"""What the demo shows of a version: a map, or the first rows of a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FACE, _EDGE, _NO_VALUE = "#b7d3c6", "#2f5d50", "#e4e4e4"
 
 
 def first_rows(client: Client, asset: Json, directory: Path) -> Table | None:
-    """Of a tabular version; None for others."""
+    """The first rows of a tabular version; None for other kinds."""
     if asset["kind"] != "tabular":
         return None
     import pyarrow.parquet as pq

@@ -1,51 +1,62 @@
-"""What `doctor` looks at: the service's own checks, the rights in the buckets, and the libraries jobs are made of."""
+"""The checks of `doctor`: those of /ready, what the buckets keep, and the libraries that jobs use."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from app.clients import Clients, open_clients
-from app.errors import DomainError, StoreUnavailable
-from app.jobs.confinement import landlock_version
+from app.errors import DomainError, LedgerUnavailable, LedgerUnsupported
+from app.jobs.sandbox import landlock_version
+from app.jobs.seccomp import denied_calls, has_seccomp
 from app.models.formats import FORMATS, Format
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
-from app.objects import ObjectStore
+from app.services.access.api_keys import is_bound_admin
 from app.services.health import Check, check, readiness
+from app.services.store_probe import probe_store
 from app.settings import Settings
+from app.storage.postgis.server import Postgis
 
-_LOOK_EVERY = 1.0
-_PROBE = b"spatial-etl doctor"
+_POLL_SECONDS = 1.0
+# How files of datum grids end: those of PROJ, and those of national mapping agencies (NTv2).
+_GRIDS = ("*.tif", "*.gsb")
 
 
 async def examine(
     settings: Settings, *, wait: float = 0, waiting: Callable[[str], None] = lambda _: None
 ) -> list[Check]:
-    """Every dependency. Opens what the settings choose, and starts nothing.
+    """Check every dependency. Starts no server.
 
-    wait: look again until everything required is there or that many seconds are over; `waiting` hears once what for.
+    Args:
+        wait: repeat the checks for up to so many seconds, until everything that is required works.
+        waiting: called once with a message about what is waited for.
     """
     deadline = time.monotonic() + wait
-    told = False
+    announced = False
     while True:
         found = await _servers(settings)
         missing = [check.name for check in found if check.required and not check.ok]
         if not missing or time.monotonic() >= deadline:
             break
-        if not told:
+        if not announced:
             waiting(f"Waiting up to {wait:g} s for: {', '.join(missing)}.")
-            told = True
-        await asyncio.sleep(_LOOK_EVERY)
+            announced = True
+        await asyncio.sleep(_POLL_SECONDS)
     return [*found, *libraries()]
 
 
 def libraries() -> list[Check]:
-    """What jobs are made of, in this installation."""
-    return [_look("gdal", _gdal), _look("proj", _proj), _look("arrow", _arrow), _look("raster", _raster), _walls()]
+    """Checks of the libraries that jobs use, in this installation."""
+    return [
+        _check_library("gdal", _gdal),
+        _check_library("proj", _proj),
+        _check_library("arrow", _arrow),
+        _check_library("raster", _raster),
+        _sandbox(),
+    ]
 
 
 async def _servers(settings: Settings) -> list[Check]:
@@ -54,15 +65,20 @@ async def _servers(settings: Settings) -> list[Check]:
         async with open_clients(settings) as clients:
             found = list((await readiness(clients)).checks)
             store_is_there = any(check.name == "objects" and check.ok for check in found)
+            found += await _keys(clients)
+            ledger_works = any(each.name == "ledger" and each.ok for each in found)
+            found += await _ledger_server(clients, ledger_works)
             if store_is_there and (existed or settings.objects.backend != "local"):
-                found.append(await _rights(clients))
+                found.append(await _store(clients))
+            if clients.postgis is not None:
+                found = [await _with_warning(each, clients.postgis) for each in found]
     except DomainError as err:
         found = [Check(name="settings", ok=False, latency_ms=0, problem=err.detail, fix=err.fix)]
     return [_explained(check, settings, existed) for check in found]
 
 
 def _explained(check: Check, settings: Settings, existed: bool) -> Check:
-    """What the settings explain: a server that they name is required; a private Redis is away, no data directory."""
+    """Adapt a check to the settings: a configured server is required; explain a missing data directory or Redis."""
     if check.name == "ledger" and not check.ok and settings.ledger.url is None and not existed:
         problem = f"There is no data directory {settings.data_dir}."
         return check.model_copy(
@@ -71,59 +87,92 @@ def _explained(check: Check, settings: Settings, existed: bool) -> Check:
     if check.name == "queue" and settings.queue.redis_url is None:
         private = {"problem": "The private Redis is not running.", "fix": "`spatial-etl serve` starts it."}
         return check if check.ok else check.model_copy(update=private)
-    return check if check.name == "sweep" else check.model_copy(update={"required": True})
+    return check if check.name in ("sweep", "keys") else check.model_copy(update={"required": True})
 
 
-async def _rights(clients: Clients) -> Check:
-    """Write, read and delete an object below .probe/ of each bucket."""
+async def _ledger_server(clients: Clients, ledger_works: bool) -> list[Check]:
+    """Whether the server of the ledger has all that the ledger needs; no check where none can lack anything."""
 
     async def look() -> Mapping[str, Any]:
-        for bucket in (LANDING_BUCKET, LAKE_BUCKET):
-            await _probe(clients.objects, bucket, f".probe/{uuid4().hex}")
-        return {"write, read, delete": f"{LANDING_BUCKET}, {LAKE_BUCKET}"}
-
-    return await check("rights", look)
-
-
-async def _probe(objects: ObjectStore, bucket: str, key: str) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        yield _PROBE
-
-    fix = "Give the key of SPATIAL_ETL_OBJECTS__ACCESS_KEY the rights to list, write, read and delete there."
-    step = "write"
-    try:
-        await objects.put(bucket, key, body())
-        step = "read"
         try:
-            read = b"".join([chunk async for chunk in objects.read(bucket, key)])
-        finally:
-            step = "delete" if step == "read" else step
-            await objects.delete(bucket, key)
-    except DomainError as err:
-        raise StoreUnavailable(f"Cannot {step} {bucket}/{key}: {err.detail}", err.fix or fix) from err
-    if read != _PROBE:
-        detail = f"{bucket}/{key} came back with {len(read)} other bytes than the {len(_PROBE)} that were written."
-        raise StoreUnavailable(detail, "Look what stands between this service and its object store.")
+            return await clients.ledger.try_server()
+        except LedgerUnsupported:
+            raise
+        except LedgerUnavailable:
+            if ledger_works:
+                raise
+            return {}  # the check of the ledger says so
+
+    found = await check("ledger_server", look)
+    return [found] if found.details or not found.ok else []
 
 
-def _walls() -> Check:
-    """What the kernel adds to the readers' own care."""
-    version = landlock_version()
-    details = {"landlock": f"version {version}" if version else "none", "covers": _covered(version)}
-    missing = None
+async def _keys(clients: Clients) -> list[Check]:
+    """A warning about API keys whose prefixes promise more than they restrict; no check without such keys."""
+    from app.cli.keys import bound_admins
+
+    try:
+        bound = [key.name for key in await clients.ledger.list_api_keys() if is_bound_admin(key)]
+    except DomainError:
+        return []  # the check of the ledger says so
+    if not bound:
+        return []
+    details = {"admins with prefixes": str(len(bound))}
+    return [Check(name="keys", ok=True, required=False, latency_ms=0, details=details, warning=bound_admins(bound))]
+
+
+async def _with_warning(found: Check, postgis: Postgis) -> Check:
+    """Add to the check of PostGIS that its user has more rights than the engine needs."""
+    if found.name != "postgis" or not found.ok:
+        return found
+    try:
+        rights = await postgis.excess_rights()
+    except DomainError:  # it has just answered: the next check says more
+        return found
+    if not rights:
+        return found
+    warning = (
+        f"The user of SPATIAL_ETL_ENGINE__POSTGIS_URL has more rights than it needs ({', '.join(rights)}): it could "
+        "run programs or read files on the server. Use a user with CONNECT and CREATE on this database only."
+    )
+    return found.model_copy(update={"warning": warning})
+
+
+async def _store(clients: Clients) -> Check:
+    """What the store keeps of what this service relies on."""
+    found: tuple[str, ...] = ()
+
+    async def look() -> Mapping[str, Any]:
+        nonlocal found
+        found = await probe_store(clients.objects)
+        return {"write, read, list, delete": f"{LANDING_BUCKET}, {LAKE_BUCKET}"}
+
+    return await check("rights", look, warn=lambda _: " ".join(found) or None)
+
+
+def _sandbox() -> Check:
+    """How the kernel confines the processes that read sources."""
+    version, calls = landlock_version(), len(denied_calls()) if has_seccomp() else 0
+    details = {
+        "landlock": f"version {version}" if version else "none",
+        "seccomp": f"{calls} system calls denied" if calls else "none",
+        "covers": _covered(version),
+    }
+    missing = []
     if version < 4:
         what = "files and addresses" if not version else "addresses"
-        missing = (
-            f"The kernel does not keep the readers from {what}; Linux 6.7 with Landlock does (kernel option lsm=)."
-        )
-    return Check(name="walls", ok=True, required=False, latency_ms=0, details=details, warning=missing)
+        missing.append(f"The kernel cannot deny {what} to readers by Landlock. Use Linux 6.7 or later (option lsm=).")
+    if not calls:
+        missing.append("System calls cannot be denied to readers: no seccomp, or an unknown processor.")
+    warning = " ".join(missing) or None
+    return Check(name="sandbox", ok=True, required=False, latency_ms=0, details=details, warning=warning)
 
 
 def _covered(version: int) -> str:
     return "files, programs and TCP" if version >= 4 else "files and programs" if version else "nothing"
 
 
-def _look(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:
+def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:
     began = time.perf_counter()
     try:
         details = examine_it()
@@ -133,7 +182,7 @@ def _look(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:
             ok=False,
             latency_ms=0,
             problem=f"{err}.",
-            fix="Install the package again: pip install spatial-etl.",
+            fix="Reinstall the package: pip install spatial-etl.",
         )
     return Check(name=name, ok=True, latency_ms=round((time.perf_counter() - began) * 1000, 1), details=details)
 
@@ -150,22 +199,22 @@ def _gdal() -> Mapping[str, Any]:
 
 
 def _raster() -> Mapping[str, Any]:
-    """rasterio brings a GDAL of its own, with other drivers."""
+    """rasterio bundles a separate GDAL with other drivers."""
     import rasterio
 
     with rasterio.Env() as gdal:
-        there = gdal.drivers()
+        available = gdal.drivers()
     version = rasterio.__gdal_version__
-    return {"version": version, "drivers": _drivers(lambda fmt: fmt.type == "raster", there, version)}
+    return {"version": version, "drivers": _drivers(lambda fmt: fmt.type == "raster", available, version)}
 
 
-def _drivers(chosen: Callable[[Format], bool], there: Container[str], version: str) -> str:
-    """Those that read the chosen formats. Raises LookupError for a format that none reads."""
+def _drivers(chosen: Callable[[Format], bool], available: Container[str], version: str) -> str:
+    """The drivers that read the chosen formats. Raises LookupError for a format without a driver."""
     wanted = {fmt.name: fmt.drivers for fmt in FORMATS if fmt.available and fmt.drivers and chosen(fmt)}
-    missing = [name for name, drivers in wanted.items() if not any(driver in there for driver in drivers)]
+    missing = [name for name, drivers in wanted.items() if not any(driver in available for driver in drivers)]
     if missing:
         raise LookupError(f"GDAL {version} cannot read {', '.join(missing)}")
-    return " ".join(sorted({driver for drivers in wanted.values() for driver in drivers if driver in there}))
+    return " ".join(sorted({driver for drivers in wanted.values() for driver in drivers if driver in available}))
 
 
 def _proj() -> Mapping[str, Any]:
@@ -175,12 +224,12 @@ def _proj() -> Mapping[str, Any]:
 
     pyproj.CRS.from_epsg(4326)
     folders = [Path(part) for part in get_data_dir().split(":")]
-    grids = sum(1 for folder in folders if folder.is_dir() for _ in folder.glob("*.tif"))
+    grids = sorted({path.name for folder in folders for pattern in _GRIDS for path in folder.glob(pattern)})
     return {
         "version": pyproj.proj_version_str,
         "data": get_data_dir(),
-        # Runs whose datums would need one say so in a warning, with the accuracy that they got.
-        "grids": grids or "none",
+        # A run that would need a grid warns of it, with the accuracy that it reached without.
+        "grids": ", ".join(grids) or "none",
         "network": "on" if is_network_enabled() else "off",
     }
 

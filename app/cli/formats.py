@@ -1,4 +1,4 @@
-"""`formats`: what can be read, from the table that the readers work by."""
+"""`formats`: the formats that can be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.models.formats import FORMATS
 
 
 def markdown() -> str:
-    """The table as the README has it."""
+    """The table in Markdown, as in the README."""
     rows = [fmt.row() for fmt in FORMATS if fmt.available]
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:
@@ -26,7 +26,7 @@ def formats(
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")] = False,
 ) -> None:
-    """List the formats: their other names, the files beside them (? need not be there), their files[].options."""
+    """List the formats with aliases, sidecar files (? is optional) and files[].options."""
     if as_markdown:
         print(markdown())
         return
@@ -34,4 +34,4 @@ def formats(
     if as_json:
         show.print_json(rows)
         return
-    show.out.print(show.formats_table(rows))
+    show.print_whole(show.formats_table(rows))

@@ -1,15 +1,14 @@
-"""Commands of operators: API keys. They talk to the ledger itself, not to the API."""
+"""Commands for API keys. They use the ledger directly, not the API."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
 
 from app.cli import show
 from app.cli.common import REFUSED, UNREACHABLE, AsJson, DataDir, app, fail, read_settings
@@ -17,7 +16,7 @@ from app.errors import ApiKeyTaken, DomainError, InvalidKey, InvalidRequest, Not
 from app.ledger import Ledger
 from app.models.api_key import ApiKey, Scope
 from app.models.base import utcnow
-from app.services import keys as service
+from app.services.access import api_keys as service
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -30,17 +29,20 @@ app.add_typer(keys, name="keys")
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what will use it: the audit trail says this name.")],
+    name: Annotated[str, typer.Argument(help="Name of the user or program, as the audit trail shows it.")],
     scope: Annotated[Scope, typer.Option(help="read < submit < admin; each includes those before it.")],
     prefix: Annotated[
         list[str] | None,
-        typer.Option(help="What of the landing zone it may use, e.g. team-a/. Repeat it [default: everything]."),
+        typer.Option(
+            help="Prefix in the landing zone that it may use, e.g. team-a/. Repeatable [default: all]. Restricts files "
+            "only: the key can publish to every dataset, and read every dataset, manifest and run. Not with admin."
+        ),
     ] = None,
-    expires: Annotated[str | None, typer.Option(help="After how long, e.g. 12h, 90d, 52w [default: never].")] = None,
+    expires: Annotated[str | None, typer.Option(help="Lifetime, e.g. 12h, 90d, 52w [default: unlimited].")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create an API key and print it. It is shown this once, and kept nowhere."""
+    """Create an API key and print it. It is not stored and cannot be shown again."""
     lifetime = _lifetime(expires)
 
     async def make(ledger: Ledger) -> tuple[str, ApiKey]:
@@ -50,13 +52,13 @@ def create(
     if as_json:
         show.print_json({"key": token, **_view(key)})
         return
-    show.err.print(f"The API key {key.name} ({_rights(key)}). It is not shown again:", markup=False, soft_wrap=True)
+    show.say(show.err, f"Created the API key {key.name} ({_rights(key)}). It is not shown again:")
     print(token)
 
 
 @keys.command(name="list")
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all keys, also those that are revoked or expired."""
+    """List all keys, including revoked and expired ones."""
 
     async def read(ledger: Ledger) -> tuple[ApiKey, ...]:
         return await ledger.list_api_keys()
@@ -71,12 +73,14 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
          _day(key.expires_at), _day(key.last_used_at))
         for key in found
     ]  # fmt: skip
-    show.out.print(show.rows_table(columns, rows))
+    show.print_whole(show.rows_table(columns, rows))
+    if bound := [key.name for key in found if service.is_bound_admin(key)]:
+        show.say(show.err, bound_admins(bound))
 
 
 @keys.command()
 def revoke(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Revoke a key. Within five seconds no API process lets it in any more."""
+    """Revoke a key. All API processes refuse it within five seconds."""
 
     async def end(ledger: Ledger) -> ApiKey:
         return await service.revoke(ledger, name)
@@ -85,7 +89,15 @@ def revoke(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None
     if as_json:
         show.print_json(_view(key))
     else:
-        show.out.print(f"The API key {escape(key.name)} is revoked.")
+        show.say(show.out, f"The API key {key.name} is revoked.")
+
+
+def bound_admins(names: Sequence[str]) -> str:
+    """A warning about admin keys with prefixes."""
+    return (
+        f"Admin keys with prefixes: {', '.join(names)}. Prefixes restrict files of the landing zone only: these keys "
+        "can change and delete every dataset. Revoke them, and create keys without prefixes or with the scope submit."
+    )
 
 
 def _with_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[T]]) -> T:
@@ -108,7 +120,7 @@ def _lifetime(text: str | None) -> timedelta | None:
         return None
     match = re.fullmatch(r"([1-9]\d{0,3})([hdw])", text)
     if match is None:
-        fail(f"--expires takes a number with h, d or w, such as 90d; found {text!r}.", REFUSED)
+        fail(f"{text!r} is not a lifetime. Give --expires a number with h, d or w, such as 90d.", REFUSED)
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -125,7 +137,7 @@ def _rights(key: ApiKey) -> str:
 def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
-    return "good" if key.is_good(utcnow()) else "expired"
+    return "good" if key.is_valid(utcnow()) else "expired"
 
 
 def _day(moment: Any) -> str:

@@ -1,4 +1,4 @@
-"""`spatial-etl lanes`: see them, hold them back, let them go on, limit them."""
+"""`spatial-etl lanes`: list, pause, resume and limit lanes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.cli import show
 from app.cli.client import Client
 from app.cli.common import DEFAULT_URL, AsJson, Url, app, service
 
-lanes = typer.Typer(help="See lanes, pause and resume them, limit them.")
+lanes = typer.Typer(help="List, pause, resume and limit lanes.")
 app.add_typer(lanes, name="lanes")
 
 Lane = Annotated[str, typer.Argument(help="Name of the lane.")]
@@ -18,7 +18,7 @@ Lane = Annotated[str, typer.Argument(help="Name of the lane.")]
 
 @lanes.callback(invoke_without_command=True)
 def list_lanes(context: typer.Context, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """See lanes, pause and resume them, limit them. Without a command: list them."""
+    """List, pause, resume and limit lanes. Without a command: list them."""
     if context.invoked_subcommand is not None:
         return
     with service(url, as_json) as client:
@@ -28,14 +28,14 @@ def list_lanes(context: typer.Context, url: Url = DEFAULT_URL, as_json: AsJson =
 
 @lanes.command()
 def pause(lane: Lane, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Begin no further run of the lane; what runs goes on, and manifests are still accepted."""
+    """Start no further runs of the lane. Current runs continue, and manifests are still accepted."""
     with service(url, as_json) as client:
         _change(client, as_json, "POST", f"/lanes/{lane}/pause")
 
 
 @lanes.command()
 def resume(lane: Lane, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Let the runs of the lane begin again."""
+    """Start runs of the lane again."""
     with service(url, as_json) as client:
         _change(client, as_json, "POST", f"/lanes/{lane}/resume")
 
@@ -43,11 +43,11 @@ def resume(lane: Lane, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 @lanes.command()
 def limit(
     lane: Lane,
-    runs: Annotated[str, typer.Argument(help="How many runs may be carried at once, `unlimited` or `default`.")],
+    runs: Annotated[str, typer.Argument(help="Maximum number of concurrent runs, `unlimited` or `default`.")],
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Limit how many runs of the lane are carried at once."""
+    """Limit the concurrent runs of the lane."""
     wanted = int(runs) if runs.isascii() and runs.isdigit() else runs
     with service(url, as_json) as client:
         _change(client, as_json, "PUT", f"/lanes/{lane}/limit", json={"limit": wanted})
@@ -60,4 +60,4 @@ def _change(client: Client, as_json: bool, method: str, path: str, **options: An
 
 def _print(found: list[dict[str, Any]]) -> None:
     names = ("lane", "state", "queued", "running", "limit")
-    show.out.print(show.rows_table(names, ([lane[name] for name in names] for lane in found)))
+    show.print_whole(show.rows_table(names, ([lane[name] for name in names] for lane in found)))

@@ -1,4 +1,4 @@
-"""Commands that remove things: what is kept no longer, and test runs."""
+"""Commands that remove things: by the retention rules, and test runs."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from app.cli import show
 from app.cli.common import UNREACHABLE, AsJson, DataDir, app, fail, read_settings
 from app.clients import Clients, open_clients
 from app.errors import DomainError
-from app.services.cleanup import clean_up_tests
-from app.services.removal import Outcome
-from app.services.retention_rules import apply
+from app.services.retention.cleanup_tests import clean_up_tests
+from app.services.retention.removal import Outcome
+from app.services.retention.rules import apply
 from app.settings import Settings
 
 T = TypeVar("T")
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed, without changes.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str | timedelta) -> timedelta:
+    if isinstance(text, timedelta):  # the default
+        return text
     match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if match is None:
-        raise typer.BadParameter(f"found {text!r}; write a whole number with s, m, h or d, such as 12h or 1d.")
+        raise typer.BadParameter(f"found {text!r}; give an integer with s, m, h or d, such as 12h or 1d.")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 OlderThan = Annotated[
-    timedelta, typer.Option(parser=_duration, metavar="AGE", help="Younger manifests are left alone: 30m, 12h, 1d.")
+    timedelta, typer.Option(parser=_duration, metavar="AGE", help="Keep manifests that are younger, e.g. 30m, 12h, 1d.")
 ]
 
 
 @app.command()
 def retention(data_dir: DataDir = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Apply the rules of SPATIAL_ETL_RETENTION__… now. The sweep does so by itself, every hour."""
+    """Apply the retention rules (SPATIAL_ETL_RETENTION__…) now. The sweep does so every hour."""
     settings = read_settings(data_dir)
     outcomes = _with_clients(settings, lambda clients: apply(clients, settings.retention, dry_run=dry_run))
     if as_json:
@@ -55,7 +57,7 @@ def cleanup(
     testing: Annotated[bool, typer.Option("--testing", help="Test runs: manifests with the tag testing=true.")] = False,
     older_than: OlderThan = timedelta(hours=1),
     landing_files: Annotated[
-        bool, typer.Option("--landing-files", help="Also the landing-zone files that these manifests name.")
+        bool, typer.Option("--landing-files", help="Also remove the landing-zone files that these manifests name.")
     ] = False,
     data_dir: DataDir = None,
     dry_run: DryRun = False,
@@ -63,7 +65,7 @@ def cleanup(
 ) -> None:
     """Remove test runs and everything they made. Their batch ids stay taken."""
     if not testing:
-        raise typer.BadParameter("say what to remove: --testing.")
+        raise typer.BadParameter("give --testing, the kind of runs to remove.")
 
     def act(clients: Clients) -> Awaitable[Outcome]:
         user = f"cli:{getpass.getuser()}"
@@ -92,8 +94,8 @@ def _document(outcome: Outcome) -> dict[str, object]:
 def _print(name: str, outcome: Outcome, *, dry_run: bool) -> None:
     verb = "would remove" if dry_run else "removed"
     numbers = ", ".join(f"{number} {kind}" for kind, number in sorted(outcome.removed.items()) if number)
-    show.out.print(f"{name}: {verb} {numbers or 'nothing'}.", markup=False, soft_wrap=True)
+    show.say(show.out, f"{name}: {verb} {numbers or 'nothing'}.")
     for line in outcome.names:
-        show.out.print(f"  {line}", markup=False, soft_wrap=True)
+        show.say(show.out, f"  {line}")
     for line in outcome.kept:
-        show.out.print(f"  kept {line}", markup=False, soft_wrap=True)
+        show.say(show.out, f"  kept {line}")

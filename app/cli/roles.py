@@ -1,4 +1,4 @@
-"""Commands that run: the service as a whole, or one role of it as a process of its own."""
+"""Commands that start the service as a whole, or one role of it: API, worker, sweep."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from app.cli.common import (
     read_settings,
 )
 from app.errors import DomainError
-from app.logs import configure
 from app.settings import Settings
+from app.system.logs import configure
+from app.system.processes import leave_current_directory
 
 if TYPE_CHECKING:
-    from app.services.rehearsal import Finding
+    from app.services.sweep.dry_run import Finding
 
 
 def _role(name: str, settings: Settings) -> Settings:
-    """Have its log lines written as the settings want them."""
+    """Configure logging of this role by the settings, and leave the directory in which it was started."""
+    leave_current_directory()
     configure(settings.log.format, settings.log.level, name)
     return settings
 
 
 @app.command()
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Start the service: API, workers, sweep and, by default, a private Redis. Ctrl+C stops all of it."""
-    from app.supervisor import serve as run_service
+    """Start the service: API, workers, sweep and, by default, a private Redis. Ctrl+C stops everything."""
+    from app.serve.supervisor import serve as run_service
 
     settings = _role("serve", read_settings(data_dir, host=host, port=port))
 
@@ -53,13 +55,13 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, as_jso
 
 @app.command()
 def api(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Start the API alone. It stays up while something is missing, and says at /ready what. Ctrl+C stops it."""
-    from app.roles import run_api
+    """Start the API alone. It starts without unavailable servers too, and reports them at /ready. Ctrl+C stops it."""
+    from app.serve.roles import run_api
 
     settings = _role("api", read_settings(data_dir, host=host, port=port))
 
     def announce(url: str) -> None:
-        print(json.dumps({"url": url}) if as_json else f"spatial-etl's API answers at {url}", flush=True)
+        print(json.dumps({"url": url}) if as_json else f"spatial-etl API serves {url}", flush=True)
 
     try:
         uvloop.run(run_api(settings, announce))
@@ -70,9 +72,11 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None, as_json:
 @app.command()
 def worker(
     data_dir: DataDir = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes; each carries one run.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Worker processes. Each processes one run at a time.")
+    ] = 1,
 ) -> None:
-    """Join workers to the queue of a running service. Ctrl+C stops them after the runs at hand."""
+    """Start workers for the queue of a running service. Ctrl+C stops them after their current runs."""
     settings = _role("worker", read_settings(data_dir))
     try:
         if processes == 1:
@@ -80,7 +84,7 @@ def worker(
 
             run_worker(settings)
         else:
-            from app.supervisor import run_workers
+            from app.serve.supervisor import run_workers
 
             uvloop.run(run_workers(settings, processes))
     except DomainError as err:
@@ -90,18 +94,18 @@ def worker(
 @app.command()
 def sweep(
     data_dir: DataDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be mended, change nothing, end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be repaired, without changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start the sweep alone: it moves on what nobody carries, and tidies up. Ctrl+C stops it.
+    """Start the sweep alone: it recovers runs whose worker is gone, and cleans up. Ctrl+C stops it.
 
     Several may run: one is elected, the others stand by.
     """
-    from app.roles import rehearse_sweep, run_sweep
+    from app.serve.roles import dry_run_sweep, run_sweep
 
     try:
         if dry_run:
-            _print_findings(uvloop.run(rehearse_sweep(read_settings(data_dir))), as_json)
+            _print_findings(uvloop.run(dry_run_sweep(read_settings(data_dir))), as_json)
             return
         uvloop.run(run_sweep(_role("sweep", read_settings(data_dir))))
     except DomainError as err:
@@ -113,9 +117,9 @@ def _print_findings(found: tuple[Finding, ...], as_json: bool) -> None:
         show.print_json([each.document() for each in found])
         return
     for each in found:
-        show.out.print(f"{each.kind} {each.name}: {each.action} ({each.reason})", markup=False, soft_wrap=True)
+        show.say(show.out, f"{each.kind} {each.name}: {each.action} ({each.reason})")
     if not found:
-        show.out.print("There is nothing to mend.")
+        show.out.print("Nothing to repair.")
 
 
 @app.command()
@@ -123,15 +127,15 @@ def alive(
     role: Annotated[str, typer.Argument(help="worker or sweep.")],
     within: Annotated[float, typer.Option(min=1, help="Seconds since its last sign of life.")] = 240,
 ) -> None:
-    """For health checks of containers: exit 0 when a worker or sweep of this host gave a sign of life lately.
+    """Health check for containers: exit 0 if a worker or sweep of this host was alive recently.
 
-    An idle worker whose Redis is away gives one every two to three minutes.
+    An idle worker without Redis reports only every two to three minutes.
     """
-    from app.processes import seconds_since_beat
+    from app.system.processes import seconds_since_beat
 
     if role not in ("worker", "sweep"):
-        raise typer.BadParameter(f"found {role!r}; roles with a sign of life are worker and sweep.")
+        raise typer.BadParameter(f"found {role!r}; give worker or sweep.")
     age = seconds_since_beat(role)
     if age is None or age > within:
         when = "never gave a sign of life" if age is None else f"gave its last sign of life {age:.0f} s ago"
-        fail(f"The {role} of this host {when}. Look into its log.", FAILED)
+        fail(f"The {role} of this host {when}. See its log.", FAILED)

@@ -1,4 +1,4 @@
-"""Commands of people who use a running service: submit manifests, look at runs, datasets and their lineage."""
+"""Commands for users of a running service: submit manifests, show runs, datasets and lineage."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from app.cli.common import (
     read_settings,
     service,
 )
+from app.models.faults import json_reason
 
 
 @app.command()
 def submit(
     manifest: Annotated[
-        Path,
-        typer.Argument(help="Manifest (JSON); - reads standard input.", allow_dash=True, exists=True, dir_okay=False),
+        Path, typer.Argument(help="Manifest (JSON); - reads standard input.", allow_dash=True, dir_okay=False)
     ],
     file: Annotated[
         list[str] | None,
@@ -44,11 +44,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Upload files, submit a manifest and, with --watch, follow its run to the end."""
-    text = sys.stdin.read() if str(manifest) == "-" else manifest.read_text(encoding="utf-8")
-    try:
-        document = json.loads(text)
-    except ValueError as err:
-        fail(f"{manifest} is not JSON: {err}.", REFUSED)
+    document = _read_document(manifest)
     uploads = [_upload_target(item, document) for item in file or ()]
     with service(url, as_json, key) as client:
         for path, target in uploads:
@@ -60,10 +56,21 @@ def submit(
             show.print_json(run)
         else:
             if not created:
-                show.out.print(f"This batch was accepted before, at {run['created_at'][:19]}: here is its run.")
-            show.out.print(show.run_table(run))
+                show.say(show.out, f"This batch was accepted before, at {run['created_at'][:19]}. Its run:")
+            show.print_whole(show.run_table(run))
     if watch and run["status"] != "success":
         raise typer.Exit(FAILED)
+
+
+def _read_document(manifest: Path) -> Any:  # `fail` never returns
+    """The JSON of the file, or of standard input for `-`. Ends the command when it cannot be read."""
+    name = "Standard input" if str(manifest) == "-" else str(manifest)
+    try:
+        return json.loads(sys.stdin.read() if str(manifest) == "-" else manifest.read_text(encoding="utf-8"))
+    except OSError as err:
+        fail(f"{name} cannot be read: {err.strerror}.", REFUSED)
+    except ValueError as err:
+        fail(f"{name} is not JSON: {json_reason(err)}.", REFUSED)
 
 
 def _upload_target(item: str, document: Any) -> tuple[Path, str]:  # noqa: RET503 # `fail` never returns
@@ -87,13 +94,13 @@ def _upload_target(item: str, document: Any) -> tuple[Path, str]:  # noqa: RET50
     if beside:
         return path, f"{beside[0]}/{path.name}".lstrip("/")
     named = ", ".join(keys) or "none"
-    fail(f"The manifest names no file called {path.name!r} (it names {named}). Give --file {name}=KEY.", REFUSED)
+    fail(f"The manifest names no file {path.name!r} (it names {named}). Give --file {name}=KEY.", REFUSED)
 
 
 def _upload(client: Client, path: Path, key: str, *, quiet: bool) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=show.err, disable=quiet, transient=True) as progress:
-        task = progress.add_task(f"upload {path.name}", total=path.stat().st_size)
+        task = progress.add_task(f"upload {show.foreign(path.name)}", total=path.stat().st_size)
         client.upload(path, key, lambda count: progress.advance(task, count))
 
 
@@ -113,7 +120,9 @@ def follow(client: Client, run_id: str, *, quiet: bool) -> dict[str, Any]:
             done, total = run["progress"]["rows_done"], run["progress"]["rows_total"]
             speed = progress.tasks[0].speed
             rate = f"{speed:,.0f} rows/s" if speed else ""
-            progress.update(task, description=run["step"] or run["status"], completed=done, total=total, rate=rate)
+            progress.update(
+                task, description=show.foreign(run["step"] or run["status"]), completed=done, total=total, rate=rate
+            )
 
         return client.follow(run_id, seen)
 
@@ -132,16 +141,17 @@ def runs(
     with service(url, as_json, key) as client:
         if run_id is None:
             found = client.items("/runs", limit, status=status, dataset_id=dataset)
-            show.print_json(found) if as_json else show.out.print(show.runs_table(found))
+            show.print_json(found) if as_json else show.print_whole(show.runs_table(found))
             return
         run = client.get(f"/runs/{run_id}")
         events = client.get(f"/runs/{run_id}/events", limit=1000)
         if as_json:
             show.print_json({**run, "events": events})
             return
-        show.out.print(show.run_table(run))
+        show.print_whole(show.run_table(run))
         for event in events:
-            show.out.print(f"[dim]{event['at'][11:23]}[/] {event['message']}")
+            line = f"[dim]{show.foreign(event['at'][11:23])}[/] {show.foreign(event['message'])}"
+            show.out.print(line, soft_wrap=True)
 
 
 @app.command()
@@ -157,10 +167,10 @@ def assets(
     with service(url, as_json, key) as client:
         if dataset_id is not None and version is not None:
             asset = client.get(f"/assets/{dataset_id}/v{version}")
-            show.print_json(asset) if as_json else show.out.print(show.asset_table(asset))
+            show.print_json(asset) if as_json else show.print_whole(show.asset_table(asset))
             return
         found = client.items(f"/assets/{dataset_id}" if dataset_id else "/assets", limit)
-        show.print_json(found) if as_json else show.out.print(show.assets_table(found))
+        show.print_json(found) if as_json else show.print_whole(show.assets_table(found))
 
 
 @app.command()
@@ -177,7 +187,7 @@ def lineage(
         if version is None:
             version = client.items(f"/assets/{dataset_id}", 1)[0]["version"]
         graph = client.get(f"/assets/{dataset_id}/v{version}/lineage", depth=depth)
-        show.print_json(graph) if as_json else show.out.print(show.lineage_tree(graph))
+        show.print_json(graph) if as_json else show.print_whole(show.lineage_tree(graph))
 
 
 @app.command()

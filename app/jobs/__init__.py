@@ -1,1 +1,1 @@
-"""What is around the process of a job: its limits, the walls about it, and how its end is told."""
+"""The process of a job seen from outside: its limits, its sandbox, its watch, and why it died."""

@@ -1,4 +1,4 @@
-"""What the end of a job's process says about its cause."""
+"""Why the process of a job died."""
 
 from __future__ import annotations
 
@@ -6,41 +6,49 @@ import os
 import signal
 from typing import Any
 
-from app.models.attempt import AttemptEnd, Outcome
+from app.models.attempt import AttemptEnd, AttemptOutcome
 
 _MIB = 2**20
-# Libraries end the process where the limit refuses them memory. Nearer to the limit than this, that is what happened.
+# Libraries end the process when they get no memory. Above this share of the limit, that is taken as the cause.
 _NEARLY_ALL = 0.9
 
 
 def cause_of_death(
-    status: int, notes: dict[str, Any], *, memory_limit: int, most_memory: int = 0, by_kernel: bool = False
+    status: int, state: dict[str, Any], *, memory_limit: int, most_memory: int = 0, by_kernel: bool = False
 ) -> AttemptEnd:
-    """status: as os.waitpid gives it. notes: the job's. most_memory: bytes that it held at most.
+    """The end of an attempt whose process died.
 
-    by_kernel: memory ran out, and the kernel killed a process since the job was seen alive.
+    Args:
+        status: of the process, as os.waitpid returns it.
+        state: what the job shared with its worker.
+        memory_limit: of the process, in bytes.
+        most_memory: the most bytes that it held.
+        by_kernel: the kernel killed a process for lack of memory since the job was last seen alive.
     """
-    step, file = notes.get("step"), notes.get("file")
-    outcome, detail = _told(status, memory_limit, most_memory, by_kernel=by_kernel)
+    step, file = state.get("step"), state.get("file")
+    outcome, detail = _outcome(status, memory_limit, most_memory, by_kernel=by_kernel)
     at = f" in step {step}" if step else ""
-    at += f" with {file} at hand" if file else ""
+    at += f" while processing {file}" if file else ""
     return AttemptEnd(outcome=outcome, detail=detail + at, step=step, file=file)
 
 
-def _told(status: int, memory_limit: int, most_memory: int, *, by_kernel: bool) -> tuple[Outcome, str]:
+def _outcome(status: int, memory_limit: int, most_memory: int, *, by_kernel: bool) -> tuple[AttemptOutcome, str]:
     if not os.WIFSIGNALED(status):
-        return Outcome.ABORTED, f"its process ended with exit status {os.waitstatus_to_exitcode(status)}"
+        return AttemptOutcome.ABORTED, f"its process ended with exit status {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
     name, held = _name(number), f"{most_memory // _MIB} MiB"
     if number == signal.SIGKILL and by_kernel:
-        return Outcome.OUT_OF_MEMORY, f"memory ran out, and the kernel killed its process, which had held {held}"
+        return AttemptOutcome.OUT_OF_MEMORY, f"memory ran out, and the kernel killed its process, which had held {held}"
     if number in (signal.SIGKILL, signal.SIGTERM):
-        return Outcome.KILLED, f"its process was killed from outside ({name})"
+        return AttemptOutcome.KILLED, f"its process was killed from outside ({name})"
     if most_memory >= _NEARLY_ALL * memory_limit:
-        return Outcome.MEMORY_LIMIT, f"a library ended its process ({name}) at {held} of {memory_limit // _MIB} MiB"
+        return (
+            AttemptOutcome.MEMORY_LIMIT,
+            f"a library ended its process ({name}) at {held} of {memory_limit // _MIB} MiB",
+        )
     if number in (signal.SIGSEGV, signal.SIGBUS):
-        return Outcome.SEGFAULT, f"native code crashed ({name})"
-    return Outcome.ABORTED, f"native code ended its process ({name})"
+        return AttemptOutcome.SEGFAULT, f"native code crashed ({name})"
+    return AttemptOutcome.ABORTED, f"native code ended its process ({name})"
 
 
 def _name(number: int) -> str:

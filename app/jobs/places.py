@@ -1,22 +1,25 @@
-"""What the settings say of the places that a job must reach: directories, ports and files of our own servers."""
+"""What the settings say of the places that a job must reach: directories, and variables of its clients."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from app.jobs.ledger_files import hold_ledger_files
 from app.settings import Settings
 
-_PORTS = {"redis": 6379, "rediss": 6379, "postgresql": 5432, "postgres": 5432}
 
+def writable_places(settings: Settings) -> list[Path]:
+    """Return what a job writes: scratch, the buckets, and the files of a SQLite ledger. Missing directories are made.
 
-def linked_places(settings: Settings) -> list[Path]:
-    """Directories of ours that lie outside the data directory: links in it lead there, or the ledger's URL."""
-    found = [path.resolve() for folder in (settings.data_dir, settings.objects_dir) for path in _links(folder)]
-    scheme, _, path = settings.ledger_url.partition(":///")
-    if scheme.startswith("sqlite"):
-        found.append(Path(unquote(path.partition("?")[0])).absolute().parent)
-    return found
+    Call it in the process of the job. The rest of the data directory is not among them: that has the private Redis.
+    """
+    folders = [settings.scratch_dir]
+    if settings.objects.backend == "local":
+        folders.append(settings.objects_dir)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    linked = [path.resolve() for folder in folders for path in (folder, *_links(folder))]
+    return [*linked, *hold_ledger_files(settings.ledger_url)]
 
 
 def needed_variables(settings: Settings) -> list[str]:
@@ -29,21 +32,6 @@ def needed_variables(settings: Settings) -> list[str]:
     return found
 
 
-def server_ports(settings: Settings) -> list[int]:
-    """TCP ports of the servers that the thread of the readers itself talks to: the queue and PostGIS."""
-    redis = settings.queue.redis_url.get_secret_value() if settings.queue.redis_url else ""
-    return [port for url in (redis, _postgis(settings)) if (port := _port(url)) is not None]
-
-
-def server_files(settings: Settings) -> list[Path]:
-    """What a client of PostGIS reads to connect: certificates that its URL names, and the usual places."""
-    url = _postgis(settings)
-    if not url:
-        return []
-    named = [Path(value) for _, value in parse_qsl(urlsplit(url).query) if value.startswith("/")]
-    return [*named, Path.home() / ".pgpass", Path.home() / ".postgresql"]
-
-
 def _links(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_symlink()] if folder.is_dir() else []
 
@@ -52,11 +40,3 @@ def _postgis(settings: Settings) -> str:
     if settings.engine.name != "postgis" or settings.engine.postgis_url is None:
         return ""
     return settings.engine.postgis_url.get_secret_value()
-
-
-def _port(url: str) -> int | None:
-    scheme = url.partition(":")[0].partition("+")[0]
-    try:
-        return urlsplit(url).port or _PORTS.get(scheme)
-    except ValueError:  # a password that is not quoted: whoever connects says so
-        return None

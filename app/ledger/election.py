@@ -1,4 +1,4 @@
-"""The part of the ledger by which processes agree on one of them."""
+"""Elections: processes agree on one of them that leads in a role."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from app.models.leadership import Leadership
 
 
 class ElectionLedger(Protocol):
+    """Stores one leadership per role, changed by compare-and-set. Processes never compare their clocks."""
+
     async def get_leadership(self, role: str) -> Leadership | None:
-        """None: nobody has led yet."""
+        """Return who leads in the role; None when no process has led yet."""
         ...
 
     async def lead(self, role: str, owner: str | None, seconds: float, seen: Leadership | None) -> Leadership | None:
-        """Write what follows on `seen` (None: on nothing) if that is still what is there; None when it is not.
+        """Take, renew or give back a role. Of several callers that saw the same leadership, one succeeds.
 
-        Of several that saw the same, one succeeds. owner None gives the role back.
+        Args:
+            role: for example `sweep`.
+            owner: who leads from now on; None gives the role back.
+            seconds: after this time without a renewal others may take over.
+            seen: the leadership that the caller read last; None when it found none.
+
+        Returns:
+            The new leadership; None, and nothing is written, when `seen` is not what is stored.
         """
         ...

@@ -11,6 +11,8 @@ from app.models.caller import Caller
 
 
 class Activity(Frozen):
+    """One entry of the audit trail. action: the kind of the resource, a dot, and a verb."""
+
     timestamp: datetime
     user: str
     action: str
@@ -21,7 +23,15 @@ class Activity(Frozen):
 
 
 def done_by(caller: Caller, action: str, name: str, at: datetime | None = None, /, **details: object) -> Activity:
-    """The entry for something that the caller did, by default now. action: the kind of the resource, a dot, a verb."""
+    """Return the entry for an action of the caller, by default now.
+
+    Args:
+        caller: who did it, and from where.
+        action: the kind of the resource, a dot, and a verb: `lane.paused`.
+        name: of the resource.
+        at: when.
+        details: further values.
+    """
     return Activity(
         timestamp=at or utcnow(),
         user=caller.user,

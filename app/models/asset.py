@@ -1,4 +1,4 @@
-"""An asset: one version of a dataset in the lake, and what it was made from."""
+"""Assets: versions of datasets in the lake, and what they were made from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
+from app.models.products import ProductFormat, ProductKind
+from app.models.vector_recipe import VectorRecipe
 
 
 class Bounds(Frozen):
@@ -21,7 +23,7 @@ class Bounds(Frozen):
 
 
 class SourceInput(Frozen):
-    """A landing-zone object as it was when the run read it."""
+    """An object of the landing zone, as it was when the run read it."""
 
     kind: Literal["source"] = "source"
     s3_key: str
@@ -53,9 +55,9 @@ class ColumnSchema(Frozen):
 
 
 class Companion(Frozen):
-    """A further file of a version, beside its data: the preview of a raster, the rows that were set aside, …
+    """A further file of a version, for example the preview of a raster, or the rows that were rejected.
 
-    removed_at: when it was removed, while the version stays.
+    removed_at: when the file was removed, while the version was kept.
     """
 
     name: str
@@ -68,7 +70,8 @@ class Companion(Frozen):
 class AssetMetadata(Frozen):
     """The manifest's own metadata, and what was found in the data.
 
-    fingerprint: `sha256:…` of all that the version's content depends on; equal for runs that would make the same.
+    fingerprint: `sha256:…` of everything on which the content depends; equal for runs that make the same content.
+    recipe: that of vector files, whole; None for everything else, and for versions that an earlier release made.
     """
 
     manifest: Mapping[str, Any]
@@ -77,10 +80,14 @@ class AssetMetadata(Frozen):
     geometry_type: str | None = None
     companions: tuple[Companion, ...] = ()
     fingerprint: str | None = None
+    recipe: VectorRecipe | None = None
 
 
 class Deletion(Frozen):
-    """That a version was deleted. reason: `request`, or a rule's name. removed_at: when its objects were gone."""
+    """When, by whom and why a version was deleted. reason: `request`, or the name of a rule.
+
+    removed_at: when its objects were removed.
+    """
 
     at: datetime
     by: str
@@ -89,10 +96,9 @@ class Deletion(Frozen):
 
 
 class Asset(Frozen):
-    """One registered version. The ledger record is the commit point: without it the object in the lake is nothing.
+    """One registered version. Its record in the ledger is the commit point: an object without one is not a version.
 
-    One that was deleted stays as a record of what it was made from and what was made from it; its number is never given
-    again.
+    The record of a deleted version is kept for the lineage, and its number is not used again.
     """
 
     dataset_id: str
@@ -100,8 +106,8 @@ class Asset(Frozen):
     s3_key: str
     content_hash: str
     size: int
-    kind: Literal["spatial", "raster", "tabular", "joined"]
-    format: Literal["geoparquet", "cog", "parquet"]
+    kind: ProductKind
+    format: ProductFormat
     crs: str | None
     bounds: Bounds | None
     run_id: str
@@ -118,11 +124,11 @@ class Asset(Frozen):
 
     @property
     def companions(self) -> tuple[Companion, ...]:
-        """Those that are there."""
+        """The companions that were not removed."""
         return tuple(each for each in self.metadata.companions if each.removed_at is None)
 
     def without_companion(self, name: str, at: datetime) -> Asset | None:
-        """None when there is none of that name."""
+        """Return the version with this companion marked as removed; None when it has no companion of that name."""
         if all(each.name != name for each in self.companions):
             return None
         kept = tuple(

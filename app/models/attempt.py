@@ -8,8 +8,8 @@ from enum import StrEnum
 from app.models.base import Frozen
 
 
-class Outcome(StrEnum):
-    """SERVER_AWAY: ledger, object store or engine. KILLED: SIGKILL by somebody who is neither we nor the kernel."""
+class AttemptOutcome(StrEnum):
+    """SERVER_AWAY: ledger, object store or engine. KILLED: SIGKILL from outside the service, and not for memory."""
 
     SUCCESS = "success"
     CANCELED = "canceled"
@@ -35,14 +35,14 @@ class AttemptRecord(Frozen):
     worker: str
     started_at: datetime
     ended_at: datetime
-    outcome: Outcome
+    outcome: AttemptOutcome
     reason: str = ""
 
 
 class AttemptEnd(Frozen):
     """How an attempt ended, and what the run would say if it was the last. code, fix: those of the outcome if empty."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     detail: str
     fix: str = ""
     code: str = ""

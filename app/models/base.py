@@ -15,11 +15,11 @@ class Frozen(BaseModel):
 
 
 def utcnow() -> datetime:
-    """Now, with zone, to the millisecond: the finest time that every ledger keeps."""
+    """Return the present time with zone, to the millisecond, which every ledger stores."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def new_id() -> str:
-    """32 hex digits: safe in keys, URLs and PostgreSQL identifiers."""
+    """Return 32 random hex digits, which are safe in keys, URLs and PostgreSQL identifiers."""
     return uuid4().hex

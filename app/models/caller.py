@@ -1,4 +1,4 @@
-"""Who asks: the holder of an API key, or whoever reaches a service that demands none."""
+"""The caller of a request: the holder of an API key, or any client if the service requires no key."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from app.models.api_key import ANONYMOUS, Scope
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """prefixes: of the landing zone, outside of which nothing is read or written; none: all of it."""
+    """Who makes a request.
+
+    prefixes: the folders of the landing zone that the caller may use. Empty: all.
+    without_key: the service requires a key, and this path answers without one too, with less.
+    """
 
     user: str = ANONYMOUS
     ip: str | None = None
     scope: Scope = Scope.ADMIN
     prefixes: tuple[str, ...] = ()
+    without_key: bool = False
 
     def may_use(self, key: str) -> bool:
-        """Whether an object of the landing zone is one of the caller's."""
+        """Return whether the caller may use this object of the landing zone."""
         return not self.prefixes or key.startswith(self.prefixes)
 
 
-# Of a service that demands no key.
+# The caller when no key is required.
 ANYBODY = Caller()

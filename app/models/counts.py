@@ -1,6 +1,6 @@
-"""Names of the ledger's counters: what the metrics tell that no other entry of the ledger does.
+"""Names of the ledger's counters, from which metrics are made.
 
-Every process adds to the same counters, whole numbers only: times are in milliseconds.
+All processes add to the same counters. Counters are integers, so times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from typing import Final
 
 STEP_SECONDS, RUN_SECONDS, ROWS = "step_seconds", "run_seconds", "rows"
 REPAIRS, DELIVERED = "repairs", "delivered_events"
-# What retention, clean-up and requests removed.
+# What the ledger keeps with every change, so that no reader has to count finished runs and versions. Not for `count`.
+TOTAL = "total_"
+RUNS_TOTAL, ATTEMPTS_TOTAL = f"{TOTAL}runs", f"{TOTAL}attempts"
+VERSIONS_TOTAL, BYTES_TOTAL = f"{TOTAL}versions", f"{TOTAL}bytes"
+# Removed by retention, clean-up and requests.
 REMOVED, REMOVED_BYTES = "removed", "removed_bytes"
 REMOVED_KINDS: Final = (
     "version",
@@ -32,12 +36,12 @@ _MILLISECONDS, _BUCKET, _BOUND = "_ms", "_bucket", "le"
 
 
 def counter(name: str, **labels: str) -> str:
-    """The name under which the ledger counts it. Labels come from our own tables, so they contain neither | nor =."""
+    """Return the name of a counter with labels, which must not contain | or =."""
     return "|".join((name, *(f"{label}={value}" for label, value in sorted(labels.items()))))
 
 
 def observed(name: str, seconds: float, **labels: str) -> Counter[str]:
-    """What one duration adds: to its bucket, and to the sum."""
+    """Return what one duration adds to the counters of its bucket and of the sum."""
     bound = next((str(each) for each in BUCKETS if seconds <= each), "+Inf")
     bucket = counter(name + _BUCKET, **labels, **{_BOUND: bound})
     return Counter({bucket: 1, counter(name + _MILLISECONDS, **labels): max(0, round(seconds * 1000))})
@@ -47,7 +51,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def counted(counts: Mapping[str, int], name: str) -> dict[Labels, int]:
-    """The counters of that name, by their labels."""
+    """Return the counters of that name, by their labels."""
     found: dict[Labels, int] = {}
     for key, value in counts.items():
         own, *labels = key.split("|")
@@ -57,7 +61,7 @@ def counted(counts: Mapping[str, int], name: str) -> dict[Labels, int]:
 
 
 def histograms(counts: Mapping[str, int], name: str) -> dict[Labels, tuple[list[tuple[str, int]], float]]:
-    """By labels: the buckets, each with all that is in the smaller ones too, and the sum in seconds."""
+    """Return, by labels, the cumulative buckets and the sum in seconds."""
     single: dict[Labels, Counter[str]] = {}
     for labels, value in counted(counts, name + _BUCKET).items():
         rest = tuple(pair for pair in labels if pair[0] != _BOUND)

@@ -1,4 +1,4 @@
-"""A webhook delivery as it came in, and what became of it."""
+"""Deliveries of webhooks, and their results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from app.models.base import Frozen
 class EventOutcome(Frozen):
     """What one event of a delivery led to.
 
-    result: accepted (a new run), known (taken in before), rejected (readable as a rejected manifest), ignored (an event
-    of no interest here), gone (no such object any more), unreadable (no event at all). batch_id: of the manifest.
+    result: accepted (a new run), known (accepted before), rejected (stored as a rejected manifest), ignored (not an
+    event of a manifest), gone (the object was removed), unreadable (not an event). batch_id: of the manifest.
     """
 
     event: str
@@ -23,9 +23,9 @@ class EventOutcome(Frozen):
 
 
 class Delivery(Frozen):
-    """One HTTP request of a bucket notification. delivery_id: derived from what it announces: a repeat meets it.
+    """One HTTP request of a bucket notification. delivery_id: derived from its events; a repeat has the same.
 
-    status: `received` until every event was looked at; the sweep takes up what stayed there.
+    status: `received` until all events are processed; the sweep finishes those that stay `received`.
     """
 
     delivery_id: str

@@ -1,6 +1,6 @@
-"""THE table of source formats: what a manifest may declare and which driver may open it.
+"""The table of source formats: what a manifest may declare, and which module reads it.
 
-A new format is one more row here, and a reader in `app.pipelines.formats` when OGR does not read it.
+To add a format, add one row here, and the module that the row names as its `reader` unless an existing one will do.
 """
 
 from __future__ import annotations
@@ -15,11 +15,24 @@ FileType = Literal["vector", "raster", "tabular"]
 class Format:
     """One source format.
 
-    name: canonical name, as kept in the ledger. aliases: other accepted spellings (compared without case).
-    drivers: the only GDAL drivers that may open a file declared as this format; empty for formats read by pyarrow.
-    suffixes: the file name endings that a file of this format has inside an archive.
-    sidecars: further endings that belong to the same dataset; the first group is required, the second is optional.
-    options: the files[].options that its reader understands.
+    Attributes:
+        name: canonical name, as stored in the ledger.
+        type: the kind of data; it selects the pipeline.
+        drivers: the only GDAL drivers that may open a file declared as this format; empty for formats read by pyarrow.
+        suffixes: the file name endings that a file of this format has inside an archive.
+        aliases: other accepted spellings (compared without case).
+        required_sidecars: endings of further files that must be there beside the first.
+        optional_sidecars: endings of further files that may be there.
+        zipped: whether a zip archive with one such file in it is accepted.
+        options: the files[].options that its reader understands.
+        available: False for a format that the installed libraries cannot read.
+        reader: dotted path of the module that checks and opens such files. A string, so that this table can be read
+            without importing GDAL or pyarrow. For the functions that a vector reader has, see
+            `app.pipelines.vector.formats.reader.VectorFormat`.
+        signatures: what the bytes of a file begin with, one of them; for readers that check no more than that.
+        directory_marker: the file by which a directory of this format is known; empty where it is not a directory.
+        files_are_layers: several such files in one archive are layers, and files[].layer names one by its stem.
+        detects_encoding: the text encoding is found in the file, and a plan returns it for the user to correct.
     """
 
     name: str
@@ -32,6 +45,11 @@ class Format:
     zipped: bool = False
     options: tuple[str, ...] = ()
     available: bool = True
+    reader: str = ""
+    signatures: tuple[bytes, ...] = ()
+    directory_marker: str = ""
+    files_are_layers: bool = False
+    detects_encoding: bool = False
 
     def row(self) -> dict[str, str]:
         """For people: everywhere that formats are listed."""
@@ -48,10 +66,22 @@ class Format:
 
 _RASTER_OPTIONS = ("warp", "resampling")
 
-_TEXT_OPTIONS = ("encoding", "quote", "header", "nulls", "types")
+_VECTOR = "app.pipelines.vector.formats"
+
+_VALUE_OPTIONS = ("types", "trim", "decimal", "thousands", "date_format", "quarantine_share")
+_ROW_OPTIONS = ("skip_rows", "header", "header_row", "nulls", *_VALUE_OPTIONS)
+_TEXT_OPTIONS = ("encoding", "quote", *_ROW_OPTIONS, "short_rows")
 
 FORMATS: tuple[Format, ...] = (
-    Format("GeoJSON", "vector", ("GeoJSON",), (".geojson", ".json"), zipped=True, options=("encoding",)),
+    Format(
+        "GeoJSON",
+        "vector",
+        ("GeoJSON",),
+        (".geojson", ".json"),
+        zipped=True,
+        options=("encoding",),
+        reader=f"{_VECTOR}.geojson.reader",
+    ),
     Format(
         "GeoJSONSeq",
         "vector",
@@ -60,8 +90,9 @@ FORMATS: tuple[Format, ...] = (
         ("NDGeoJSON",),
         zipped=True,
         options=("encoding",),
+        reader=f"{_VECTOR}.geojson.reader",
     ),
-    Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True),
+    Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True, reader=f"{_VECTOR}.gpkg"),
     Format(
         "SHP",
         "vector",
@@ -72,12 +103,32 @@ FORMATS: tuple[Format, ...] = (
         optional_sidecars=(".prj", ".cpg"),
         zipped=True,
         options=("encoding",),
+        reader=f"{_VECTOR}.shapefile.reader",
+        files_are_layers=True,
+        detects_encoding=True,
     ),
-    Format("FlatGeobuf", "vector", ("FlatGeobuf",), (".fgb",), ("FGB",), zipped=True),
-    Format("KML", "vector", ("LIBKML", "KML"), (".kml",), zipped=True),
-    Format("GML", "vector", ("GML",), (".gml", ".xml"), optional_sidecars=(".xsd",), zipped=True),
-    Format("OpenFileGDB", "vector", ("OpenFileGDB",), (".gdb",), ("FileGDB", "GDB"), zipped=True),
-    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet")),
+    Format("FlatGeobuf", "vector", ("FlatGeobuf",), (".fgb",), ("FGB",), zipped=True, reader=f"{_VECTOR}.flatgeobuf"),
+    Format("KML", "vector", ("LIBKML", "KML"), (".kml",), zipped=True, reader=f"{_VECTOR}.kml"),
+    Format(
+        "GML",
+        "vector",
+        ("GML",),
+        (".gml", ".xml"),
+        optional_sidecars=(".xsd",),
+        zipped=True,
+        reader=f"{_VECTOR}.gml",
+    ),
+    Format(
+        "OpenFileGDB",
+        "vector",
+        ("OpenFileGDB",),
+        (".gdb",),
+        ("FileGDB", "GDB"),
+        zipped=True,
+        reader=f"{_VECTOR}.filegdb",
+        directory_marker="a00000001.gdbtable",
+    ),
+    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet"), reader=f"{_VECTOR}.geoparquet"),
     Format(
         "GTiff",
         "raster",
@@ -86,10 +137,33 @@ FORMATS: tuple[Format, ...] = (
         ("GeoTIFF",),
         optional_sidecars=(".tfw", ".wld", ".prj"),
         options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.geotiff",
     ),
-    Format("COG", "raster", ("GTiff",), (".tif", ".tiff"), options=_RASTER_OPTIONS),
-    Format("JP2", "raster", ("JP2OpenJPEG",), (".jp2",), ("JPEG2000",), options=_RASTER_OPTIONS),
-    Format("netCDF", "raster", ("netCDF",), (".nc",), options=_RASTER_OPTIONS),
+    Format(
+        "COG",
+        "raster",
+        ("GTiff",),
+        (".tif", ".tiff"),
+        options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.cog",
+    ),
+    Format(
+        "JP2",
+        "raster",
+        ("JP2OpenJPEG",),
+        (".jp2",),
+        ("JPEG2000",),
+        options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.jpeg2000",
+    ),
+    Format(
+        "netCDF",
+        "raster",
+        ("netCDF",),
+        (".nc",),
+        options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.netcdf",
+    ),
     Format(
         "PNG",
         "raster",
@@ -97,6 +171,7 @@ FORMATS: tuple[Format, ...] = (
         (".png",),
         optional_sidecars=(".pgw", ".wld", ".prj"),
         options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.png",
     ),
     Format(
         "JPEG",
@@ -105,13 +180,50 @@ FORMATS: tuple[Format, ...] = (
         (".jpg", ".jpeg"),
         optional_sidecars=(".jgw", ".wld", ".prj"),
         options=_RASTER_OPTIONS,
+        reader="app.pipelines.raster.formats.jpeg",
     ),
-    Format("CSV", "tabular", (), (".csv",), zipped=True, options=(*_TEXT_OPTIONS, "delimiter")),
-    Format("TSV", "tabular", (), (".tsv", ".tab"), zipped=True, options=_TEXT_OPTIONS),
-    Format("XLSX", "tabular", (), (".xlsx",), ("Excel",), options=("sheet", "header", "nulls", "types")),
-    Format("JSONL", "tabular", (), (".jsonl", ".ndjson"), ("JSON lines",), zipped=True, options=("encoding", "types")),
-    Format("Parquet", "tabular", (), (".parquet",)),
+    Format(
+        "CSV",
+        "tabular",
+        (),
+        (".csv",),
+        zipped=True,
+        options=(*_TEXT_OPTIONS, "delimiter"),
+        reader="app.pipelines.tabular.csv.reader",
+    ),
+    Format(
+        "TSV",
+        "tabular",
+        (),
+        (".tsv", ".tab"),
+        zipped=True,
+        options=_TEXT_OPTIONS,
+        reader="app.pipelines.tabular.csv.tsv",
+    ),
+    Format(
+        "XLSX",
+        "tabular",
+        (),
+        (".xlsx",),
+        ("Excel",),
+        options=("sheet", *_ROW_OPTIONS),
+        reader="app.pipelines.tabular.xlsx.reader",
+    ),
+    Format(
+        "JSONL",
+        "tabular",
+        (),
+        (".jsonl", ".ndjson"),
+        ("JSON lines",),
+        zipped=True,
+        options=("encoding", *_VALUE_OPTIONS),
+        reader="app.pipelines.tabular.jsonl",
+    ),
+    Format("Parquet", "tabular", (), (".parquet",), reader="app.pipelines.tabular.parquet"),
 )
+
+# Every option that some format understands.
+OPTION_NAMES = tuple(dict.fromkeys(name for fmt in FORMATS for name in fmt.options))
 
 _BY_NAME = {alias.lower(): fmt for fmt in FORMATS for alias in (fmt.name, *fmt.aliases)}
 

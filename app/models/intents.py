@@ -1,6 +1,7 @@
-"""THE table of intents: which files an intent takes, which job and lane carry it, which recipe and pipeline run it.
+"""The table of intents: the files that an intent takes, its job and lane, and the pipeline that runs it.
 
-A new intent is one more row. Pipelines are named by dotted path, so that reading this table imports no GDAL.
+What vector intents do is a recipe (`app/models/recipe_table.py`), which the operator can change. A new intent is one
+more row. Pipelines are named by dotted path, so that reading this table imports no GDAL.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from app.models.formats import FileType
-from app.models.recipe import Recipe, clean_raster, clean_vector
+from app.models.recipe import Recipe, clean_raster
 
 LANES = ("spatial", "tabular", "join", "ingest")
 
@@ -19,6 +20,7 @@ class Intent:
     """One row of the table.
 
     file_types: what files[].type may be; empty when the intent takes no files. max_files: None for no limit.
+    recipe: of a raster intent; those of vector intents are in `app/models/recipe_table.py`.
     pipeline: dotted path `module:function`, or None while this release has no pipeline for the intent.
     """
 
@@ -33,9 +35,9 @@ class Intent:
     needs_join_config: bool = False
 
 
-_VECTOR = "app.pipelines.vector:run"
+_VECTOR = "app.pipelines.vector.pipeline:run"
 _ANY = "app.pipelines.ingest:run"
-_DEFAULT_TOLERANCE = 0.0001
+_CLEAN = "GeoParquet in EPSG:4326, invalid geometries repaired, every vertex kept, unless a recipe says otherwise"
 
 INTENTS: tuple[Intent, ...] = (
     Intent(
@@ -43,27 +45,24 @@ INTENTS: tuple[Intent, ...] = (
         "spatial_asset_job",
         "spatial",
         ("vector",),
-        "GeoParquet, EPSG:4326, valid, simplified by 0.0001° keeping topology",
-        clean_vector("ingest_vector", _DEFAULT_TOLERANCE),
-        _VECTOR,
+        _CLEAN,
+        pipeline=_VECTOR,
     ),
     Intent(
         "ingest_building_footprints",
         "spatial_asset_job",
         "spatial",
         ("vector",),
-        "GeoParquet, EPSG:4326, valid, simplified by 0.001° keeping topology",
-        clean_vector("ingest_building_footprints", 0.001),
-        _VECTOR,
+        _CLEAN,
+        pipeline=_VECTOR,
     ),
     Intent(
         "ingest_road_network",
         "spatial_asset_job",
         "spatial",
         ("vector",),
-        "GeoParquet, EPSG:4326, valid, simplified by 0.0001° keeping topology",
-        clean_vector("ingest_road_network", 0.0001),
-        _VECTOR,
+        _CLEAN,
+        pipeline=_VECTOR,
     ),
     Intent(
         "ingest_raster",
@@ -72,7 +71,7 @@ INTENTS: tuple[Intent, ...] = (
         ("raster",),
         "COG on the sources' own grid, with overviews and statistics",
         clean_raster("ingest_raster"),
-        "app.pipelines.raster:run",
+        "app.pipelines.raster.pipeline:run",
     ),
     Intent(
         "ingest_tabular",
@@ -80,7 +79,7 @@ INTENTS: tuple[Intent, ...] = (
         "tabular",
         ("tabular",),
         "Parquet, headers cleaned to PostgreSQL identifiers",
-        pipeline="app.pipelines.tabular:run",
+        pipeline="app.pipelines.tabular.pipeline:run",
         max_files=1,
     ),
     Intent(
@@ -89,7 +88,7 @@ INTENTS: tuple[Intent, ...] = (
         "join",
         (),
         "GeoParquet: all columns of the tabular side and `geom`",
-        pipeline="app.pipelines.join:run",
+        pipeline="app.pipelines.join.pipeline:run",
         max_files=0,
         needs_join_config=True,
     ),
@@ -102,24 +101,23 @@ _OTHER_INGEST = re.compile(r"ingest_[a-z0-9_]+")
 def find_intent(name: str) -> Intent | None:
     """The intent of that name; any other `ingest_*` is the default recipe on the `ingest` lane; else None.
 
-    Its recipe is the one for vector files; raster files get that of `ingest_raster`.
+    Vector files get the recipe for other intents, raster files that of `ingest_raster`.
     """
     known = _BY_NAME.get(name)
     if known is not None:
         return known
     if _OTHER_INGEST.fullmatch(name) is None:
         return None
-    recipe = clean_vector(name, _DEFAULT_TOLERANCE)
-    return Intent(name, "ingest_job", "ingest", ("vector", "raster"), "the default recipe", recipe, _ANY)
+    return Intent(name, "ingest_job", "ingest", ("vector", "raster"), "the default recipe", pipeline=_ANY)
 
 
 def pipelines() -> frozenset[str]:
-    """The dotted paths of all there are."""
+    """The dotted paths of all pipelines."""
     return frozenset({_ANY, *(intent.pipeline for intent in INTENTS if intent.pipeline)})
 
 
 def is_known(name: str) -> bool:
-    """Whether the name has a row of its own (other `ingest_*` names run, with a warning)."""
+    """Whether the name has a row in the table (other `ingest_*` names run with a warning)."""
     return name in _BY_NAME
 
 

@@ -1,4 +1,4 @@
-"""Lanes: what runs of a lane may begin, and why a queued run waits."""
+"""Lanes: which of their runs may begin, and why a queued run waits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 from app.models.base import Frozen
 from app.models.run import Run, RunStatus
 
-# In the order in which they are told: the first that holds is what a reader can do something about.
+# In order of priority: the first reason that applies is shown.
 WaitingFor = Literal["lane_paused", "dataset", "backoff", "lane_limit", "worker"]
-# What may be set; `default`: what the settings say.
+# `default`: the limit of the settings.
 LaneLimit = int | Literal["unlimited", "default"]
 
 
 class LaneState(Frozen):
-    """What somebody has set for a lane. limit: runs that may be carried at once, where `limit_is_set` (None: any)."""
+    """The settings of a lane in the ledger. limit: of runs under way, if `limit_is_set`; None: no limit."""
 
     lane: str
     paused: bool = False
@@ -23,12 +23,12 @@ class LaneState(Frozen):
     limit_is_set: bool = False
 
     def limit_or(self, default: int | None) -> int | None:
-        """The limit that counts; default: of the settings."""
+        """Return the limit of the lane, or the default, which is that of the settings."""
         return self.limit if self.limit_is_set else default
 
 
 def held_back(run: Run, lane: LaneState, at: datetime) -> WaitingFor | None:
-    """What keeps a queued run from being claimed, the lane's limit aside."""
+    """Return why a queued run cannot be claimed, apart from the limit of its lane, or None."""
     if lane.paused:
         return "lane_paused"
     if run.blocked:
@@ -39,7 +39,7 @@ def held_back(run: Run, lane: LaneState, at: datetime) -> WaitingFor | None:
 
 
 def waiting_for(run: Run, lane: LaneState, *, limit: int | None, carried: int, at: datetime) -> WaitingFor | None:
-    """Of a queued run; None for any other. carried: runs of the lane that are running or canceling."""
+    """Return why a queued run waits; None for other runs. carried: runs of the lane that are under way."""
     if run.status is not RunStatus.QUEUED:
         return None
     if reason := held_back(run, lane, at):

@@ -1,4 +1,4 @@
-"""Which process does a work that only one does at a time."""
+"""Leadership: which process does the work that only one process may do at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ SWEEP = "sweep"
 
 
 class Leadership(Frozen):
-    """Who leads in a role. owner None: it was given back.
+    """Who leads in a role.
 
-    term: grows with every process that takes over. beat: grows with every write. Nobody compares clocks: whoever has
-    seen the same beat for `seconds` on a clock of its own may take over. renewed_at is for people.
+    Processes do not compare their clocks: one that has seen the same beat for `seconds` on its own clock may take over.
+
+    Attributes:
+        owner: the process; None when the role was given back.
+        term: grows with every takeover.
+        beat: grows with every write.
+        renewed_at: for people only.
     """
 
     role: str
@@ -25,7 +30,7 @@ class Leadership(Frozen):
 
 
 def next_leadership(seen: Leadership | None, role: str, owner: str | None, seconds: float, at: datetime) -> Leadership:
-    """What follows on `seen` when this owner renews or takes over, or, with None, gives back."""
+    """Return the leadership after `seen` when this owner renews, takes over, or (None) gives back."""
     term, beat = (seen.term, seen.beat) if seen is not None else (0, 0)
     if owner is not None and (seen is None or seen.owner != owner):
         term += 1

@@ -8,9 +8,9 @@ from app.models.base import Frozen
 
 
 class LineageNode(Frozen):
-    """A version of a dataset, a landing-zone object (with the sha256 it had then), or the run between them.
+    """A version of a dataset, a landing-zone object (with its sha256 at that time), or the run between them.
 
-    deleted: such a version is a record only. id: `asset:DATASET/vN`, `source:KEY@SHA256`, `run:RUN_ID`.
+    deleted: the version was deleted. id: `asset:DATASET/vN`, `source:KEY@SHA256`, `run:RUN_ID`.
     """
 
     id: str
@@ -33,7 +33,7 @@ class LineageEdge(Frozen):
 
 
 class LineageGraph(Frozen):
-    """Nodes and edges around `root`; truncated: there is more beyond the depth that was asked for."""
+    """Nodes and edges around `root`; truncated: the graph goes on, beyond the requested depth or the limit of nodes."""
 
     root: str
     nodes: tuple[LineageNode, ...]

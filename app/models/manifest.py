@@ -1,159 +1,142 @@
 """The manifest: what a user asks for. Names and rules are the platform's contract.
 
 Validation reports every fault at once, cross-field rules included: those run on the raw document even when other
-fields are wrong, so that a reader never has to post twice to hear the second half.
+fields are wrong, so that one attempt shows everything.
 """
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
+from app.messages.manifest import (
+    FAULTS_OMITTED,
+    FORMAT_UNKNOWN,
+    PATH_BUCKET,
+    PATH_KEY_MISSING,
+    PATH_KEY_TOO_LONG,
+    PATH_SCHEME,
+    PATH_TRAVERSAL,
+    TAG_TOO_LONG,
+    TAG_TYPE,
+    TEXT_EMPTY,
+)
 from app.models.base import Frozen
+from app.models.bounded import FROM_LEDGER, MAX_COLUMNS, MAX_TERMS, AtMost
+from app.models.file_options import FileOptions
 from app.models.formats import FileType, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
-from app.models.manifest_rules import DATASET_ID_PATTERN, column_type, cross_field_faults, wrong
+from app.models.json_values import shown
+from app.models.manifest_rules import DATASET_ID_PATTERN, cross_field_faults, readable_id, text_faults
 from app.models.nearest import nearest
+from app.models.problem_text import wrong
+from app.models.vector_recipe import VectorRecipe
 
 LANDING_BUCKET = "landing-zone"
 LAKE_BUCKET = "data-lake"
+# Where manifests are dropped in the landing zone.
+MANIFEST_PREFIX = "manifests/"
 MAX_KEY_BYTES = 1024
+_MAX_PATH = len(f"s3://{LANDING_BUCKET}/") + MAX_KEY_BYTES
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+
+# Faults of a manifest that are listed. One more of the type OMITTED counts the others.
+MAX_FAULTS = 100
+OMITTED = FAULTS_OMITTED.code
+_MAX_TAG_CHARACTERS = 2_000
 
 TagValue = str | int | float | bool
 
 
 def _trimmed_text(value: str) -> str:
     if not value.strip():
-        raise wrong("empty", "The text is empty.", "Give at least one character that is not white space.")
+        raise wrong(TEXT_EMPTY)
     return value.strip()
 
 
 def _landing_path(value: str) -> str:
-    """`s3://landing-zone/KEY`, whichever of the two spellings came in."""
+    """Normalize to `s3://landing-zone/KEY`; `s3://` may be missing."""
     bucket, _, key = value.removeprefix("s3://").partition("/")
-    example = f"Write s3://{LANDING_BUCKET}/KEY, for example s3://{LANDING_BUCKET}/parcels/2026.gpkg."
     if "://" in value.removeprefix("s3://"):
-        raise wrong("path_scheme", f"{value!r} does not name an object of the landing zone.", example)
+        raise wrong(PATH_SCHEME, path=shown(value), bucket=LANDING_BUCKET)
     if bucket != LANDING_BUCKET:
-        raise wrong("path_bucket", f"{value!r} is outside the bucket {LANDING_BUCKET!r}.", example)
+        raise wrong(PATH_BUCKET, path=shown(value), bucket=LANDING_BUCKET)
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        raise wrong("path_key", f"The key has more than {MAX_KEY_BYTES} bytes.", example)
+        raise wrong(PATH_KEY_TOO_LONG, limit=MAX_KEY_BYTES, bucket=LANDING_BUCKET)
     if not key or key.endswith("/"):
-        raise wrong("path_key", f"{value!r} names no object.", example)
+        raise wrong(PATH_KEY_MISSING, path=shown(value), bucket=LANDING_BUCKET)
     if any(part in ("", ".", "..") for part in key.split("/")) or "\\" in key or any(ord(c) < 32 for c in key):
-        raise wrong(
-            "path_traversal", f"{value!r} has an empty, '.' or '..' part, a backslash or a control character.", example
-        )
+        raise wrong(PATH_TRAVERSAL, path=shown(value), bucket=LANDING_BUCKET)
     return f"s3://{LANDING_BUCKET}/{key}"
 
 
 def _format_name(value: str) -> str:
     fmt = find_format(value)
     if fmt is None:
-        near = nearest(value, format_names())
-        hint = f"Did you mean {near!r}? " if near else ""
-        raise wrong(
-            "format_unknown", f"Unknown format {value!r}.", f"{hint}Known formats: {', '.join(format_names())}."
-        )
+        raise wrong(FORMAT_UNKNOWN, name=shown(value), known=", ".join(format_names()))
     return fmt.name
 
 
-def _encoding_name(value: str) -> str:
-    try:
-        return codecs.lookup(value).name
-    except LookupError:
-        raise wrong(
-            "encoding_unknown", f"Unknown encoding {value!r}.", "Use a name such as UTF-8, ISO-8859-1 or CP1252."
-        ) from None
-
-
-def _column_type_name(value: str) -> str:
-    if column_type(value) is None:
-        raise wrong(
-            "type_unknown",
-            f"Unknown column type {value!r}.",
-            "Use text, int64, float64, decimal(p,s) with p up to 38, bool, date, timestamp, timestamp_utc or time.",
-        )
-    return value
-
-
-def _delimiter_character(value: str) -> str:
-    if not value.isascii() or value.isalnum() or value in "\r\n\x00\"'":
-        raise wrong(
-            "delimiter_invalid",
-            f"{value!r} cannot stand between columns.",
-            "Use one ASCII character that is no letter, digit, quotation mark or line end.",
-        )
-    return value
-
-
-def _tag_value(value: object) -> object:
+def _tag_value(value: object, info: core_schema.ValidationInfo) -> object:
+    if isinstance(value, str) and len(value) > _MAX_TAG_CHARACTERS and info.context != FROM_LEDGER:
+        raise wrong(TAG_TOO_LONG, length=len(value), limit=_MAX_TAG_CHARACTERS)
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, str | bool | int) and (isinstance(value, str) or -(2**63) <= value < 2**63):
         return value
-    raise wrong(
-        "tag_type",
-        f"A tag is {json.dumps(value, default=str)[:80]}.",
-        "Tags are strings, 64-bit integers, floats or booleans.",
-    )
+    raise wrong(TAG_TYPE, value=shown(value))
 
 
 def _keywords(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for value in values if (word := value.strip())))
 
 
-Text = Annotated[str, AfterValidator(_trimmed_text), Field(json_schema_extra={"pattern": r"\S"})]
-Encoding = Annotated[str, AfterValidator(_encoding_name)]
+MAX_FILES = 5_000
+_TRIMMED, _VISIBLE = AfterValidator(_trimmed_text), Field(json_schema_extra={"pattern": r"\S"})
 
-
-class FileOptions(Frozen):
-    """How to read one file, where the file itself does not say."""
-
-    encoding: Encoding | None = Field(
-        None, description="Character encoding of the attributes, e.g. CP1252.", examples=["CP1252"]
-    )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_delimiter_character)] | None = Field(
-        None, description="Column delimiter (tabular)."
-    )
-    quote: Literal['"', "'", "none"] | None = Field(None, description='Quotation mark, default `"` (tabular).')
-    header: bool | None = Field(None, description="Whether the first row is the header; default true (tabular).")
-    sheet: str | None = Field(None, description="Sheet of a workbook (tabular).")
-    nulls: tuple[str, ...] | None = Field(None, description="Texts that mean no value, e.g. `NA` (tabular).")
-    types: Mapping[str, Annotated[str, AfterValidator(_column_type_name)]] | None = Field(
-        None, description="Column types by column name, e.g. `text`, `decimal(12,2)` (tabular)."
-    )
-    warp: Literal["EPSG:4326"] | None = Field(
-        None, description="Warp to this CRS (raster); without it pixels stay on their own grid."
-    )
-    resampling: Literal["nearest", "average", "bilinear", "cubic", "mode"] | None = Field(
-        None, description="Of overviews and warp (raster); default: nearest for classes, else average and bilinear."
-    )
+Label = Annotated[str, AtMost(200), _TRIMMED, _VISIBLE]
+Text = Annotated[str, AtMost(1_000), _TRIMMED, _VISIBLE]
+# A CRS can be written as WKT.
+CrsText = Annotated[str, AtMost(10_000), _TRIMMED, _VISIBLE]
+Line = Annotated[str, AtMost(2_000)]
+Prose = Annotated[str, AtMost(10_000)]
 
 
 class ManifestFile(Frozen):
     """One source file in the landing zone."""
 
     path: Annotated[str, AfterValidator(_landing_path)] = Field(
+        json_schema_extra={"maxLength": _MAX_PATH},
         description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`.",
         examples=[f"s3://{LANDING_BUCKET}/demo/countries.zip"],
     )
     type: FileType = Field(description="What kind of file it is.")
-    format: Annotated[str, AfterValidator(_format_name)] = Field(
+    format: Annotated[str, AtMost(100), AfterValidator(_format_name)] = Field(
         description=f"One of {', '.join(format_names())}.", examples=["GeoJSON"]
     )
+    member: Annotated[str, Field(min_length=1), AtMost(1_024)] | None = Field(
+        None,
+        description="Name of the source in a zip archive that has several.",
+        examples=["2026/parcels.csv"],
+    )
     layer: Text | None = Field(None, description="Layer of a multi-layer source.")
-    crs: Text | None = Field(None, description="CRS of a source that carries none, e.g. `EPSG:25832`.")
+    crs: CrsText | None = Field(None, description="CRS of a source that does not define one, e.g. `EPSG:25832`.")
     options: FileOptions | None = Field(None, description="Reader options.")
 
     @property
@@ -163,7 +146,7 @@ class ManifestFile(Frozen):
 
 
 class JoinConfig(Frozen):
-    """Which two datasets `join_datasets` joins, and on what."""
+    """Which two datasets `join_datasets` joins, and by which keys."""
 
     spatial_dataset_id: Annotated[str, Field(pattern=DATASET_ID_PATTERN)]
     spatial_version: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -172,46 +155,70 @@ class JoinConfig(Frozen):
     left_key: Text = Field(description="Column of the tabular asset.")
     right_key: Text | None = Field(None, description="Column of the spatial asset; default: left_key.")
     how: Literal["left", "inner", "right", "outer"] = "left"
-    spatial_columns: tuple[Text, ...] = Field(
-        (), description="Attributes of the spatial asset to keep besides `geom`; `*` for all.", examples=[["name"]]
+    spatial_columns: Annotated[tuple[Text, ...], AtMost(MAX_COLUMNS)] = Field(
+        (),
+        description="Attributes of the spatial asset to keep besides `geom`; `*` for all.",
+        examples=[["name"]],
     )
 
 
 class Metadata(Frozen):
-    """What the catalogue says about the dataset."""
+    """How the catalogue describes the dataset."""
 
     title: Text = Field(examples=["Countries of the world"])
-    description: str = Field(examples=["Admin-0 countries, 1:110m"])
-    source: str = Field(examples=["Natural Earth"])
-    license: str = Field(examples=["Public domain"])
-    attribution: str = Field(examples=["Made with Natural Earth"])
-    keywords: Annotated[tuple[str, ...], AfterValidator(_keywords)] = ()
-    project: str | None = None
-    tags: Mapping[str, Annotated[Any, BeforeValidator(_tag_value)]] = Field(
+    description: Prose = Field(examples=["Admin-0 countries, 1:110m"])
+    source: Line = Field(examples=["Natural Earth"])
+    license: Prose = Field(examples=["Public domain"])
+    attribution: Line = Field(examples=["Made with Natural Earth"])
+    keywords: Annotated[
+        tuple[Annotated[str, AtMost(200)], ...],
+        AtMost(MAX_TERMS),
+        AfterValidator(_keywords),
+    ] = ()
+    project: Annotated[str, AtMost(200)] | None = None
+    tags: Annotated[
+        Mapping[Annotated[str, AtMost(200)], Annotated[Any, BeforeValidator(_tag_value)]],
+        AtMost(MAX_TERMS),
+    ] = Field(
         default_factory=dict,
-        description="`dataset_id` names the dataset, `testing: true` marks a test run; any others are yours.",
+        description="`dataset_id` names the dataset (default: words of the title and a hash of the batch_id), "
+        "`testing: true` marks a test run; all other tags are free.",
         json_schema_extra={
-            "additionalProperties": {"anyOf": [{"type": t} for t in ("string", "integer", "number", "boolean")]}
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string", "maxLength": _MAX_TAG_CHARACTERS},
+                    {"type": "integer"},
+                    {"type": "number"},
+                    {"type": "boolean"},
+                ]
+            }
         },
     )
     join_config: JoinConfig | None = Field(None, description="Required by, and only for, `join_datasets`.")
 
 
 class Manifest(Frozen):
-    """A batch of files and what to make of them."""
+    """A batch of files and what to do with them."""
 
     batch_id: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(
-        description="Unique for ever.", examples=["countries-2026-11-22"]
+        description="Unique, never reused.", examples=["countries-2026-11-22"]
     )
-    uploader: Text = Field(examples=["ada"])
+    uploader: Label = Field(examples=["ada"])
     intent: str = Field(
-        description=f"One of {', '.join(intent_names())}, or any other `ingest_*`.", examples=["ingest_vector"]
+        max_length=128,
+        description=f"One of {', '.join(intent_names())}, or any other `ingest_*`.",
+        examples=["ingest_vector"],
     )
-    files: tuple[ManifestFile, ...] = ()
+    files: Annotated[tuple[ManifestFile, ...], AtMost(MAX_FILES)] = ()
+    recipe: VectorRecipe | None = Field(
+        None,
+        description="What happens to vector files, where it differs from the recipe of the intent. An accepted "
+        "manifest has the whole recipe of its runs here.",
+    )
     metadata: Metadata
     new_version: Literal["if_changed", "always"] = Field(
         "if_changed",
-        description="`if_changed`: where the newest version was made of the same files, in the same way, with the same "
+        description="`if_changed`: if the newest version was made from the same files, in the same way, with the same "
         "metadata and the same software, the run ends with that version.",
     )
 
@@ -220,15 +227,24 @@ class Manifest(Frozen):
     def _all_faults(cls, raw: Any, handler: ModelWrapValidatorHandler[Manifest]) -> Manifest:
         faults: list[InitErrorDetails] = []
         manifest: Manifest | None = None
-        try:
-            manifest = handler(raw)
-        except ValidationError as err:
-            faults += [_carried(line) for line in err.errors(include_url=False)]
-        if isinstance(raw, Mapping):
-            faults += cross_field_faults(raw)
-        if faults or manifest is None:
-            raise ValidationError.from_exception_data(cls.__name__, faults)
+        texts = _first(text_faults(raw)) if isinstance(raw, Mapping) else []
+        if len(texts) <= MAX_FAULTS:
+            try:
+                manifest = handler(raw)
+            except ValidationError as err:
+                # A lone surrogate is text_invalid, once.
+                lines = [line for line in err.errors(include_url=False) if line["type"] != "string_unicode"]
+                faults += _first(_raised_again(line) if at < MAX_FAULTS else None for at, line in enumerate(lines))
+            if isinstance(raw, Mapping):
+                faults += _first(cross_field_faults(raw))
+        if faults or texts or manifest is None:
+            raise ValidationError.from_exception_data(cls.__name__, faults + texts)
         return manifest
+
+    @classmethod
+    def from_ledger(cls, document: Mapping[str, Any]) -> Manifest:
+        """The manifest of a document that was accepted before: limits of lengths may have been others then."""
+        return cls.model_validate(document, context=FROM_LEDGER)
 
     @property
     def intent_row(self) -> Intent:
@@ -239,9 +255,11 @@ class Manifest(Frozen):
 
     @property
     def dataset_id(self) -> str:
-        """The dataset that the tags name; else one derived from the batch id, so that a re-post finds it again."""
+        """The dataset that the tags name; else one of the title and the batch id, so that a re-post finds it again."""
         tag = self.metadata.tags.get("dataset_id")
-        return str(tag) if tag else "dataset_" + hashlib.sha256(self.batch_id.encode()).hexdigest()[:12]
+        if tag:
+            return str(tag)
+        return f"{readable_id(self.metadata.title)}-{hashlib.sha256(self.batch_id.encode()).hexdigest()[:12]}"
 
     @property
     def testing(self) -> bool:
@@ -252,23 +270,39 @@ class Manifest(Frozen):
         """`sha256:…` of the canonical JSON, equal for two spellings of the same manifest."""
         # Without defaults, so that a field of a later release does not change the hash of what was accepted before.
         document = self.model_dump(mode="json", exclude_defaults=True)
+        if self.recipe is not None:
+            # A field that is set counts, even to the shipped value: the intent may have another one.
+            document["recipe"] = self.recipe.model_dump(mode="json", exclude_unset=True)
         text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _carried(line: Any) -> InitErrorDetails:
-    """An error of the inner validation, to be raised again beside ours with its place, code and texts."""
+def _first(faults: Iterable[InitErrorDetails | None]) -> list[InitErrorDetails]:
+    """The first faults, and one that counts the others: a document can have very many. None: only to be counted."""
+    rest = iter(faults)
+    found = [fault for fault in islice(rest, MAX_FAULTS) if fault is not None]
+    if omitted := sum(1 for _ in rest):
+        counted = PydanticCustomError(OMITTED, "{count} further faults", {"count": omitted})
+        found.append(InitErrorDetails(type=counted, loc=(), input=None))
+    return found
+
+
+def _raised_again(line: Any) -> InitErrorDetails:
+    """An error of the inner validation, to be raised again together with cross-field faults."""
     ctx = dict(line.get("ctx") or {})
     ctx.setdefault("detail", line["msg"])
+    if line["type"] == FORMAT_UNKNOWN.code and (near := nearest(line["input"], format_names())):
+        # Here and not where it is found, because only some of the faults are listed and the look-up is slow.
+        ctx["fix"] = f"Did you mean {near!r}? {ctx['fix']}"
     ctx["error"] = str(ctx["error"]) if "error" in ctx else ""
     error = PydanticCustomError(line["type"], "{detail}", ctx)
     return InitErrorDetails(type=error, loc=line["loc"], input=line.get("input"))
 
 
 class ManifestStatus(StrEnum):
-    """Where a manifest stands: the status of its newest run, or `rejected` when it never became one.
+    """The status of a manifest: that of its newest run, or `rejected` if it has none.
 
-    `removed`: only the batch id is left, so that nobody takes it again.
+    `removed`: only the batch id is left, so that it is never reused.
     """
 
     QUEUED = "queued"
@@ -291,10 +325,10 @@ class ManifestFault(Frozen):
 
 
 class ManifestRecord(Frozen):
-    """A manifest as the ledger keeps it. `manifest` is the document as it was accepted (or came in, when rejected).
+    """A manifest as the ledger stores it. `manifest` is the document as accepted (when rejected: as received).
 
-    object_key, object_etag: the landing-zone object that it came in, for the webhook and the sweep. A rejected one has
-    faults and a batch id of its own (`rejected.` + 16 hex digits), so that the corrected manifest may use its own.
+    object_key, object_etag: the landing-zone object that it was dropped as, for webhook and sweep. A rejected one has
+    faults and a generated batch id (`rejected.` + 16 hex digits), so that the corrected manifest can use the real one.
     """
 
     batch_id: str
@@ -310,4 +344,29 @@ class ManifestRecord(Frozen):
     completed_at: datetime | None = None
 
     def parsed(self) -> Manifest:
-        return Manifest.model_validate(self.manifest)
+        return Manifest.from_ledger(self.manifest)
+
+
+class ManifestSummary(Frozen):
+    """A manifest in a listing: without its document, and of bounded size.
+
+    Texts of more than a thousand characters are cut. file_count, fault_count: of all files and faults; faults: the
+    first few.
+    """
+
+    batch_id: str
+    intent: str | None = None
+    uploader: str | None = None
+    project: str | None = None
+    testing: bool = False
+    content_hash: str
+    source: Literal["api", "webhook", "sweep"] = "api"
+    status: ManifestStatus = ManifestStatus.QUEUED
+    error_message: str | None = None
+    file_count: int = 0
+    fault_count: int = 0
+    faults: tuple[ManifestFault, ...] = ()
+    object_key: str | None = None
+    object_etag: str | None = None
+    ingested_at: datetime
+    completed_at: datetime | None = None

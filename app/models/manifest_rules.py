@@ -1,18 +1,47 @@
-"""Rules between the fields of a manifest. They run on the raw document, which may be wrong in any other way."""
+"""Rules across the fields of a manifest. They run on the raw document, so they assume nothing about its types."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
-from app.models.formats import Format, find_format, format_names
+from app.messages.manifest import (
+    DATASET_ID_INVALID,
+    FILES_MISSING,
+    FILES_MIXED,
+    FILES_NOT_ALLOWED,
+    FILES_TOO_MANY,
+    FORMAT_TYPE_MISMATCH,
+    HEADER_CONTRADICTED,
+    INTENT_UNKNOWN,
+    JOIN_CONFIG_MISSING,
+    JOIN_CONFIG_NOT_ALLOWED,
+    MARKS_CONTRADICTED,
+    MEMBER_NOT_OF_FORMAT,
+    OPTION_NOT_OF_FORMAT,
+    PATH_DUPLICATE,
+    RECIPE_NOT_ALLOWED,
+    TESTING_INVALID,
+    TEXT_INVALID,
+    TYPE_NOT_OF_INTENT,
+)
+from app.messages.message import FaultMessage
+from app.models.formats import FORMATS, OPTION_NAMES, Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
+from app.models.json_values import shown
 from app.models.nearest import nearest
+from app.models.problem_text import wrong
 
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+# Characters of a dataset id that come from a title, and letters that Unicode does not take apart.
+_READABLE = 60
+_LETTERS = str.maketrans(
+    {"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"}
+)
 DATASET_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
@@ -25,7 +54,7 @@ _DECIMAL = re.compile(r"decimal\(([0-9]{1,2}),([0-9]{1,2})\)")
 
 
 def column_type(name: str) -> tuple[str, int, int] | None:
-    """(type, precision, scale) that a name in files[].options.types stands for; None when it is no such name."""
+    """(type, precision, scale) that a name in files[].options.types stands for; None for an unknown name."""
     name = name.replace(" ", "").lower()
     if (match := _DECIMAL.fullmatch(name)) is not None:
         precision, scale = int(match[1]), int(match[2])
@@ -33,54 +62,50 @@ def column_type(name: str) -> tuple[str, int, int] | None:
     return (_TYPE_NAMES[name], 0, 0) if name in _TYPE_NAMES else None
 
 
-def wrong(code: str, detail: str, fix: str) -> PydanticCustomError:
-    # The texts travel in the context: pydantic would read braces in the message as a template.
-    return PydanticCustomError(code, "{detail}", {"detail": detail, "fix": fix})
-
-
-def _fault(loc: tuple[str | int, ...], raw: object, code: str, detail: str, fix: str) -> InitErrorDetails:
-    return InitErrorDetails(type=wrong(code, detail, fix), loc=loc, input=raw)
+def _fault(loc: tuple[str | int, ...], raw: object, message: FaultMessage, **values: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=wrong(message, **values), loc=loc, input=raw)
 
 
 def cross_field_faults(raw: Mapping[str, Any]) -> list[InitErrorDetails]:
-    """Rules between fields. The document may be wrong in any other way, so nothing about its types is assumed."""
+    """The faults of a raw manifest that concern several fields."""
     name = raw.get("intent")
     intent = find_intent(name) if isinstance(name, str) else None
     faults: list[InitErrorDetails] = []
     if isinstance(name, str) and intent is None:
         near = nearest(name, intent_names())
         hint = f"Did you mean {near!r}? " if near else ""
-        table = ", ".join(intent_names())
-        faults.append(
-            _fault(
-                ("intent",),
-                name,
-                "intent_unknown",
-                f"Unknown intent {name!r}.",
-                f"{hint}Known intents: {table}, ingest_*.",
-            )
-        )
+        values = {"name": shown(name), "hint": hint, "known": ", ".join(intent_names())}
+        faults.append(_fault(("intent",), name, INTENT_UNKNOWN, **values))
     files = raw.get("files", ())
     if isinstance(files, list | tuple):
         faults += _file_faults(files, intent)
+    if intent is not None and raw.get("recipe") is not None and not _has_vector_files(intent, files):
+        subject = f"{intent.name} takes" if "vector" not in intent.file_types else "Rasters take"
+        faults.append(_fault(("recipe",), None, RECIPE_NOT_ALLOWED, subject=subject))
     metadata = raw.get("metadata")
     if isinstance(metadata, Mapping):
         faults += _metadata_faults(metadata, intent)
-    return faults + list(_text_faults(raw, ()))
+    return faults
 
 
-def _text_faults(value: object, loc: tuple[str | int, ...]) -> Iterator[InitErrorDetails]:
-    """Text that not every ledger can keep: zero bytes, and halves of surrogate pairs."""
+def _has_vector_files(intent: Intent, files: object) -> bool:
+    """Whether the intent takes vector files, and no file is declared to be another."""
+    declared = files if isinstance(files, list | tuple) else ()
+    others = any(isinstance(entry, Mapping) and entry.get("type") in ("raster", "tabular") for entry in declared)
+    return "vector" in intent.file_types and not others
+
+
+def text_faults(value: object, loc: tuple[str | int, ...] = ()) -> Iterator[InitErrorDetails]:
+    """Text that not every ledger can store: zero bytes and lone surrogates."""
     if isinstance(value, str) and _NOT_TEXT.search(value):
-        fix = "Send Unicode text without \\u0000 and without lone surrogates."
-        yield _fault(loc, None, "text_invalid", "The text has a zero byte or half of a surrogate pair.", fix)
+        yield InitErrorDetails(type=wrong(TEXT_INVALID), loc=loc, input=None)
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _text_faults(name, (*loc, name))
-            yield from _text_faults(item, (*loc, name))
+            yield from text_faults(name, (*loc, name))
+            yield from text_faults(item, (*loc, name))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _text_faults(item, (*loc, index))
+            yield from text_faults(item, (*loc, index))
 
 
 def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> list[InitErrorDetails]:
@@ -93,67 +118,69 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
         if isinstance(path, str):
             twin = first_seen.setdefault(path.removeprefix("s3://"), index)
             if twin != index:
-                faults.append(
-                    _fault(
-                        ("files", index, "path"), path, "path_duplicate",
-                        f"{path!r} is listed twice (also as /files/{twin}).", "List every file once.",
-                    )
-                )  # fmt: skip
+                loc = ("files", index, "path")
+                faults.append(_fault(loc, path, PATH_DUPLICATE, path=shown(path), other=twin))
         fmt = find_format(name) if isinstance(name, str) else None
         if fmt is not None and kind in ("vector", "raster", "tabular") and fmt.type != kind:
-            faults.append(
-                _fault(
-                    ("files", index, "format"), name, "format_type_mismatch",
-                    f"{fmt.name} is a {fmt.type} format, the file is declared as {kind}.",
-                    f"Declare type {fmt.type!r}, or one of {', '.join(format_names(kind))}.",
-                )
-            )  # fmt: skip
+            values = {"format": fmt.name, "type": fmt.type, "declared": kind, "formats": ", ".join(format_names(kind))}
+            faults.append(_fault(("files", index, "format"), name, FORMAT_TYPE_MISMATCH, **values))
         faults += _option_faults(index, entry.get("options"), fmt)
+        if fmt is not None and not fmt.zipped and entry.get("member") is not None:
+            zipped = ", ".join(each.name for each in FORMATS if each.zipped)
+            loc = ("files", index, "member")
+            faults.append(_fault(loc, entry["member"], MEMBER_NOT_OF_FORMAT, format=fmt.name, zipped=zipped))
         if intent and intent.file_types and kind in ("vector", "raster", "tabular") and kind not in intent.file_types:
-            faults.append(
-                _fault(
-                    ("files", index, "type"), kind, "type_not_of_intent",
-                    f"{intent.name} takes {' or '.join(intent.file_types)} files, not {kind}.",
-                    f"Use an intent for {kind} files.",
-                )
-            )  # fmt: skip
+            values = {"intent": intent.name, "types": " or ".join(intent.file_types), "declared": kind}
+            faults.append(_fault(("files", index, "type"), kind, TYPE_NOT_OF_INTENT, **values))
     return faults + (_count_faults(files, intent) if intent else [])
 
 
 def _option_faults(index: int, options: object, fmt: Format | None) -> list[InitErrorDetails]:
-    """An option that the format's reader does not understand would be ignored silently."""
+    """Options that the reader of the format would silently ignore."""
     if fmt is None or not isinstance(options, Mapping):
         return []
     understood = ", ".join(fmt.options) or "none"
-    return [
+    foreign = [
         _fault(
-            ("files", index, "options", name), options[name], "option_not_of_format",
-            f"{fmt.name} has no use for the option {name!r}.", f"Remove it. Options of {fmt.name}: {understood}.",
+            ("files", index, "options", name),
+            options[name],
+            OPTION_NOT_OF_FORMAT,
+            name=name,
+            format=fmt.name,
+            known=understood,
         )
-        for name in ("encoding", "delimiter", "quote", "header", "sheet", "nulls", "types", "warp", "resampling")
+        for name in OPTION_NAMES
         if options.get(name) is not None and name not in fmt.options
-    ]  # fmt: skip
+    ]
+    return foreign + _contradicting_options(("files", index, "options"), options)
+
+
+def _contradicting_options(loc: tuple[str | int, ...], options: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Options that cannot both be followed."""
+    faults = []
+    if options.get("header") is False and options.get("header_row") is not None:
+        faults.append(_fault((*loc, "header_row"), options["header_row"], HEADER_CONTRADICTED))
+    thousands, decimal = options.get("thousands"), options.get("decimal") or "."
+    if thousands is not None and thousands == decimal:
+        faults.append(_fault((*loc, "thousands"), thousands, MARKS_CONTRADICTED, mark=shown(thousands)))
+    return faults
 
 
 def _count_faults(files: list[Any] | tuple[Any, ...], intent: Intent) -> list[InitErrorDetails]:
     if not intent.file_types:
         if not files:
             return []
-        fix = "Remove files[]; name the datasets in metadata.join_config."
-        return [
-            _fault(("files",), None, "files_not_allowed", f"{intent.name} takes no files, found {len(files)}.", fix)
-        ]
+        return [_fault(("files",), None, FILES_NOT_ALLOWED, intent=intent.name, found=len(files))]
     if not files:
-        fix = f"List at least one {' or '.join(intent.file_types)} file."
-        return [_fault(("files",), None, "files_missing", f"{intent.name} needs files, found none.", fix)]
+        types = " or ".join(intent.file_types)
+        return [_fault(("files",), None, FILES_MISSING, intent=intent.name, types=types)]
     if intent.max_files is not None and len(files) > intent.max_files:
-        detail = f"{intent.name} takes exactly {intent.max_files} file, found {len(files)}."
-        return [_fault(("files",), None, "files_too_many", detail, "Send one manifest for each file.")]
+        values = {"intent": intent.name, "limit": intent.max_files, "found": len(files)}
+        return [_fault(("files",), None, FILES_TOO_MANY, **values)]
     declared = {str(entry.get("type")) for entry in files if isinstance(entry, Mapping)}
     kinds = declared & {"vector", "raster", "tabular"}
     if len(kinds) > 1:
-        detail = f"The files are of different types: {', '.join(sorted(kinds))}."
-        return [_fault(("files",), None, "files_mixed", detail, "Send one manifest for each type.")]
+        return [_fault(("files",), None, FILES_MIXED, types=", ".join(sorted(kinds)))]
     return []
 
 
@@ -165,11 +192,9 @@ def _metadata_faults(metadata: Mapping[str, Any], intent: Intent | None) -> list
     given = metadata.get("join_config") is not None
     loc = ("metadata", "join_config")
     if intent and intent.needs_join_config and not given:
-        fix = "Give metadata.join_config with spatial_dataset_id, tabular_dataset_id and left_key."
-        faults.append(_fault(loc, None, "join_config_missing", f"{intent.name} needs a join_config.", fix))
+        faults.append(_fault(loc, None, JOIN_CONFIG_MISSING, intent=intent.name))
     if intent and given and not intent.needs_join_config:
-        fix = "Remove it, or use the intent join_datasets."
-        faults.append(_fault(loc, None, "join_config_not_allowed", f"{intent.name} takes no join_config.", fix))
+        faults.append(_fault(loc, None, JOIN_CONFIG_NOT_ALLOWED, intent=intent.name))
     return faults
 
 
@@ -179,17 +204,22 @@ def _tag_faults(tags: Mapping[str, Any]) -> list[InitErrorDetails]:
     if "dataset_id" in tags and not (
         isinstance(dataset_id, str) and re.fullmatch(DATASET_ID_PATTERN[1:-1], dataset_id)
     ):
-        fix = "Use 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit; or leave the tag out."
-        faults.append(
-            _fault(
-                ("metadata", "tags", "dataset_id"),
-                dataset_id,
-                "dataset_id_invalid",
-                f"Not a dataset id: {dataset_id!r}.",
-                fix,
-            )
-        )
+        loc = ("metadata", "tags", "dataset_id")
+        faults.append(_fault(loc, dataset_id, DATASET_ID_INVALID, value=shown(dataset_id)))
     if "testing" in tags and not isinstance(tags["testing"], bool):
-        detail = f"testing is {tags['testing']!r}."
-        faults.append(_fault(("metadata", "tags", "testing"), None, "testing_invalid", detail, "Use true or false."))
+        loc = ("metadata", "tags", "testing")
+        faults.append(_fault(loc, None, TESTING_INVALID, value=shown(tags["testing"])))
     return faults
+
+
+def readable_id(title: str) -> str:
+    """The title in small ASCII letters, digits and hyphens, cut at a word; `dataset` where nothing of it is left."""
+    plain = unicodedata.normalize("NFKD", title.lower().translate(_LETTERS)).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", plain)
+    found = ""
+    for word in words:
+        longer = f"{found}-{word}" if found else word
+        if len(longer) > _READABLE:
+            break
+        found = longer
+    return found or "".join(words)[:_READABLE] or "dataset"

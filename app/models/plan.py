@@ -1,4 +1,4 @@
-"""A plan: what a manifest would do if it were posted now, told without doing it."""
+"""A plan: what a manifest would do if it were posted now."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
-from app.models.manifest import FileOptions
-from app.models.run import Warning_
+from app.models.file_options import FileOptions
+from app.models.run import RunWarning
 
 
 class PlannedColumn(Frozen):
@@ -39,19 +39,20 @@ class PlannedCrs(Frozen):
 
 
 class Answers(Frozen):
-    """What was found, in the shape of `files[]`: with it in the manifest nothing is left to be guessed."""
+    """What was detected, in the form of `files[]`. Put it into the manifest, and nothing is guessed by the run."""
 
+    member: str | None = None
     layer: str | None = None
     crs: str | None = None
     options: FileOptions | None = None
 
 
 class PlannedFile(Frozen):
-    """What a look at one file found. Fields that its type of file does not have are null.
+    """What was found in one file. Fields that do not apply to its type are null.
 
     file: its key in the landing zone. layers: all that it has, where its format has layers. rows: of a vector file as
-    its header or index says; of a table as counted. transform: pixel corner to CRS, as six numbers. editable: may be
-    put into the manifest's entry of this file.
+    its header or index says; of a table as counted. transform: pixel corner to CRS, as six numbers. editable: can be
+    put into the entry of this file in the manifest.
     """
 
     file: str
@@ -93,7 +94,7 @@ class PlannedParent(Frozen):
 
 
 class Refusal(Frozen):
-    """Why the run would be refused, in the run's own words. The run ends with the first refusal."""
+    """Why the run would be refused, with the texts of the run. A run ends at its first refusal."""
 
     reason: str
     detail: str
@@ -105,7 +106,7 @@ Would = Literal["succeed", "be refused", "change nothing"]
 
 
 class Plan(Frozen):
-    """What would happen. `would` holds as far as a look goes: `not_looked_at` says what only the run finds out."""
+    """What would happen. `not_looked_at` names what only a run can check."""
 
     would: Would
     batch_id: str
@@ -114,20 +115,18 @@ class Plan(Frozen):
     job_name: str
     lane: str
     refusals: tuple[Refusal, ...] = ()
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
     files: tuple[PlannedFile, ...] = ()
     parents: tuple[PlannedParent, ...] = ()
-    steps: tuple[str, ...] = Field((), description="What would be done, in order.")
+    steps: tuple[str, ...] = Field((), description="The steps of the run, in order.")
     engine: Mapping[str, str] = {}
-    sql: tuple[str, ...] = Field(
-        (), description="The statement that PostGIS would run over each batch of rows, one for each step of its work."
-    )
+    sql: tuple[str, ...] = Field((), description="The SQL statements that PostGIS would run over each batch of rows.")
     columns: tuple[PlannedColumn, ...] = Field((), description="Columns of the result, as far as they are known.")
     counts: Mapping[str, int] = Field({}, description="Counts that are known already.")
-    next_version: int = Field(description="The version that a run would make, if no other run is quicker.")
-    unchanged_version: int | None = Field(None, description="The version that holds already what would be made.")
+    next_version: int = Field(description="The version that a run would make, unless another run makes it first.")
+    unchanged_version: int | None = Field(None, description="The existing version that is equal to what would be made.")
     keys: tuple[str, ...] = Field(
-        (), description="Objects that would be written into the lake; `{sha256}` is the beginning of their hash."
+        (), description="Objects that would be written into the lake; `{sha256}` stands for the start of their hash."
     )
     not_looked_at: tuple[str, ...] = ()
 
@@ -141,13 +140,13 @@ class PlanProblem(Frozen):
 
 
 class PlanOutcome(Frozen):
-    """What a worker gives back: one of the two."""
+    """What a worker returns: one of the two."""
 
     plan: Plan | None = None
     problem: PlanProblem | None = None
 
 
 def options_of(fmt_options: tuple[str, ...], **found: Any) -> FileOptions | None:
-    """Those of the found answers that the format's reader understands; None when there are none."""
+    """The found options that apply to the format; None without any."""
     kept = {name: value for name, value in found.items() if name in fmt_options and value is not None}
     return FileOptions.model_validate(kept) if kept else None

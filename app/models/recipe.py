@@ -6,38 +6,66 @@ An engine (in process, PostGIS) runs a recipe; both give the same result because
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
 class Reproject:
-    """Transform to `crs`, x before y whatever the CRS's own axis order says."""
+    """Transform to `crs`, x before y even if the CRS declares another axis order. None keeps the CRS of the source."""
 
-    crs: str = "EPSG:4326"
+    crs: str | None = "EPSG:4326"
 
     def describe(self) -> str:
-        return f"reproject to {self.crs} (x,y)"
+        return f"reproject to {self.crs} (x,y)" if self.crs else "keep the CRS of the source (x,y)"
 
 
 @dataclass(frozen=True, slots=True)
 class MakeValid:
-    """Repair the geometries that are not valid (OGC rules, GEOS `linework` method); leave all others untouched."""
+    """Repair the geometries that are not valid (OGC rules) by a method of GEOS; leave all others untouched."""
+
+    method: Literal["linework", "structure"] = "linework"
 
     def describe(self) -> str:
-        return "repair invalid geometries (linework)"
+        return f"repair invalid geometries ({self.method})"
 
 
 @dataclass(frozen=True, slots=True)
 class Simplify:
     """Topology-preserving Douglas-Peucker simplification.
 
-    tolerance: largest distance that the line may move, in units of the CRS at that step (degrees after EPSG:4326).
+    tolerance: largest distance that the line may move, in metres or in units of the CRS at that step (degrees after
+    EPSG:4326).
     """
 
     tolerance: float
+    unit: Literal["m", "crs"] = "crs"
 
     def describe(self) -> str:
-        return f"simplify, keeping topology, tolerance {self.tolerance:g}"
+        return f"simplify, keeping topology, tolerance {self.tolerance:g}{' m' if self.unit == 'm' else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropZ:
+    """Drop the heights, before anything else is done."""
+
+    def describe(self) -> str:
+        return "drop heights"
+
+
+@dataclass(frozen=True, slots=True)
+class CountInvalid:
+    """Count the geometries that are not valid, and keep them as they are."""
+
+    def describe(self) -> str:
+        return "keep and count invalid geometries"
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Make single geometries multi geometries of one part."""
+
+    def describe(self) -> str:
+        return "make single geometries multi geometries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +76,7 @@ class Overviews:
         return "statistics and overviews, pixels as they are"
 
 
-Step: TypeAlias = Reproject | MakeValid | Simplify | Overviews
+Step: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +88,6 @@ class Recipe:
 
     def describe(self) -> list[str]:
         return [step.describe() for step in self.steps]
-
-
-def clean_vector(name: str, tolerance: float) -> Recipe:
-    """The house recipe: EPSG:4326, valid, simplified by `tolerance` degrees."""
-    return Recipe(name, (Reproject(), MakeValid(), Simplify(tolerance)))
 
 
 def clean_raster(name: str, warp: str | None = None) -> Recipe:

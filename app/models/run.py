@@ -1,4 +1,4 @@
-"""A run: one manifest carried through load, transform, export and commit; its states and who may change them."""
+"""Runs: one manifest goes through load, transform, export and commit. The states of a run and their transitions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from app.messages.message import RunWarning as RunWarning  # noqa: PLC0414 # it belongs to the models of a run
 from app.models.attempt import AttemptRecord
 from app.models.base import Frozen
 
 
 class RunStatus(StrEnum):
+    """The states of a run; `TRANSITIONS` says which may follow on which."""
+
     QUEUED = "queued"
     RUNNING = "running"
     CANCELING = "canceling"
@@ -26,11 +29,11 @@ class RunStatus(StrEnum):
 
 
 TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
-    # A queued run fails without running when its attempts are used up.
+    # A queued run fails without running when it has no attempts left.
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELED, RunStatus.FAILURE}),
-    # Back to queued: the attempt died and the next one may try.
+    # Back to queued: the attempt died, and there is another one.
     RunStatus.RUNNING: frozenset({RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELING, RunStatus.QUEUED}),
-    # A run that was past its commit point when the cancel came ends in success.
+    # A run that had committed its version before it was canceled ends in success.
     RunStatus.CANCELING: frozenset({RunStatus.CANCELED, RunStatus.SUCCESS, RunStatus.FAILURE}),
     RunStatus.SUCCESS: frozenset(),
     RunStatus.FAILURE: frozenset(),
@@ -38,31 +41,26 @@ TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
 }
 
 
+# Statuses of a run that a worker has: it has a lease, a slot of its lane, and its dataset.
+UNDER_WAY = (RunStatus.RUNNING, RunStatus.CANCELING)
+
+
 class Lease(Frozen):
-    """Who carries the run, and until when that counts without a heartbeat. owner: `host:pid:start` of the worker."""
+    """The worker that has the run, and until when without a heartbeat. owner: `host:pid:start` of the worker."""
 
     owner: str
     expires_at: datetime
 
 
 class Progress(Frozen):
-    """Rows read so far; total None while the source cannot say."""
+    """Rows read so far. rows_total: None while it is unknown."""
 
     rows_done: int = 0
     rows_total: int | None = None
 
 
-class Warning_(Frozen):  # noqa: N801 # `Warning` is a builtin exception
-    """Something a reader should know about a run that went on."""
-
-    code: str
-    message: str
-    count: int = 1
-    samples: tuple[Any, ...] = ()
-
-
 class RunError(Frozen):
-    """Why a run failed: which step, which file, what was found, what to do."""
+    """Why a run failed: step, file, what was found, and the fix."""
 
     code: str
     detail: str
@@ -72,12 +70,18 @@ class RunError(Frozen):
 
 
 class Run(Frozen):
-    """One run. `attempt` counts claims and is the fencing token: writes of an older attempt are refused.
+    """One run.
 
-    revision: grows by one with every change; the ETag of the REST resource. unchanged_version: the version that holds
-    already what this run would have made; such a run publishes nothing. new_version: goes before the manifest's own.
-    attempts: those that are over, oldest first (the newest twenty).
-    blocked: another run of its dataset goes first. not_before: the next attempt begins then at the earliest.
+    Attributes:
+        attempt: counts claims, and is the fencing token: writes of an older attempt are refused.
+        attempts: the finished ones, oldest first; the last twenty.
+        blocked: another run is the writer of its dataset.
+        not_before: earliest start of the next attempt.
+        retry_of: an earlier run of the same batch.
+        unchanged_version: the version that has the same content already; then the run publishes nothing.
+        new_version: overrides that of the manifest.
+        asked_by: the key, or the door, through which this run was asked for. None: from before this was kept.
+        revision: grows by one with every change; the ETag of the REST resource.
     """
 
     run_id: str
@@ -95,13 +99,14 @@ class Run(Frozen):
     step: str | None = None
     progress: Progress = Progress()
     counts: Mapping[str, int] = {}
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
     error: RunError | None = None
     reserved_version: int | None = None
     unchanged_version: int | None = None
     new_version: Literal["if_changed", "always"] | None = None
     engine: Mapping[str, str] = {}
     traceparent: str | None = None
+    asked_by: str | None = None
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -110,14 +115,15 @@ class Run(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a run whose attempts die is tried, and how long it waits in between: twice as long each time."""
+    """How many attempts a run has, and how long it waits after one that died: doubled each time, up to a limit."""
 
     max_attempts: int
     backoff_seconds: float = 0.0
     backoff_max_seconds: float = 0.0
 
     def pause_after(self, attempt: int) -> timedelta:
-        doublings = min(attempt - 1, 64)  # the cap is reached long before, and floats end somewhere
+        """Return the back-off after this attempt."""
+        doublings = min(attempt - 1, 64)  # more would overflow; the limit is reached long before
         return timedelta(seconds=min(self.backoff_seconds * 2**doublings, self.backoff_max_seconds))
 
 

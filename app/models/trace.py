@@ -6,19 +6,19 @@ import re
 import secrets
 from collections.abc import Sequence
 
-# Later versions may add fields behind these, after a dash.
+# Later versions may add fields after a dash.
 _FORM = re.compile(r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-.*)?")
-_MOST = 128
+_MAX_LENGTH = 128
 
 
 def new_traceparent() -> str:
-    """A trace of its own, not sampled by anybody yet."""
+    """Return the header of a new trace that is not sampled."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
-def accepted(headers: Sequence[str]) -> str:
-    """The one `traceparent` of a request; a new one where there is none, or several, or it is malformed."""
-    if len(headers) != 1 or len(headers[0]) > _MOST:
+def parse_traceparent(headers: Sequence[str]) -> str:
+    """Return the `traceparent` of a request; a new one when it is missing, repeated or malformed."""
+    if len(headers) != 1 or len(headers[0]) > _MAX_LENGTH:
         return new_traceparent()
     found = _FORM.fullmatch(headers[0].strip())
     if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,42 +11,42 @@ from pydantic import StringConstraints
 from app.clients import Clients
 from app.deps import CallerDep, ClientsDep, PageDep
 from app.errors import NotFound
+from app.http.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
+from app.http.problems import responses
+from app.http.streaming import etag_matches, object_response
+from app.http.times import Moment
+from app.http.views import AssetView, FilesView, PageOf, asset_view, files_view, media_type_of, page_of
 from app.ledger import AssetFilter
 from app.models.asset import Asset, Companion
 from app.models.manifest import LAKE_BUCKET
-from app.routers.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
-from app.routers.problems import responses
-from app.routers.streaming import etag_matches, object_response
-from app.routers.times import Moment
-from app.routers.views import AssetView, FilesView, PageOf, asset_view, files_view, media_type_of, page_of
-from app.services import catalog, deletion
+from app.models.products import PRODUCT_TYPES, ProductKind
+from app.services import catalog
+from app.services.retention import delete_version as deletion
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
-_SUFFIXES = {"geoparquet": "parquet", "parquet": "parquet", "cog": "tif"}
-
 DatasetId = Annotated[str, EXAMPLE_DATASET]
 Version = Annotated[int, EXAMPLE_VERSION]
-Deleted = Annotated[bool, Query(description="Also what was deleted, as records without files.")]
+Deleted = Annotated[bool, Query(description="Include deleted versions, as records without files.")]
 RangeHeader = Annotated[str | None, Header(alias="Range", description="One byte range.")]
 EtagHeader = Annotated[str | None, Header()]
-# Each is one more look at an index.
+# Each costs one lookup in an index.
 _MANY = 10
 
 
 async def _search(
-    kind: Literal["spatial", "raster", "tabular", "joined"] | None = None,
+    kind: ProductKind | None = None,
     keyword: Annotated[
         list[Annotated[str, StringConstraints(max_length=200)]],
-        Query(max_length=_MANY, description="A whole keyword, in any case. Repeat it: all must be there."),
+        Query(max_length=_MANY, description="A whole keyword, ignoring case. Repeatable: all must match."),
     ] = [],  # noqa: B006 # FastAPI copies it
-    project: Annotated[str | None, Query(max_length=1000, description="Exactly.")] = None,
+    project: Annotated[str | None, Query(max_length=1000, description="The exact project.")] = None,
     tag: Annotated[
         list[Annotated[str, StringConstraints(max_length=1000)]],
         Query(
             max_length=_MANY,
             description="`name:value`. `level:3` finds the number 3 (and 3.0) and the text `3`; `true` and `false` "
-            "find booleans too. Repeat it: all must fit.",
+            "find booleans too. Repeatable: all must match.",
         ),
     ] = [],  # noqa: B006 # as above
     bbox: Annotated[
@@ -54,16 +54,16 @@ async def _search(
         Query(
             max_length=200,
             description="`minx,miny,maxx,maxy` in degrees (EPSG:4326), for example `5.9,45.8,10.5,47.9`: datasets "
-            "whose bounds intersect or touch it. minx > maxx goes across the antimeridian. Datasets whose place in "
-            "degrees is unknown are in none.",
+            "whose bounds intersect or touch it. minx > maxx crosses the antimeridian. Datasets without bounds "
+            "in degrees never match.",
         ),
     ] = None,
     text: Annotated[
         str | None,
         Query(
             max_length=200,
-            description="Words of the title, the description, the keywords and the dataset id, without regard to case "
-            "and accents. All must be there.",
+            description="Words of the title, the description, the keywords and the dataset id, ignoring case "
+            "and accents. All must match.",
         ),
     ] = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
@@ -97,7 +97,7 @@ async def list_assets(
     response: Response,
     where: Annotated[AssetFilter, Depends(_search)],
 ) -> PageOf[AssetView]:
-    """The newest version of every dataset, newest first, where that version fits all filters."""
+    """The newest version of every dataset if it matches all filters, newest first."""
     found = await clients.ledger.list_assets(where, page)
     return page_of([asset_view(asset) for asset in found.items], found, request, response)
 
@@ -126,13 +126,12 @@ async def get_version(dataset_id: DatasetId, version: Version, clients: ClientsD
     "/{dataset_id}/v{version}",
     status_code=204,
     summary="Delete one version",
-    responses={204: {"description": "Deleted: its files are gone."}, **responses(404, 409, 410, 422)},
+    responses={204: {"description": "Deleted."}, **responses(404, 409, 410, 422)},
 )
 async def delete_version(dataset_id: DatasetId, version: Version, clients: ClientsDep, caller: CallerDep) -> None:
-    """Its files go; a record of what it was made from stays, and its number is never given again.
+    """Deletes its files. A record with its inputs stays, and its number is never reused.
 
-    409 for the newest version, for one that another was made from, and for one that a run which is not over made or
-    reads.
+    409: it is the newest version, another version was made from it, or a run that is not over made or reads it.
     """
     await deletion.delete_version(dataset_id, version, clients, user=caller.user, ip=caller.ip)
 
@@ -142,7 +141,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range that was asked for."},
     304: {"description": "Nothing changed since the ETag in If-None-Match."},
     307: {
-        "description": "The object store has presigned URLs: the file is there, for a while.",
+        "description": "Redirect to a presigned URL of the object store, which expires.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
     **responses(404, 410, 416, 422),
@@ -164,7 +163,7 @@ async def download(
 ) -> Response:
     """The bytes of the version, or a redirect to them; the ETag is their hash."""
     asset = await catalog.get_version(clients.ledger, dataset_id, version)
-    name = f"{dataset_id}_v{version}.{_SUFFIXES[asset.format]}"
+    name = f"{dataset_id}_v{version}.{PRODUCT_TYPES[asset.format].suffix}"
     return await _sent(clients, asset, catalog.files_of(asset)[0], name, range_, if_none_match)
 
 
@@ -172,7 +171,7 @@ async def download(
     "/{dataset_id}/v{version}/files", summary="List the files of one version", responses=responses(404, 410, 422)
 )
 async def list_files(dataset_id: DatasetId, version: Version, clients: ClientsDep) -> FilesView:
-    """The data, and what lies beside it: the preview of a raster, the rows of a table that were set aside."""
+    """The data and its companions: the preview of a raster, the quarantined rows of a table."""
     return files_view(await catalog.get_version(clients.ledger, dataset_id, version))
 
 
@@ -204,7 +203,7 @@ async def _sent(
     info = await clients.objects.stat(LAKE_BUCKET, file.s3_key)
     if info is None:
         raise NotFound(
-            f"The object {file.s3_key!r} is gone from the lake.", "Restore it from a backup, or run the batch again."
+            f"The object {file.s3_key!r} is missing in the lake.", "Restore it from a backup, or run the batch again."
         )
     etag = f'"{file.content_hash}"'
     if not etag_matches(if_none_match, etag):

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from app.deps import ClientsDep, RunWatchDep
+from app.deps import ClientDep, ClientsDep, RunWatchDep, WaitingRoomDep
 from app.errors import DomainError
+from app.http.examples import EXAMPLE_RUN
+from app.http.negotiation import preferred
+from app.http.problems import responses
+from app.http.waiting import WaitingStream
 from app.models.run import RunEvent
-from app.routers.examples import EXAMPLE_RUN
-from app.routers.negotiation import preferred
-from app.routers.problems import responses
-from app.services.runs import RunWatch, get_run
+from app.services.runs.read import RunWatch
 
 logger = logging.getLogger(__name__)
 
@@ -37,44 +37,49 @@ _EXAMPLE = (
     response_model=list[RunEvent],
     responses={
         200: {
-            "description": "One page as JSON, or every event from there on as a stream.",
+            "description": "One page as JSON, or all further events as a stream.",
             "content": {_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
         },
-        204: {"description": "Nothing more will come: event streams should not connect again."},
-        **responses(404, 406, 422),
+        204: {"description": "The run is over and there are no further events: event streams should not reconnect."},
+        **responses(404, 406, 422, 429),
     },
 )
 async def list_events(
     run_id: Annotated[str, EXAMPLE_RUN],
     clients: ClientsDep,
     watch: RunWatchDep,
+    room: WaitingRoomDep,
+    client: ClientDep,
     response: Response,
     after: Annotated[int, Query(ge=0, le=_MOST, description="Only events with a greater seq.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Items of one page; a stream has no limit.")] = 100,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=_MOST, description="Sent by event streams that connect again; goes before `after`.")
+        int | None, Header(ge=0, le=_MOST, description="Sent by event streams that reconnect; overrides `after`.")
     ] = None,
 ) -> list[RunEvent] | Response:
-    """Oldest first; ask again with `after` set to the last seq seen.
+    """Oldest first. For the next page, set `after` to the last seq.
 
-    With `Accept: text/event-stream` the log is streamed while it is written, until the run is over: `id` is the seq,
+    With `Accept: text/event-stream` events are streamed as they are written, until the run is over: `id` is the seq,
     `event` the code, `data` the event as JSON.
     """
-    run = await get_run(clients.ledger, run_id)
+    run = await watch.reader.get(run_id)
     if preferred(accept, (_JSON, _STREAM)) == _JSON:
         response.headers["Vary"] = "Accept"
         return list(await clients.ledger.list_events(run_id, after, limit))
     start = after if last_event_id is None else last_event_id
     if await watch.log_has_ended(run, start):
         return Response(status_code=204, headers={"Vary": "Accept"})
-    # nginx would hold the stream back.
+    # X-Accel-Buffering: else nginx would buffer the stream.
     headers = {"Vary": "Accept", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(watch, run_id, start), headers=headers, media_type=_STREAM)
+    leave = room.enter(client)
+    stream = WaitingStream(_stream(watch, run_id, start), headers=headers, media_type=_STREAM)
+    stream.leave = leave
+    return stream
 
 
 async def _stream(watch: RunWatch, run_id: str, after: int) -> AsyncIterator[bytes]:
-    """Ends when the ledger fails: the client connects again and goes on where it was."""
+    """Ends when the ledger fails; the client then reconnects and continues after its last event."""
     try:
         async for event in watch.follow_log(run_id, after):
             if event is None:
@@ -82,4 +87,4 @@ async def _stream(watch: RunWatch, run_id: str, after: int) -> AsyncIterator[byt
             else:
                 yield format_sse_event(id=str(event.seq), event=event.code, data_str=event.model_dump_json())
     except DomainError as err:
-        logger.warning("the log of run %s is no longer streamed: %s", run_id, err)
+        logger.warning("stopped streaming the events of run %s: %s", run_id, err)

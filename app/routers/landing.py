@@ -9,14 +9,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.deps import CallerDep, ClientsDep, SettingsDep
-from app.errors import Fault, InvalidRequest
+from app.errors import InvalidRequest
+from app.http.examples import EXAMPLE_KEY, LANDING_BODY, PRESIGN_EXAMPLE
+from app.http.problems import responses
+from app.http.streaming import object_response
+from app.http.views import landing_link, next_link
+from app.messages.request import SIZE_NOT_BOUND
 from app.models.manifest import LANDING_BUCKET
 from app.objects import ObjectInfo
-from app.routers.examples import EXAMPLE_KEY, LANDING_BODY, PRESIGN_EXAMPLE
-from app.routers.problems import responses
-from app.routers.streaming import object_response
-from app.routers.views import landing_link
-from app.services import landing
+from app.services.intake import landing
 
 router = APIRouter(prefix="/landing", tags=["landing"])
 
@@ -24,7 +25,7 @@ Key = Annotated[str, EXAMPLE_KEY]
 
 
 class LandingObject(BaseModel):
-    """One source file. path: what a manifest says."""
+    """One source file. path: as it is written in a manifest."""
 
     key: str
     path: str
@@ -55,7 +56,7 @@ class PresignRequest(BaseModel):
 
 
 class Presigned(BaseModel):
-    """Whoever has the URL may write this one object until it expires. fields: sent before the file of a form."""
+    """The URL allows writing this one object until it expires. fields: form fields to send before the file."""
 
     url: str
     method: Literal["PUT", "POST"]
@@ -86,26 +87,24 @@ async def list_landing(
     after: Annotated[str, Query(description="Only keys after this one.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LandingPage:
-    """Objects in key order; with a key that is bound to prefixes, those below them."""
+    """Objects in key order. An API key with prefixes sees only objects below them."""
     listing = await landing.browse(clients, prefix, after, limit, caller=caller)
     items = [_view(info) for info in listing.objects]
-    if listing.next_after is None:
-        return LandingPage(items=items)
-    url = request.url.include_query_params(after=listing.next_after)
-    response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    return LandingPage(items=items, next=f"{url.path}?{url.query}")
+    return LandingPage(items=items, next=next_link(request, response, after=listing.next_after))
 
 
-@router.post("/presign", summary="Get a URL to upload to", responses=responses(400, 413, 422, 501))
+@router.post("/presign", summary="Get a URL to upload to", responses=responses(400, 409, 413, 422, 501))
 async def presign_landing(
     wanted: PresignRequest, clients: ClientsDep, settings: SettingsDep, caller: CallerDep
 ) -> Presigned:
-    """An upload straight to the object store. 501 where that is a directory: use PUT /landing/{key} there."""
+    """An upload straight to the object store. 501 where that is a directory: use PUT /landing/{key} there.
+
+    409 (`key_conflict`): as PUT /landing/{key}. The holder of the URL is not checked again when it is used.
+    """
     limit = settings.api.max_upload_bytes
     if wanted.max_bytes is not None and wanted.method == "PUT":
-        fix = "Leave max_bytes out, or use the method POST."
-        fault = Fault("/max_bytes", "size_not_bound", "A URL for PUT cannot bind the size.", fix)
-        raise InvalidRequest(fault.detail, fix, (fault,))
+        fault = SIZE_NOT_BOUND("/max_bytes")
+        raise InvalidRequest(fault.detail, fault.fix, (fault,))
     size = min(wanted.max_bytes or limit, limit)
     url = await landing.presign(clients, wanted.key, wanted.method, max_bytes=size, caller=caller)
     return Presigned(
@@ -127,7 +126,10 @@ async def presign_landing(
 async def put_landing(
     key: Key, request: Request, response: Response, clients: ClientsDep, settings: SettingsDep, caller: CallerDep
 ) -> LandingObject:
-    """Stream a file into the landing zone. Readers see the old object or the whole new one, never a part."""
+    """Stream a file into the landing zone. Readers see the old object or the whole new one, never a part.
+
+    409 (`key_conflict`): a folder of the key is an object, or the key is a folder of objects.
+    """
     info, replaced = await landing.upload(
         clients, key, request.stream(), max_bytes=settings.api.max_upload_bytes, caller=caller
     )
@@ -171,5 +173,5 @@ async def get_landing(
 
 @router.delete("/{key:path}", summary="Delete a file", status_code=204, responses=responses(404, 422))
 async def delete_landing(key: Key, clients: ClientsDep, caller: CallerDep) -> None:
-    """Versions that were made from it stay, and remember its hash."""
+    """Versions that were made from it stay, and keep its hash in their inputs."""
     await landing.remove(clients, key, caller=caller)

@@ -1,17 +1,28 @@
-"""Lanes: see what waits in them, hold them back, let them go on, limit them."""
+"""Lanes: list, pause, resume and limit them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from app.deps import CallerDep, ClientsDep
-from app.routers.examples import EXAMPLE_LANE
-from app.routers.problems import responses
-from app.services import lanes
-from app.services.lanes import State
+from app.http.examples import EXAMPLE_LANE
+from app.http.problems import responses
+from app.messages.request import LIMIT_INVALID
+from app.models.json_values import shown
+from app.models.problem_text import wrong
+from app.services.runs import lane_control as lanes
+from app.services.runs.lane_control import State
 
 router = APIRouter(prefix="/lanes", tags=["lanes"])
 
@@ -19,18 +30,18 @@ LaneName = Annotated[str, EXAMPLE_LANE]
 
 
 class LaneView(BaseModel):
-    """A lane. What it says of runs is up to a second old."""
+    """A lane. Its numbers of runs are up to a second old."""
 
     model_config = ConfigDict(from_attributes=True)
 
     lane: str
     state: State = Field(
-        description="`closed`: MANIFEST_ROUTER_ENABLED_LANES leaves it out, so that manifests for it are refused; runs "
-        "that were accepted before go on. `paused`: manifests are accepted, and their runs wait."
+        description="`closed`: not in MANIFEST_ROUTER_ENABLED_LANES, so that manifests for it are refused; runs that "
+        "were accepted before continue. `paused`: manifests are accepted, and their runs wait."
     )
     queued: int
-    running: int = Field(description="Runs that are carried, those that are being canceled too.")
-    limit: int | None = Field(description="Runs that may be carried at once; null: any number.")
+    running: int = Field(description="Runs that are running or being canceled.")
+    limit: int | None = Field(description="Maximum number of concurrent runs; null: no limit.")
 
 
 class LanesView(BaseModel):
@@ -39,41 +50,52 @@ class LanesView(BaseModel):
     items: list[LaneView]
 
 
+def _limit(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """One error instead of one for each type that a limit may have."""
+    try:
+        return validate(value)
+    except ValidationError as err:
+        # The code of the type or range that the value misses.
+        raise wrong(replace(LIMIT_INVALID, code=err.errors()[0]["type"]), value=shown(value)) from None
+
+
 class LaneLimit(BaseModel):
-    """How many runs of a lane may be carried at once."""
+    """The maximum number of concurrent runs of a lane."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["unlimited", "default"] | None = Field(
-        description="null is `unlimited`; `default` is what SPATIAL_ETL_LANES__LIMITS says.", examples=[2]
+    limit: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | Literal["unlimited", "default"] | None, WrapValidator(_limit)
+    ] = Field(
+        description="null means `unlimited`; `default` means the limit in SPATIAL_ETL_LANES__LIMITS.", examples=[2]
     )
 
 
 @router.get("", summary="List lanes", responses=responses())
 async def list_lanes(clients: ClientsDep) -> LanesView:
-    """State, limit, and how many runs wait and are carried."""
+    """State, limit, and numbers of queued and running runs."""
     return LanesView(items=[LaneView.model_validate(lane) for lane in await lanes.list_lanes(clients)])
 
 
 @router.get("/{lane}", summary="Read a lane", responses=responses(404, 422))
 async def get_lane(lane: LaneName, clients: ClientsDep) -> LaneView:
-    """State, limit, and how many runs wait and are carried."""
+    """State, limit, and numbers of queued and running runs."""
     return LaneView.model_validate(await lanes.get_lane(lane, clients))
 
 
 @router.post("/{lane}/pause", summary="Pause a lane", responses=responses(404, 422))
 async def pause(lane: LaneName, clients: ClientsDep, caller: CallerDep) -> LaneView:
-    """No run of it begins until it is resumed; those under way go on. Manifests are accepted, and wait."""
+    """No run of the lane starts until it is resumed. Current runs continue; manifests are accepted, and wait."""
     return LaneView.model_validate(await lanes.pause(lane, clients, caller=caller))
 
 
 @router.post("/{lane}/resume", summary="Resume a lane", responses=responses(404, 422))
 async def resume(lane: LaneName, clients: ClientsDep, caller: CallerDep) -> LaneView:
-    """Its runs begin again, oldest first."""
+    """Runs of the lane start again, oldest first."""
     return LaneView.model_validate(await lanes.resume(lane, clients, caller=caller))
 
 
 @router.put("/{lane}/limit", summary="Limit a lane", responses=responses(400, 404, 422))
 async def limit(lane: LaneName, wanted: LaneLimit, clients: ClientsDep, caller: CallerDep) -> LaneView:
-    """Runs over a lower limit go on; no further one begins until there is room."""
+    """Current runs over a lower limit continue; no further one starts until the limit allows it."""
     return LaneView.model_validate(await lanes.limit(lane, wanted.limit or "unlimited", clients, caller=caller))

@@ -1,4 +1,4 @@
-"""The lineage of one version, in the encoding that the reader asks for."""
+"""The lineage of one version, in the encoding that the client asks for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from app.deps import ClientsDep
+from app.deps import ClientsDep, SettingsDep
+from app.http.negotiation import preferred
+from app.http.problems import responses
 from app.models.lineage import LineageGraph
 from app.routers.assets import DatasetId, Version
-from app.routers.negotiation import preferred
-from app.routers.problems import responses
-from app.services import lineage
-from app.services.lineage import Direction, Encoding
+from app.services.lineage import graph as lineage
+from app.services.lineage.graph import Direction, Encoding
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
-# The first is what a reader gets who does not say. Text that asks for no more than text is Mermaid.
+# The first is the default. `text/plain` is Mermaid too.
 _MEDIA_TYPES: dict[str, Encoding] = {
     "application/json": "graph",
     "application/vnd.openlineage+json": "openlineage",
@@ -46,7 +46,7 @@ _CONTENT = {
             "content": _CONTENT,
             "headers": {
                 "Lineage-Truncated": {
-                    "description": "`true` when there is more beyond `depth`.",
+                    "description": "`true` when there is more, beyond `depth` or SPATIAL_ETL_API__LINEAGE_NODES.",
                     "schema": {"type": "string", "enum": ["true", "false"]},
                 }
             },
@@ -58,10 +58,11 @@ async def get_lineage(
     dataset_id: DatasetId,
     version: Version,
     clients: ClientsDep,
+    settings: SettingsDep,
     direction: Direction = "both",
-    depth: Annotated[int, Query(ge=1, le=64, description="Versions away from this one, at most.")] = 8,
+    depth: Annotated[int, Query(ge=1, le=64, description="Maximum distance from this version.")] = 8,
     encoding: Annotated[
-        Encoding | None, Query(alias="format", description="Goes before the Accept header: for browsers.")
+        Encoding | None, Query(alias="format", description="Overrides the Accept header; for browsers.")
     ] = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
@@ -71,7 +72,8 @@ async def get_lineage(
         encoding = _MEDIA_TYPES[media_type]
     else:
         media_type = _MEDIA_TYPE_OF[encoding]
-    found = await lineage.trace(clients.ledger, dataset_id, version, direction, depth)
+    nodes = settings.api.lineage_nodes
+    found = await lineage.trace(clients.ledger, dataset_id, version, direction, depth, nodes)
     text = await lineage.encode(clients.ledger, found, encoding)
     headers = {"Vary": "Accept", "Lineage-Truncated": str(found.truncated).lower(), "X-Content-Type-Options": "nosniff"}
     return Response(text, headers=headers, media_type=media_type)

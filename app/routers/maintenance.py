@@ -1,4 +1,4 @@
-"""Upkeep over HTTP. It removes things, so it is for administrators only."""
+"""Clean-up over HTTP, for administrators only, because it removes things."""
 
 from __future__ import annotations
 
@@ -10,39 +10,44 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.deps import CallerDep, ClientsDep
 from app.errors import Forbidden
-from app.routers.problems import responses
-from app.services.cleanup import clean_up_tests
+from app.http.problems import responses
+from app.messages.request import TESTING_NOT_TRUE
+from app.models.json_values import shown
+from app.models.problem_text import wrong
+from app.services.retention.cleanup_tests import clean_up_tests
 
 router = APIRouter(prefix="/maintenance", tags=["maintenance"])
 
 
 def _is_true(value: object) -> object:
-    """1 equals True, which is all that a literal asks."""
+    """Only true itself, because 1 equals it in Python."""
     if value is not True:
-        raise ValueError("say true")
+        raise wrong(TESTING_NOT_TRUE, value=shown(value))
     return value
 
 
-Strictly = BeforeValidator(_is_true)
+StrictTrue = BeforeValidator(_is_true)
 
 
 class CleanupRequest(BaseModel):
-    """What is to go."""
+    """What to remove."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"testing": True, "dry_run": True}]}
     )
 
-    testing: Annotated[Literal[True], Strictly] = Field(
-        description="What manifests with `metadata.tags.testing: true` brought in and made."
+    testing: Annotated[Literal[True], StrictTrue] = Field(
+        description="Manifests with `metadata.tags.testing: true`, and everything that they made."
     )
-    older_than_seconds: float = Field(3600, ge=0, le=10 * 366 * 86_400, description="Younger manifests are left alone.")
-    landing_files: bool = Field(False, description="Also the files in the landing zone that these manifests name.")
-    dry_run: bool = Field(False, description="Say what would go, and change nothing.")
+    older_than_seconds: float = Field(3600, ge=0, le=10 * 366 * 86_400, description="Younger manifests are kept.")
+    landing_files: bool = Field(
+        False, description="Also remove the files in the landing zone that these manifests name."
+    )
+    dry_run: bool = Field(False, description="Only report what would be removed.")
 
 
 class CleanupResult(BaseModel):
-    """removed: numbers by kind. items: what it was; kept: what had to stay, and why (the first thousand of each)."""
+    """removed: numbers by kind. items: the first thousand things; kept: what was not removed, and why."""
 
     dry_run: bool
     removed: dict[str, int]
@@ -50,11 +55,11 @@ class CleanupResult(BaseModel):
     kept: list[str]
 
 
-@router.post("/cleanup", summary="Remove test runs and all they made", responses=responses(400, 403, 422))
+@router.post("/cleanup", summary="Remove test runs and everything that they made", responses=responses(400, 403, 422))
 async def cleanup(wanted: CleanupRequest, clients: ClientsDep, caller: CallerDep) -> CleanupResult:
-    """Runs, versions with their objects, archived manifests; batch ids stay taken.
+    """Removes runs, versions with their objects, and archived manifests. Their batch ids stay taken.
 
-    What is not over stays, and so does a version that one was made from which is no test. Safe to repeat.
+    Runs that are not over stay, and so do versions that are inputs of a version that is not a test. Safe to repeat.
     """
     if wanted.landing_files and caller.prefixes:
         raise Forbidden(

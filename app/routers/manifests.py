@@ -8,15 +8,12 @@ from fastapi import APIRouter, Body, Query, Request, Response
 
 from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
 from app.errors import NotFound
-from app.ledger import ManifestFilter, RunFilter
-from app.models.manifest import Manifest, ManifestStatus
-from app.models.page import Page
-from app.routers.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
-from app.routers.problems import responses
-from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
-from app.routers.times import Moment
-from app.routers.views import (
-    ManifestView,
+from app.http.examples import EXAMPLE_BATCH, MANIFEST_EXAMPLES
+from app.http.manifest_body import ManifestRoute
+from app.http.problems import responses
+from app.http.times import Moment
+from app.http.views import (
+    ManifestSummaryView,
     ManifestWithRuns,
     PageOf,
     RunView,
@@ -24,11 +21,18 @@ from app.routers.views import (
     page_of,
     run_view,
     run_views,
+    summary_view,
 )
-from app.services import intake, runs_control
-from app.services.documents import read_json
+from app.ledger import ManifestFilter, RunFilter
+from app.models.manifest import Manifest, ManifestStatus
+from app.models.page import Page
+from app.routers.rerunning import RUN_HEADERS, Rerun, TraceParent, accepted_view, rerun_responses
+from app.services.intake import submit as intake
+from app.services.runs import control as runs_control
 
-router = APIRouter(prefix="/manifests", tags=["manifests"])
+router = APIRouter(prefix="/manifests", tags=["manifests"], route_class=ManifestRoute)
+
+Term = Annotated[str | None, Query(max_length=200)]
 
 
 @router.post(
@@ -38,10 +42,10 @@ router = APIRouter(prefix="/manifests", tags=["manifests"])
     responses={
         200: {
             "model": RunView,
-            "description": "The same manifest was accepted before: its run.",
+            "description": "The same manifest was accepted before. The body is its run.",
             "headers": RUN_HEADERS,
         },
-        202: {"description": "Accepted: the run that will carry it, readable at once.", "headers": RUN_HEADERS},
+        202: {"description": "Accepted. The body is its run.", "headers": RUN_HEADERS},
         **responses(400, 409, 413, 422, 429),
     },
 )
@@ -50,19 +54,17 @@ async def post_manifest(
     clients: ClientsDep,
     settings: SettingsDep,
     caller: CallerDep,
-    request: Request,
     response: Response,
     traceparent: TraceParent,
 ) -> RunView:
     """Validate a manifest and queue its run. Every fault is reported at once.
 
-    Posting the same manifest again is safe: the answer is 200 with the run that there is. 429 (`queue_full`): too many
-    runs are not over; nothing was accepted.
+    Posting the same manifest again is safe: the answer is 200 with the existing run. 429 (`queue_full`): too many runs
+    are queued or running; nothing was accepted.
     """
-    # FastAPI takes the last of two equal names without a word.
-    read_json(await request.body())
     origin = intake.Origin(caller=caller, traceparent=traceparent)
-    accepted = await intake.submit(manifest, clients, enabled_lanes=settings.enabled_lanes, origin=origin)
+    lanes, recipes = settings.enabled_lanes, settings.recipes
+    accepted = await intake.submit(manifest, clients, enabled_lanes=lanes, recipes=recipes, origin=origin)
     response.status_code = 202 if accepted.created else 200
     return await accepted_view(accepted.run, clients, response)
 
@@ -73,10 +75,10 @@ async def list_manifests(
     page: PageDep,
     request: Request,
     response: Response,
-    status: ManifestStatus | None = None,
-    intent: str | None = None,
-    uploader: str | None = None,
-    project: str | None = None,
+    status: Annotated[tuple[ManifestStatus, ...], Query(description="Repeatable: any of them.")] = (),
+    intent: Term = None,
+    uploader: Term = None,
+    project: Term = None,
     testing: Annotated[bool | None, Query(description="Only test runs, or only others.")] = None,
     since: Annotated[
         Moment | None,
@@ -85,13 +87,20 @@ async def list_manifests(
         ),
     ] = None,
     object_key: Annotated[
-        str | None, Query(description="Key of the landing-zone object that it came in: `manifests/….json`.")
+        str | None,
+        Query(
+            max_length=1024,
+            description="Key of the landing-zone object that the manifest was dropped as: `manifests/….json`.",
+        ),
     ] = None,
-) -> PageOf[ManifestView]:
-    """Newest first. `status=rejected` lists what was dropped into the landing zone and could not be accepted."""
-    where = ManifestFilter(status, intent, uploader, project, testing, since, object_key)
-    found = await clients.ledger.list_manifests(where, page)
-    return page_of([manifest_view(record) for record in found.items], found, request, response)
+) -> PageOf[ManifestSummaryView]:
+    """Newest first, without the documents and with the first faults: GET /manifests/{batch_id} has all of one.
+
+    `status=rejected` lists invalid manifests that were dropped into the landing zone.
+    """
+    where = ManifestFilter(status or None, intent, uploader, project, testing, since, object_key)
+    found = await clients.ledger.list_manifest_summaries(where, page)
+    return page_of([summary_view(each) for each in found.items], found, request, response)
 
 
 @router.get("/{batch_id}", summary="Read a manifest with its runs", responses=responses(404, 410, 422))
@@ -99,7 +108,7 @@ async def get_manifest(
     batch_id: Annotated[str, EXAMPLE_BATCH],
     clients: ClientsDep,
 ) -> ManifestWithRuns:
-    """The manifest as it was accepted, where it stands, and its runs, newest first; of a rejected one its faults."""
+    """The manifest as accepted, its status and its runs, newest first; for a rejected one its faults."""
     record = await clients.ledger.get_manifest(batch_id)
     if record is None:
         raise NotFound(f"There is no manifest with batch_id {batch_id!r}.", "GET /manifests lists them.")
@@ -113,36 +122,21 @@ async def get_manifest(
     "/{batch_id}/rerun",
     status_code=202,
     summary="Run a manifest again",
-    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 410, 422, 429)},
+    responses=rerun_responses(404, 409, 410, 422, 429),
 )
-async def rerun(
-    batch_id: Annotated[str, EXAMPLE_BATCH],
-    clients: ClientsDep,
-    settings: SettingsDep,
-    caller: CallerDep,
-    response: Response,
-    traceparent: TraceParent,
-    new_version: NewVersion = None,
-) -> RunView:
-    """A further run, which names the newest one in `retry_of`.
+async def rerun(batch_id: Annotated[str, EXAMPLE_BATCH], again: Rerun) -> RunView:
+    """Create a run, with the newest run of the batch in `retry_of`.
 
-    409: that one is not over (`run_not_over`), or the manifest was rejected (`manifest_rejected`).
+    409: that run is not over (`run_not_over`), or the manifest was rejected (`manifest_rejected`).
     """
-    run = await runs_control.rerun_batch(
-        batch_id,
-        clients,
-        enabled_lanes=settings.enabled_lanes,
-        new_version=new_version,
-        traceparent=traceparent,
-        caller=caller,
-    )
-    return await accepted_view(run, clients, response)
+    return await again(batch_id=batch_id)
 
 
-@router.delete("/{batch_id}", summary="Withdraw a manifest that waits", responses=responses(404, 409, 410, 422))
+@router.delete("/{batch_id}", summary="Withdraw a queued manifest", responses=responses(404, 409, 410, 422))
 async def withdraw(batch_id: Annotated[str, EXAMPLE_BATCH], clients: ClientsDep, caller: CallerDep) -> RunView:
-    """Cancel its run, which has not begun. The manifest stays readable, and its batch_id taken.
+    """Cancel its run before it starts. The manifest stays readable, and its batch_id stays taken.
 
-    409: the run has begun (`run_not_over`: cancel it), is over (`run_over`), or there is none (`manifest_rejected`).
+    409: the run has started (`run_not_over`: cancel it instead), is over (`run_over`), or the manifest was rejected and
+    has no run (`manifest_rejected`).
     """
     return await run_view(await runs_control.withdraw(batch_id, clients, caller=caller), clients)

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what `app.services.metrics` reads, and the requests of this process."""
+"""Metrics for Prometheus: those of `app.services.metrics`, and the requests of this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXAMPLE = 'spatial_etl_up{dependency="ledger"} 1.0\nspatial_etl_runs{lane="spat
 
 
 class HttpMetrics:
-    """Counts every request by the template of its route, never by its path: that would be without bounds."""
+    """Counts requests by route template. Their paths would make an unbounded number of series."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -33,7 +33,7 @@ class HttpMetrics:
         )
         self._seconds = Histogram(
             "spatial_etl_http_request_seconds",
-            "Time until the answer was sent; of those who wait or stream, the time that they waited.",
+            "Time until the response was sent, including waits and streams.",
             labels,
             buckets=_BUCKETS,
             registry=self.registry,
@@ -47,7 +47,7 @@ class HttpMetrics:
 
 
 class CountRequests:
-    """Tells `metrics` of each request."""
+    """ASGI middleware that counts each request in `metrics`."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -56,7 +56,7 @@ class CountRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # What is never answered has raised: the framework then answers 500 outside of this.
+        # Without a response, an exception was raised: the framework then answers 500 outside of this middleware.
         status, began = 500, time.perf_counter()
 
         async def seen(message: Message) -> None:
@@ -97,9 +97,9 @@ async def get_metrics(
     sweep: SweepWatchDep,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Of the ledger and the queue at this moment (every process tells the same), and of this process's requests.
+    """Metrics of ledger and queue (the same from every process), and of the requests of this process.
 
-    Answers also when a server is away: `spatial_etl_up` is 0 then, and what it would have told is left out.
+    While a server is unavailable, its `spatial_etl_up` is 0 and its other metrics are left out.
     """
     http: HttpMetrics = request.app.state.http_metrics
     encode, media_type = choose_encoder(accept or "")

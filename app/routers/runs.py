@@ -8,16 +8,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.deps import CallerDep, ClientsDep, PageDep, RunWatchDep, SettingsDep
+from app.deps import CallerDep, ClientDep, ClientsDep, PageDep, RunWatchDep, SettingsDep, WaitingRoomDep
+from app.http.examples import EXAMPLE_RUN
+from app.http.problems import responses
+from app.http.streaming import etag_matches
+from app.http.views import PageOf, RunView, page_of, retry_after, run_view, run_views
 from app.ledger import RunFilter
 from app.models.run import Run, RunStatus
-from app.routers.examples import EXAMPLE_RUN
-from app.routers.problems import responses
-from app.routers.rerunning import RERUN, RUN_HEADERS, NewVersion, TraceParent, accepted_view
-from app.routers.streaming import etag_matches
-from app.routers.views import PageOf, RunView, page_of, retry_after, run_view, run_views
-from app.services import runs_control
-from app.services.runs import MAX_WAIT_SECONDS, RunWatch
+from app.routers.rerunning import Rerun, rerun_responses
+from app.services.runs import control as runs_control
+from app.services.runs.read import MAX_WAIT_SECONDS, RunWatch
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -40,13 +40,13 @@ async def list_runs(
     page: PageDep,
     request: Request,
     response: Response,
-    status: RunStatus | None = None,
+    status: Annotated[tuple[RunStatus, ...], Query(description="Repeatable: any of them.")] = (),
     batch_id: str | None = None,
     dataset_id: str | None = None,
     lane: str | None = None,
 ) -> PageOf[RunView]:
     """Newest first."""
-    found = await clients.ledger.list_runs(RunFilter(status, batch_id, dataset_id, lane), page)
+    found = await clients.ledger.list_runs(RunFilter(status or None, batch_id, dataset_id, lane), page)
     return page_of(await run_views(found.items, clients), found, request, response)
 
 
@@ -54,12 +54,14 @@ async def list_runs(
     "/{run_id}",
     summary="Read a run, or wait for news of it",
     response_model=RunView,
-    responses={304: {"description": "Nothing changed since the ETag in If-None-Match."}, **responses(404, 422)},
+    responses={304: {"description": "Nothing changed since the ETag in If-None-Match."}, **responses(404, 422, 429)},
 )
 async def get_run(
     run_id: Annotated[str, EXAMPLE_RUN],
     clients: ClientsDep,
     watch: RunWatchDep,
+    room: WaitingRoomDep,
+    client: ClientDep,
     request: Request,
     response: Response,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -77,7 +79,8 @@ async def get_run(
         return found.status.is_final or (if_none_match is not None and (not known or found.revision > run.revision))
 
     if wait and not enough(run):
-        view = await run_view(await _while_connected(request, watch, run, enough, wait), clients)
+        with room.waiting(client):
+            view = await run_view(await _while_connected(request, watch, run, enough, wait), clients)
     headers = {"ETag": _etag(view), "Cache-Control": "no-cache"}
     if not view.status.is_final:
         headers["Retry-After"] = retry_after(view)
@@ -115,53 +118,37 @@ async def cancel_run(
     "/{run_id}/rerun",
     status_code=202,
     summary="Run it again",
-    responses={202: {"description": RERUN, "headers": RUN_HEADERS}, **responses(404, 409, 422, 429)},
+    responses=rerun_responses(404, 409, 422, 429),
 )
-async def rerun(
-    run_id: Annotated[str, EXAMPLE_RUN],
-    clients: ClientsDep,
-    settings: SettingsDep,
-    caller: CallerDep,
-    response: Response,
-    traceparent: TraceParent,
-    new_version: NewVersion = None,
-) -> RunView:
+async def rerun(run_id: Annotated[str, EXAMPLE_RUN], again: Rerun) -> RunView:
     """A further run of the same manifest, which names this one in `retry_of`.
 
     Its warning `inputs_changed` names the files that are not what they were. 409 (`run_not_over`): the batch has a run
     that is not over.
     """
-    run = await runs_control.rerun(
-        run_id,
-        clients,
-        enabled_lanes=settings.enabled_lanes,
-        new_version=new_version,
-        traceparent=traceparent,
-        caller=caller,
-    )
-    return await accepted_view(run, clients, response)
+    return await again(run_id=run_id)
 
 
 def _etag(view: RunView) -> str:
-    """What a queued run waits for may change without a change of the run."""
+    """With what a queued run waits for, which changes without a new revision."""
     return f'"{view.revision}"' if view.waiting_for is None else f'"{view.revision}.{view.waiting_for}"'
 
 
 async def _while_connected(
     request: Request, watch: RunWatch, run: Run, enough: Callable[[Run], bool], seconds: float
 ) -> Run:
-    """The run once it is `enough` or the time is over; as it was when the client hung up: nobody reads that."""
+    """The run once it is `enough` or the time is over; unchanged when the client has disconnected."""
     waiting = asyncio.create_task(watch.wait_for(run, enough, seconds))
-    hung_up = asyncio.create_task(_hung_up(request))
+    disconnected = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         return waiting.result() if waiting.done() else run
     finally:
         waiting.cancel()
-        hung_up.cancel()
-        await asyncio.gather(waiting, hung_up, return_exceptions=True)
+        disconnected.cancel()
+        await asyncio.gather(waiting, disconnected, return_exceptions=True)
 
 
-async def _hung_up(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

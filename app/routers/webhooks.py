@@ -1,8 +1,9 @@
-"""Bucket notifications: MinIO (or any S3) tells what was dropped into the landing zone."""
+"""Bucket notifications: MinIO (or any S3) reports objects that were dropped into the landing zone."""
 
 from __future__ import annotations
 
 import hmac
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,12 +12,14 @@ from pydantic import BaseModel
 
 from app.deps import CallerDep, ClientsDep, PageDep, SettingsDep
 from app.errors import Unauthorized, WebhookClosed
-from app.models.delivery import Delivery, EventOutcome
+from app.http.authentication import Guesses
+from app.http.problems import responses
+from app.http.views import DeliveryView, PageOf, delivery_view, page_of
+from app.models.delivery import EventOutcome
 from app.models.manifest import LANDING_BUCKET
-from app.routers.problems import responses
-from app.routers.views import PageOf, page_of
-from app.services import deliveries
-from app.services.dropped import Door
+from app.services.intake import webhook_deliveries as deliveries
+from app.services.intake.dropped_manifests import IntakeConfig
+from app.services.listing import read_in_parts
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
@@ -38,7 +41,7 @@ _EVENT: dict[str, Any] = {
         }
     ],
 }
-# Read by hand, because nothing that a sender can put into a body may be answered with an error.
+# Without a body model, because no content of a body may be answered with an error.
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": False,
@@ -51,25 +54,31 @@ _bearer = HTTPBearer(auto_error=False, description="The token of SPATIAL_ETL_WEB
 
 
 async def _authorized(
-    settings: SettingsDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    settings: SettingsDep,
+    caller: CallerDep,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> None:
-    """Raises WebhookClosed without a configured token, Unauthorized without the right one."""
+    """Raises WebhookClosed without a configured token, Unauthorized without the right one, RateLimited after many."""
     token = settings.webhook.token.get_secret_value() if settings.webhook.token else ""
     if not token:
         raise WebhookClosed(
-            "The webhook is closed: this service has no token to know its sender by.",
-            "Set SPATIAL_ETL_WEBHOOK__TOKEN here, and the same token in the object store's webhook settings.",
+            "No webhook token is configured, so senders cannot be authenticated.",
+            "Set SPATIAL_ETL_WEBHOOK__TOKEN, and the same token in the webhook settings of the object store.",
         )
-    # Header bytes came through latin-1; the token was typed as UTF-8.
+    guesses: Guesses = request.app.state.guesses
+    guesses.check(caller.ip)
+    # Headers are decoded as latin-1, the configured token is UTF-8.
     if given is None or not hmac.compare_digest(given.credentials.encode("latin-1", "replace"), token.encode()):
+        guesses.add(caller.ip)
         raise Unauthorized(
-            "The request has no bearer token." if given is None else "The bearer token is not the one of this webhook.",
+            "The request has no bearer token." if given is None else "Unknown bearer token.",
             "Send `Authorization: Bearer TOKEN` with the token of SPATIAL_ETL_WEBHOOK__TOKEN.",
         )
 
 
 class Receipt(BaseModel):
-    """status: `received` when the events wait for the sweep, e.g. because the object store is away."""
+    """status: `received` if the sweep will process the events, e.g. because the object store is unavailable."""
 
     delivery_id: str
     status: Literal["received", "done"]
@@ -80,33 +89,34 @@ class Receipt(BaseModel):
     "/minio",
     summary="Receive a bucket notification",
     openapi_extra=_BODY,
-    responses=responses(401),
+    responses=responses(401, 429),
     dependencies=[Depends(_authorized)],
 )
 async def post_minio(request: Request, clients: ClientsDep, settings: SettingsDep, caller: CallerDep) -> Receipt:
-    """Take in the manifests that were dropped under `manifests/` of the landing zone.
+    """Submit the manifests that were dropped under `manifests/` of the landing zone.
 
-    The delivery is recorded first. Then the answer is 200 whatever it holds (bad manifests are kept as rejected ones),
-    because MinIO repeats anything else for ever and holds back what comes later. 503: the webhook has no token, or the
-    ledger is away and nothing was recorded.
+    The delivery is recorded first. Then the answer is always 200 (invalid manifests are recorded as rejected), because
+    MinIO repeats failed deliveries for ever and holds back later ones. 503: no webhook token is configured, or the
+    ledger is unavailable and nothing was recorded.
     """
     body = await deliveries.read_body(request.stream(), settings.webhook.max_bytes)
     bucket = settings.objects.bucket_prefix + LANDING_BUCKET
-    door = Door(clients, settings.enabled_lanes, settings.api.max_manifest_bytes, bucket)
-    delivery = await deliveries.receive(body, door, ip=caller.ip)
+    lanes, most, recipes = settings.enabled_lanes, settings.api.max_manifest_bytes, settings.recipes
+    config = IntakeConfig(clients, lanes, most, bucket, recipes)
+    delivery = await deliveries.receive(body, config, ip=caller.ip)
     return Receipt(delivery_id=delivery.delivery_id, status=delivery.status, outcomes=delivery.outcomes)
 
 
-@router.get("/deliveries", summary="List what came in", responses=responses(422))
+@router.get("/deliveries", summary="List webhook deliveries", responses=responses(422))
 async def list_deliveries(
     clients: ClientsDep,
     page: PageDep,
     request: Request,
     response: Response,
     status: Annotated[
-        Literal["received", "done"] | None, Query(description="`received`: not every event was looked at yet.")
+        Literal["received", "done"] | None, Query(description="`received`: some events are not processed yet.")
     ] = None,
-) -> PageOf[Delivery]:
-    """Newest first, each with its body and what its events led to."""
-    found = await clients.ledger.list_deliveries(status, page)
+) -> PageOf[DeliveryView]:
+    """Newest first, each with the beginning of its body and the outcomes of its first events."""
+    found = await read_in_parts(partial(clients.ledger.list_deliveries, status), page, delivery_view)
     return page_of(list(found.items), found, request, response)

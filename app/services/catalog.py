@@ -1,21 +1,27 @@
-"""The catalogue: datasets, their versions, the files of a version, and what they are searched by."""
+"""The catalogue: datasets, versions and their files, and the filters of the search."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from app.errors import Fault, InvalidRequest, NotFound, VersionDeleted
 from app.ledger import AssetFilter, Ledger
+from app.messages.request import (
+    BBOX_NOT_NUMBERS,
+    BBOX_OUTSIDE,
+    BBOX_REVERSED,
+    KEYWORD_EMPTY,
+    TAG_INVALID,
+    TEXT_EMPTY,
+)
 from app.models.asset import Asset, Bounds, Companion
+from app.models.numbers import real_number
 from app.models.page import Page, Slice
-from app.storage.ledger_search import words_of
-
-_BBOX = "Give minx,miny,maxx,maxy in degrees: 5.9,45.8,10.5,47.9; minx > maxx goes across the antimeridian."
+from app.storage.shared.search_terms import words_of
 
 
 async def get_version(ledger: Ledger, dataset_id: str, version: int | None) -> Asset:
-    """That version, or the newest. Raises NotFound, naming the versions that there are, and VersionDeleted."""
+    """That version, or the newest (None). Raises NotFound and VersionDeleted."""
     asset = await get_record(ledger, dataset_id, version)
     if asset.deletion is not None:
         raise _deleted(asset)
@@ -23,7 +29,7 @@ async def get_version(ledger: Ledger, dataset_id: str, version: int | None) -> A
 
 
 async def get_record(ledger: Ledger, dataset_id: str, version: int | None) -> Asset:
-    """As `get_version`, and of a deleted version what is left of it."""
+    """As `get_version`, but a deleted version gives its remaining record."""
     asset = await ledger.get_asset(dataset_id, version)
     if asset is not None:
         return asset
@@ -54,24 +60,24 @@ async def _no_version(ledger: Ledger, dataset_id: str) -> NotFound | VersionDele
 
 
 def _deleted(asset: Asset) -> VersionDeleted:
-    assert asset.deletion is not None  # noqa: S101 # asked before
+    assert asset.deletion is not None  # noqa: S101 # checked by the caller
     return VersionDeleted(
         f"Version {asset.version} of {asset.dataset_id!r} was deleted at {asset.deletion.at.isoformat()} by "
         f"{asset.deletion.by} ({asset.deletion.reason}).",
-        f"GET /assets/{asset.dataset_id} lists the versions that there are; the lineage of this one can still be read.",
+        f"GET /assets/{asset.dataset_id} lists the remaining versions. The lineage of this one can still be read.",
     )
 
 
 def files_of(asset: Asset) -> tuple[Companion, ...]:
-    """The data, then what lies beside it."""
-    # Not as in the lake, where a part of the hash is in the name.
+    """The data file, then its companions (preview, quarantined rows)."""
+    # In the lake the name contains a part of the hash.
     name = f"data.{asset.s3_key.rpartition('.')[2]}"
     data = Companion(name=name, s3_key=asset.s3_key, size=asset.size, content_hash=asset.content_hash)
     return (data, *asset.companions)
 
 
 def get_file(asset: Asset, name: str) -> Companion:
-    """Raises NotFound, naming the files that there are."""
+    """The file of that name. Raises NotFound."""
     files = files_of(asset)
     for file in files:
         if file.name == name:
@@ -83,7 +89,7 @@ def get_file(asset: Asset, name: str) -> Companion:
 
 
 def search_filter(where: AssetFilter, bbox: str | None) -> AssetFilter:
-    """`where` with the box that `bbox` describes. Raises InvalidRequest with everything that is wrong with them."""
+    """`where` with the parsed `bbox`. Raises InvalidRequest with all faults of the filters."""
     faults = _text_faults(where)
     box = None
     if bbox is not None:
@@ -95,37 +101,28 @@ def search_filter(where: AssetFilter, bbox: str | None) -> AssetFilter:
 
 
 def _text_faults(where: AssetFilter) -> list[Fault]:
-    """What would find nothing whatever the catalogue holds, or everything."""
+    """Filters that could never match, or would match everything."""
     faults = []
     for position, keyword in enumerate(where.keywords):
         if not keyword.strip():
-            fix = "Give a keyword, or leave the parameter out."
-            faults.append(Fault(f"query/keyword/{position}", "keyword_empty", "The keyword is empty.", fix))
+            faults.append(KEYWORD_EMPTY(f"query/keyword/{position}"))
     for position, tag in enumerate(where.tags):
         if tag.find(":") < 1:
-            detail = f"{tag[:80]!r} is not a tag with its value."
-            fix = "Write name:value, for example tag=region:north, tag=level:3 or tag=checked:true."
-            faults.append(Fault(f"query/tag/{position}", "tag_invalid", detail, fix))
+            faults.append(TAG_INVALID(f"query/tag/{position}", tag=tag[:80]))
     if where.text is not None and not words_of(where.text):
-        detail = f"{where.text[:80]!r} has no letter and no digit to look for."
-        faults.append(Fault("query/text", "text_empty", detail, "Give words, or leave the parameter out."))
+        faults.append(TEXT_EMPTY("query/text", text=where.text[:80]))
     return faults
 
 
 def _bbox(text: str) -> tuple[Bounds | None, list[Fault]]:
-    try:
-        sides = [float(part) for part in text.split(",")]
-    except ValueError:
-        sides = []
-    if len(sides) != len(Bounds.model_fields) or not all(map(math.isfinite, sides)):
-        return None, [Fault("query/bbox", "bbox_invalid", f"{text[:80]!r} is not four numbers with commas.", _BBOX)]
+    sides = [number for part in text.split(",") if (number := real_number(part.strip())) is not None]
+    if len(sides) != len(Bounds.model_fields) or text.count(",") != len(sides) - 1:
+        return None, [BBOX_NOT_NUMBERS("query/bbox", text=text[:80])]
     minx, miny, maxx, maxy = sides
     faults = []
     for name, value, most in (("minx", minx, 180), ("miny", miny, 90), ("maxx", maxx, 180), ("maxy", maxy, 90)):
         if abs(value) > most:
-            detail = f"{name} is {value:g}, beyond ±{most} degrees."
-            fix = f"{_BBOX} Longitude comes first."
-            faults.append(Fault("query/bbox", "bbox_invalid", detail, fix))
+            faults.append(BBOX_OUTSIDE("query/bbox", side=name, value=value, most=most))
     if miny > maxy:
-        faults.append(Fault("query/bbox", "bbox_invalid", f"miny ({miny:g}) is more than maxy ({maxy:g}).", _BBOX))
+        faults.append(BBOX_REVERSED("query/bbox", miny=miny, maxy=maxy))
     return Bounds(minx=minx, miny=miny, maxx=maxx, maxy=maxy), faults

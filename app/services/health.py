@@ -13,18 +13,23 @@ from app.clients import Clients
 from app.errors import DomainError
 from app.models.base import Frozen
 from app.models.leadership import SWEEP
-from app.services.election import LeaderWatch
+from app.services.sweep.election import LeaderWatch
 
-# A server that takes connections and never answers must not hold up the others' answers.
-_LOOK_SECONDS = 10.0
+# A server that accepts connections and never answers must not delay the other checks.
+_TIMEOUT_SECONDS = 10.0
 
 
-class Check(Frozen):
-    """One dependency. required: the service is not ready without it. warning: it works, but not as it should."""
+class CheckResult(Frozen):
+    """Whether a dependency works. required: the service is not ready without it."""
 
     name: str
     ok: bool
     required: bool = True
+
+
+class Check(CheckResult):
+    """One dependency in detail. warning: it works, but not as it should."""
+
     latency_ms: float
     details: Mapping[str, Any] = {}
     warning: str | None = None
@@ -36,12 +41,30 @@ class Readiness(Frozen):
     ready: bool
     checks: tuple[Check, ...]
 
+    def results(self) -> ReadinessResults:
+        """The same without details: hosts, versions and messages of servers stay private."""
+        return ReadinessResults(
+            ready=self.ready,
+            checks=tuple(CheckResult(name=each.name, ok=each.ok, required=each.required) for each in self.checks),
+        )
 
-async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS, *, sweep: LeaderWatch | None = None) -> Readiness:
-    """Look at ledger, object store, queue, sweep and, where it is the engine, PostGIS; all at once.
 
-    The queue is not required: accepted runs wait for it in the ledger. Neither is PostGIS, which only attempts need,
-    nor the sweep, which only runs need whose worker has died. sweep: one that has looked before sees a silent one.
+class ReadinessResults(Frozen):
+    ready: bool
+    checks: tuple[CheckResult, ...]
+
+
+async def readiness(
+    clients: Clients, seconds: float = _TIMEOUT_SECONDS, *, sweep: LeaderWatch | None = None
+) -> Readiness:
+    """Check ledger, object store, queue, sweep and, where it is the engine, PostGIS; all concurrently.
+
+    Only ledger and object store are required. Without the queue, accepted runs wait in the ledger; PostGIS is needed by
+    attempts, the sweep by runs whose worker died.
+
+    Args:
+        seconds: time-out of each check.
+        sweep: a watch that is kept between calls can tell a sweep that has stopped.
     """
     watch = sweep or LeaderWatch(SWEEP)
 
@@ -55,7 +78,7 @@ async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS, *, sweep: 
     looks = [
         check("ledger", ledger, seconds=seconds),
         check("objects", clients.objects.ping, seconds=seconds),
-        check("queue", queue, required=False, warn=_forgetful, seconds=seconds),
+        check("queue", queue, required=False, warn=_redis_warning, seconds=seconds),
         check("sweep", lambda: watch.look(clients.ledger), required=False, seconds=seconds),
     ]
     if clients.postgis is not None:
@@ -64,9 +87,9 @@ async def readiness(clients: Clients, seconds: float = _LOOK_SECONDS, *, sweep: 
     return Readiness(ready=all(found.ok or not found.required for found in checks), checks=checks)
 
 
-def _forgetful(details: Mapping[str, Any]) -> str | None:
+def _redis_warning(details: Mapping[str, Any]) -> str | None:
     if details.get("appendonly") == "no":
-        return "Redis keeps no append-only file: a restart forgets the queue, which the sweep then fills again."
+        return "Redis keeps no append-only file: after a restart the queue is empty until the sweep refills it."
     return None
 
 
@@ -75,10 +98,10 @@ async def check(
     look: Callable[[], Awaitable[Mapping[str, Any]]],
     *,
     required: bool = True,
-    seconds: float = _LOOK_SECONDS,
+    seconds: float = _TIMEOUT_SECONDS,
     warn: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
 ) -> Check:
-    """One look with its duration; a DomainError, or no answer in time, becomes the check's problem and fix."""
+    """Run one check and time it. A DomainError or a time-out becomes the problem and fix of the result."""
     began = time.perf_counter()
     problem = fix = None
     details: Mapping[str, Any] = {}
@@ -88,8 +111,8 @@ async def check(
     except DomainError as err:
         problem, fix = err.detail, err.fix
     except TimeoutError:
-        problem = f"It does not answer within {seconds:.0f} s."
-        fix = "Look whether it hangs, or whether something between here and there drops packets."
+        problem = f"No answer within {seconds:.0f} s."
+        fix = "Check whether the server hangs, or a firewall drops packets on the way to it."
     return Check(
         name=name,
         ok=problem is None,

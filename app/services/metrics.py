@@ -1,7 +1,7 @@
 """What the service tells Prometheus: from the ledger and the queue, at the moment of a scrape.
 
 Every process of the API tells the same of them. What is away is said by `spatial_etl_up`, and its numbers are left out:
-a number that nobody could read is not 0.
+a number that could not be read is left out, not 0.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ from app.models.counts import (
 from app.models.delivery import EventOutcome
 from app.models.intents import LANES
 from app.models.page import Page
-from app.models.run import Run, RunStatus
-from app.services.election import LeaderWatch
+from app.models.run import UNDER_WAY, Run, RunStatus
 from app.services.health import Readiness, readiness
-from app.services.lanes import Lane, State, list_lanes
+from app.services.runs.lane_control import Lane, State, list_lanes
+from app.services.sweep.election import LeaderWatch
 
 logger = logging.getLogger(__name__)
 
-# Prometheus gives up after ten seconds, unless told otherwise.
-_LOOK_SECONDS: Final = 4.0
-_CARRIED = (RunStatus.RUNNING, RunStatus.CANCELING)
+# The default time-out of Prometheus is ten seconds.
+_TIMEOUT_SECONDS: Final = 4.0
 # What each combination of label values has.
 Values = dict[tuple[str, ...], float]
 
@@ -58,9 +57,9 @@ _REPAIRS: Final = (
 
 
 async def collect(clients: Clients, sweep: LeaderWatch) -> tuple[Metric, ...]:
-    """Never raises because something is away."""
+    """All metrics of ledger, queue and sweep; those of an unavailable server are left out."""
     ready, ledger, workers = await asyncio.gather(
-        readiness(clients, _LOOK_SECONDS, sweep=sweep), _of_ledger(clients), _workers(clients)
+        readiness(clients, _TIMEOUT_SECONDS, sweep=sweep), _of_ledger(clients), _workers(clients)
     )
     info = _gauge("spatial_etl_info", "The release that answers.", ("version",), {(__version__,): 1})
     return (info, *_of_servers(ready), *workers, *ledger)
@@ -84,7 +83,7 @@ def _of_servers(ready: Readiness) -> Iterator[Metric]:
 
 async def _workers(clients: Clients) -> tuple[Metric, ...]:
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             found = await to_thread.run_sync(clients.queue.count_workers, abandon_on_cancel=True)
     except (DomainError, TimeoutError):
         return ()
@@ -93,15 +92,15 @@ async def _workers(clients: Clients) -> tuple[Metric, ...]:
 
 async def _of_ledger(clients: Clients) -> tuple[Metric, ...]:
     try:
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             totals = await clients.ledger.totals()
             counts = await clients.ledger.get_counts()
             lanes = await list_lanes(clients)
             carried: list[Run] = []
-            for status in _CARRIED:
+            for status in UNDER_WAY:
                 carried += (await clients.ledger.list_runs(RunFilter(status), Page(limit=1000))).items
     except (DomainError, TimeoutError) as err:
-        logger.warning("the metrics lack what the ledger knows: %s", err or type(err).__name__)
+        logger.warning("the metrics of the ledger are missing: %s", err or type(err).__name__)
         return ()
     return (*_of_lanes(lanes), *_of_runs(totals, carried, utcnow()), *_of_assets(totals), *_of_counts(counts))
 
@@ -110,7 +109,7 @@ def _of_lanes(lanes: Iterable[Lane]) -> Iterator[Metric]:
     states: Values = {(lane.lane, state): float(lane.state == state) for lane in lanes for state in get_args(State)}
     yield _gauge("spatial_etl_lane_state", "1 for the state that the lane is in.", ("lane", "state"), states)
     limits: Values = {(lane.lane,): float(lane.limit) for lane in lanes if lane.limit is not None}
-    yield _gauge("spatial_etl_lane_limit", "Runs of a lane that may be carried at once.", ("lane",), limits)
+    yield _gauge("spatial_etl_lane_limit", "Limit of concurrent runs of a lane.", ("lane",), limits)
 
 
 def _of_runs(totals: Totals, carried: Iterable[Run], now: datetime) -> Iterator[Metric]:
@@ -121,7 +120,7 @@ def _of_runs(totals: Totals, carried: Iterable[Run], now: datetime) -> Iterator[
     for total in totals.runs:
         runs[total.status.value, total.lane] = total.runs
         attempts[total.lane,] += total.attempts
-        if total.status is RunStatus.QUEUED:
+        if total.status is RunStatus.QUEUED and total.oldest is not None:
             oldest[total.lane,] = max(0.0, (now - total.oldest).total_seconds())
     yield _gauge("spatial_etl_runs", "Runs in the ledger.", ("status", "lane"), runs)
     yield _gauge("spatial_etl_oldest_queued_seconds", "Age of the oldest run that waits.", ("lane",), oldest)
@@ -145,13 +144,16 @@ def _of_counts(counts: Mapping[str, int]) -> Iterator[Metric]:
     yield _counter("spatial_etl_rows", "Rows read and written by successful runs.", ("lane", "direction"), rows)
     repairs: Values = {(action,): 0 for action in _REPAIRS}
     repairs |= {(dict(labels)["action"],): n for labels, n in counted(counts, REPAIRS).items()}
-    for name, text in ((REMOVED, "Things removed on purpose."), (REMOVED_BYTES, "Bytes of these, where known.")):
+    for name, text in (
+        (REMOVED, "Things removed by retention, clean-up and users."),
+        (REMOVED_BYTES, "Bytes of these, where known."),
+    ):
         kinds: Values = dict.fromkeys(((kind,) for kind in REMOVED_KINDS), 0.0)
         kinds |= {(dict(labels)["kind"],): float(n) for labels, n in counted(counts, name).items()}
         yield _counter(f"spatial_etl_{name}", text, ("kind",), kinds)
     yield _counter(
         "spatial_etl_repairs",
-        "What the sweep mended, by what became of it.",
+        "Repairs by the sweep, by action.",
         ("action",),
         repairs,
     )

@@ -1,1 +1,1 @@
-"""Each peer is one small script: SOURCE CRS TARGET → read, EPSG:4326, valid, simplified, GeoParquet with zstd."""
+"""Each peer is one small script: SOURCE CRS TARGET → read, EPSG:4326, valid, GeoParquet with zstd."""

@@ -18,7 +18,7 @@ def main(source: str, crs: str, target: str) -> None:
     database.execute(
         f"""
         COPY (
-            SELECT * EXCLUDE (g), ST_SimplifyPreserveTopology({valid}, 1e-4) AS geom
+            SELECT * EXCLUDE (g), {valid} AS geom
             FROM (SELECT * EXCLUDE (geom), {in_4326} AS g FROM source)
         ) TO '{target}' (FORMAT parquet, COMPRESSION zstd)
         """

@@ -14,7 +14,7 @@ def main(source: str, target: str) -> None:
     geometries = frame.geometry.copy()
     invalid = ~geometries.is_valid & geometries.notna()
     geometries[invalid] = geometries[invalid].make_valid()
-    frame = frame.set_geometry(geometries.simplify(1e-4, preserve_topology=True))
+    frame = frame.set_geometry(geometries)
     frame.to_parquet(target, compression="zstd")
 
 

@@ -33,14 +33,12 @@ async def main(source: str, crs: str, target: str) -> None:
             f"CREATE UNLOGGED TABLE step_transform AS SELECT {names}, {moved} AS geom FROM step_load",
             f"CREATE UNLOGGED TABLE step_valid AS SELECT {names}, CASE WHEN ST_IsValid(geom) THEN geom "
             "ELSE ST_MakeValid(geom, 'method=linework') END AS geom FROM step_transform",
-            f"CREATE UNLOGGED TABLE step_simple AS SELECT {names}, ST_SimplifyPreserveTopology(geom, 1e-4) AS geom "
-            "FROM step_valid",
-            "CREATE INDEX ON step_simple USING gist (geom)",
+            "CREATE INDEX ON step_valid USING gist (geom)",
         ):
             await connection.execute(statement)
         await export(connection, fields, target)
     finally:
-        await connection.execute("DROP TABLE IF EXISTS step_load, step_transform, step_valid, step_simple")
+        await connection.execute("DROP TABLE IF EXISTS step_load, step_transform, step_valid")
         await connection.close()
 
 
@@ -94,7 +92,7 @@ async def export(connection: asyncpg.Connection, fields: pa.Schema, target: str)
     geo = {"version": "1.1.0", "primary_column": "geom", "columns": {"geom": column}}
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         async with connection.transaction():
-            cursor = await connection.cursor(f"SELECT {names}, ST_AsBinary(geom) FROM step_simple")
+            cursor = await connection.cursor(f"SELECT {names}, ST_AsBinary(geom) FROM step_valid")
             while rows := await cursor.fetch(50_000):
                 columns = zip(zip(*rows, strict=True), schema.types, strict=True)
                 arrays = [pa.array(values, kind) for values, kind in columns]

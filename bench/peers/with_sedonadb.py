@@ -18,7 +18,7 @@ def main(source: str, crs: str, target: str) -> None:
     frame.to_view("source")
     sedona.sql(
         f"""
-        SELECT {others}, ST_SetCRS(ST_SimplifyPreserveTopology({valid}, 1e-4), 'EPSG:4326') AS geom
+        SELECT {others}, ST_SetCRS({valid}, 'EPSG:4326') AS geom
         FROM (SELECT {others}, {in_4326} AS g FROM source)
         """
     ).to_parquet(target, compression="zstd(3)")

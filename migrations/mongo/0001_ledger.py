@@ -32,12 +32,12 @@ def one_of(*values: str) -> Schema:
 
 
 def document(**properties: Schema) -> Schema:
-    """An object that has all of them."""
+    """An object with all of these fields."""
     return {"bsonType": "object", "required": list(properties), "properties": properties}
 
 
 def marked(schema: Schema, **marks: Schema) -> Schema:
-    """With fields that are there only while work is half done."""
+    """With fields that exist only while a write is unfinished."""
     return schema | {"properties": schema["properties"] | marks}
 
 
@@ -157,7 +157,7 @@ VALIDATORS: dict[str, Schema] = {
     ),
 }
 
-# Every filter and order of the protocol has an index that ends in the sort key of the listing: a page is one range.
+# Every filter of the protocol has an index that ends in the sort key of the listing: a page is one range.
 INDEXES: dict[str, list[tuple[str, ...]]] = {
     "manifests": [
         ("sort_at", "batch_id"),
@@ -185,7 +185,7 @@ UNIQUE: dict[str, list[tuple[str, ...]]] = {
     "dataset_versions": [("dataset_id",)],
     "webhook_deliveries": [("delivery_id",)],
 }
-# Of work that is half done: hardly ever more than a few entries.
+# For unfinished writes: rarely more than a few entries.
 SPARSE: dict[str, list[tuple[str, ...]]] = {
     "manifests": [("pending_run.run_id",)],
     "runs": [("pending_commit.s3_key",), ("mirror_due",)],
@@ -193,7 +193,7 @@ SPARSE: dict[str, list[tuple[str, ...]]] = {
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: what is there already stays as it is."""
+    """Idempotent: keeps what exists."""
     there = await database.list_collection_names()
     for name, schema in VALIDATORS.items():
         if name not in there:

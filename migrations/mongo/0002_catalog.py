@@ -1,12 +1,12 @@
-"""What the catalogue is searched by: `search` in every version, also in those that are there."""
+"""Search in the catalogue: the field `search` in every version, also in existing ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.ledger_search import BOX, SEARCHED, searchable_fields
-from app.storage.mongo_documents import decoded, search_document
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.documents import decoded, search_document
+from app.storage.mongo.migrate import load_script
+from app.storage.shared.search_terms import BOX, SEARCHED, searchable_fields
 
 FIRST: Any = load_script("0001_ledger")
 
@@ -21,7 +21,7 @@ VALIDATORS: dict[str, Any] = {
     ),
 }
 
-# All in the order of the listing. The last has all that a bbox asks for: no version is read that lies elsewhere.
+# All in the order of the listing. The last has all fields of a bbox filter, so that no other version is read.
 LISTED = ("sort_at", "dataset_id", "version")
 INDEXES: dict[str, list[tuple[str, ...]]] = {
     "assets": [
@@ -33,12 +33,12 @@ INDEXES: dict[str, list[tuple[str, ...]]] = {
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: what is there already stays as it is."""
-    # First, so that a worker of an earlier release adds no version any more that nobody would find.
+    """Idempotent: keeps what exists."""
+    # First, so that a worker of an earlier release cannot add a version without the field.
     for name, schema in VALIDATORS.items():
         await database.command({"collMod": name, "validator": {"$jsonSchema": schema}, "validationLevel": "strict"})
     assets, runs = database["assets"], database["runs"]
-    # Versions whose commit was decided and not finished; then those that are there, among them what was finished since.
+    # Versions with an unfinished commit first; then existing versions, which include those finished meanwhile.
     async for run in runs.find({"pending_commit.s3_key": {"$exists": True}}):
         mark = run["pending_commit"]
         if "search" not in mark["asset"]:

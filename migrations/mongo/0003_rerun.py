@@ -1,10 +1,10 @@
-"""Further runs that want a new version whatever there is. (Counters for the metrics are made when they are counted.)"""
+"""Further runs that publish a new version even without a change. (Counters are created when they are first counted.)"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 BEFORE: Any = load_script("0002_catalog")
@@ -23,7 +23,7 @@ VALIDATORS: dict[str, Any] = {
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: only what lacks the field gets it."""
+    """Idempotent: adds the field where it is missing."""
     for name, schema in VALIDATORS.items():
         await database.command({"collMod": name, "validator": {"$jsonSchema": schema}, "validationLevel": "strict"})
     await database["runs"].update_many({"new_version": {"$exists": False}}, {"$set": {"new_version": None}})

@@ -1,10 +1,10 @@
-"""Which process sweeps."""
+"""Elections: which process sweeps."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 
@@ -23,7 +23,7 @@ VALIDATORS: dict[str, Any] = {
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: what is there already stays as it is."""
+    """Idempotent: keeps what exists."""
     there = await database.list_collection_names()
     for name, schema in VALIDATORS.items():
         if name not in there:

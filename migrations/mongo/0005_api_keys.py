@@ -1,10 +1,10 @@
-"""API keys: hashes, scopes, prefixes, and when they were made, used and revoked."""
+"""API keys: hashes, scopes, prefixes, and when they were created, used and revoked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 
@@ -28,7 +28,7 @@ UNIQUE: dict[str, list[tuple[str, ...]]] = {"api_keys": [("token_hash",)]}
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: what is there already stays as it is."""
+    """Idempotent: keeps what exists."""
     there = await database.list_collection_names()
     for name, schema in VALIDATORS.items():
         if name not in there:

@@ -1,10 +1,10 @@
-"""How each attempt of a run ended. Of attempts that ended before nothing is known."""
+"""How each attempt of a run ended. Earlier attempts have no record."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 BEFORE: Any = load_script("0003_rerun")
@@ -26,7 +26,7 @@ VALIDATORS: dict[str, Any] = {
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: only what lacks the field gets it."""
+    """Idempotent: adds the field where it is missing."""
     for name, schema in VALIDATORS.items():
         await database.command({"collMod": name, "validator": {"$jsonSchema": schema}, "validationLevel": "strict"})
     await database["runs"].update_many({"attempts": {"$exists": False}}, {"$set": {"attempts": []}})

@@ -1,4 +1,4 @@
-"""What a change tells is found in its document while it is not yet where it belongs."""
+"""Indexes for documents that have an outbox: log lines and audit entries that are not written yet."""
 
 from __future__ import annotations
 

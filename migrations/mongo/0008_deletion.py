@@ -1,10 +1,10 @@
-"""Versions that were deleted: when, by whom, why, and whether their objects are gone. Runs whose log was removed."""
+"""Deleted versions: when, by whom, why, and whether their objects are removed. Runs whose log was removed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 CATALOG: Any = load_script("0002_catalog")
@@ -40,7 +40,7 @@ VALIDATORS: dict[str, Any] = {
     ),
     "runs": FIRST.marked(RUN, **RUN_MARKS | {"pending_commit": FIRST.document(**COMMIT)}),
 }
-# The newest that is there; what is to be removed; what was decided and not finished.
+# For the newest version, for versions to remove, and for unfinished deletions.
 INDEXES: dict[str, list[tuple[str, ...]]] = {
     "assets": [("state", "sort_at", "dataset_id", "version"), ("dataset_id", "state", "version")],
     "runs": [("log_removed", "completed_at")],
@@ -53,16 +53,17 @@ ADDED: dict[str, Any] = {"writes": 1, "state": "living", "deletion": None}
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: only what lacks the fields gets them."""
+    """Idempotent: adds the fields where they are missing."""
     for name, schema in VALIDATORS.items():
         await database.command({"collMod": name, "validator": {"$jsonSchema": schema}, "validationLevel": "strict"})
     assets, runs = database["assets"], database["runs"]
-    # Versions whose commit was decided by an earlier release: nothing could be deleted then.
+    # Unfinished commits of an earlier release, which could not delete versions.
     async for run in runs.find({"pending_commit.s3_key": {"$exists": True}}):
         mark = run["pending_commit"]
         if "checked" not in mark:
             changed = mark | {"asset": ADDED | mark["asset"], "checked": True}
-            replaced = run | {"pending_commit": changed, "writes": run["writes"] + 1}
+            # All new fields in one write: the validators refuse a run that has only some of them.
+            replaced = {"log_removed": False} | run | {"pending_commit": changed, "writes": run["writes"] + 1}
             await runs.replace_one({"_id": run["_id"], "writes": run["writes"]}, replaced)
     await runs.update_many({"log_removed": {"$exists": False}}, {"$set": {"log_removed": False}})
     await database["manifests"].update_many(

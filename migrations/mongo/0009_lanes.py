@@ -1,10 +1,10 @@
-"""Which run may begin: turns of datasets, back-off, lanes. Runs that are there get into the line of their dataset."""
+"""Scheduling: queues of datasets, back-off, lanes. Existing runs are added to the queue of their dataset."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.migrate import load_script
 
 FIRST: Any = load_script("0001_ledger")
 BEFORE: Any = load_script("0008_deletion")
@@ -30,20 +30,20 @@ VALIDATORS: dict[str, Any] = {
         slots=FIRST.TEXTS,
     ),
 }
-# Who is next: of a dataset, and of a lane.
+# For the next run of a dataset, and of a lane.
 INDEXES: dict[str, list[tuple[str, ...]]] = {
     "runs": [
         ("partition_key", "status", "sort_at", "run_id"),
         ("status", "lane", "blocked", "sort_at", "run_id"),
     ]
 }
-# What was decided and not finished.
+# For unfinished writes.
 SPARSE: dict[str, list[tuple[str, ...]]] = {"runs": [("turn_due",)], "lanes": [("pending_told.told_id",)]}
 UNFINISHED = ("canceling", "running", "queued")
 
 
 async def upgrade(database: Any) -> None:
-    """Idempotent: only what lacks the fields, and the turn, gets it."""
+    """Idempotent: adds the fields and the queue entries where they are missing."""
     there = await database.list_collection_names()
     for name, schema in VALIDATORS.items():
         if name not in there:
@@ -52,7 +52,7 @@ async def upgrade(database: Any) -> None:
     runs, manifests, writers = database["runs"], database["manifests"], database["dataset_writers"]
     fields = {"blocked": False, "not_before": None, "due_at": 0}
     await runs.update_many({"blocked": {"$exists": False}}, {"$set": fields})
-    # Blocked until they have lined up.
+    # Blocked until they are in the queue.
     pending = {f"pending_run.{name}": value for name, value in (fields | {"blocked": True}).items()}
     await manifests.update_many(
         {"pending_run.run_id": {"$exists": True}, "pending_run.blocked": {"$exists": False}}, {"$set": pending}
@@ -67,7 +67,7 @@ async def upgrade(database: Any) -> None:
 
 
 async def _line_up(runs: Any, writers: Any) -> None:
-    """A run that is carried goes before those that wait. Should several be, they are left to end."""
+    """A run under way is the writer before those that wait. If several are under way, they may end."""
     for status in UNFINISHED:
         async for run in runs.find({"status": status}).sort([("sort_at", 1), ("run_id", 1)]):
             dataset, key = run["partition_key"], run["_id"]

@@ -1,4 +1,4 @@
-"""Alembic's environment. The ledger hands over a connection whose lock and transaction are open."""
+"""The environment of Alembic. The ledger passes a connection with an open transaction that has the lock."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import insert
 
 from app.models.base import utcnow
-from app.storage.sql_tables import MIGRATIONS, Base
+from app.storage.sql.tables import MIGRATIONS, Base
 
 _last_step = time.perf_counter()
 
 
 def _record(ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
-    """schema_migrations says what was applied when; Alembic's own table only knows where it stands."""
-    global _last_step  # noqa: PLW0603 # Alembic calls back without a place to keep the time of the last step
+    """Record the migration in schema_migrations: Alembic's own table has only the newest one."""
+    global _last_step  # noqa: PLW0603 # Alembic's callback has no other place for the time of the last step
     now = time.perf_counter()
     assert ctx.connection is not None  # noqa: S101 # there is always one outside Alembic's offline mode
     ctx.connection.execute(

@@ -136,7 +136,7 @@ def test_pages_of_a_search(service: Service) -> None:
         ({"tag": ["a:b", ":3"]}, "query/tag/1", "tag_invalid", "':3'"),
         ({"keyword": " "}, "query/keyword/0", "keyword_empty", "keyword"),
         ({"text": "?!"}, "query/text", "text_empty", "'?!'"),
-        ({"text": ""}, "query/text", "text_empty", "words"),
+        ({"text": ""}, "query/text", "text_empty", "at least one word"),
         ({"keyword": ["k"] * 11}, "query/keyword", "too_long", "10"),
         ({"kind": "vector"}, "query/kind", "literal_error", "spatial"),
         ({"since": "yesterday"}, "query/since", "datetime_from_date_parsing", "yesterday"),
@@ -217,7 +217,7 @@ def test_a_companion_that_is_gone_from_the_lake(service: Service) -> None:
     (service.data_dir / "objects" / "data-lake" / preview).unlink()
     response = service.http.get("/assets/gone/v1/files/preview.png")
     assert response.status_code == 404
-    assert "gone from the lake" in response.json()["detail"]
+    assert "missing in the lake" in response.json()["detail"]
     assert service.http.get("/assets/gone/v1/files/data.tif").status_code == 200
 
 

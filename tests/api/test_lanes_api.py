@@ -115,7 +115,7 @@ def test_a_full_queue_answers_429_and_dropped_manifests_wait(idle: Service) -> N
     assert idle.http.get("/manifests/full-4").status_code == 404
     assert idle.post(points("full-0", "full-0")).status_code == 200, "a repeat asks for no room"
     idle.put("manifests/dropped.json", json.dumps(points("dropped", "dropped")).encode())
-    wait_for(lambda: "manifests stay in the landing zone" in idle.log.read_text(), "the sweep to say so")
+    wait_for(lambda: "leaving manifests in the landing zone" in idle.log.read_text(), "the sweep to say so")
     assert idle.http.get("/manifests/dropped").status_code == 404
     for run in runs:
         idle.http.post(f"/runs/{run['run_id']}/cancel")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prov.model import ProvDocument
 
-from app.routers.negotiation import preferred
+from app.http.negotiation import preferred
 from tests.service import POINTS, Service, manifest
 
 URL = "/assets/lineage-api/v1/lineage"

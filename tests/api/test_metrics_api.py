@@ -20,8 +20,8 @@ from app.main import create_app
 from app.models.base import utcnow
 from app.models.counts import BUCKETS, counter, histograms, observed
 from app.models.run import Lease, Retries, RunStatus
-from app.services.carried import Patience
-from app.services.sweep import Sweep
+from app.services.sweep.dead_attempts import LeaseTimeouts
+from app.services.sweep.sweep import Sweep
 from app.settings import Settings
 from tests.contract.ledgers import put_asset, put_run, put_running
 from tests.service import POINTS, Service, manifest, wait_for
@@ -94,7 +94,7 @@ def test_a_service_at_work_tells_what_it_did(service: Service) -> None:
         assert grown("spatial_etl_step_seconds_bucket", lane="spatial", step=step, le="+Inf") == 1
     assert grown("spatial_etl_run_seconds_count", lane="spatial", status="success") == 1
     assert 0 < grown("spatial_etl_run_seconds_sum", lane="spatial", status="success") < 60
-    assert now.value("spatial_etl_workers") == 2
+    assert now.value("spatial_etl_workers") == 1
     assert now.value("spatial_etl_queue_jobs") == 0
     posted = {"method": "POST", "route": "/manifests", "status": "202"}
     assert grown("spatial_etl_http_requests_total", **posted) == 1
@@ -167,8 +167,8 @@ async def test_what_the_sweep_mends_is_counted_for_every_process(tmp_path: Path)
         await clients.ledger.migrate()
         for _ in range(3):
             await put_running(clients.ledger, batch_id=None)
-        patience = Patience(lease_seconds=0)
-        sweep = Sweep(clients, scratch=tmp_path / "scratch", retries=Retries(3), patience=patience)
+        patience = LeaseTimeouts(lease_seconds=0)
+        sweep = Sweep(clients, scratch=tmp_path / "scratch", retries=Retries(3), timeouts=patience)
         repairs = await sweep.once()
         assert [repair.action for repair in repairs] == ["queued"] * 3
         found = parsed(await http.get("/metrics"))

@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.processes import process_name
+from app.system.processes import process_name
 from tests.faults.test_hostile_files import CASES, Uploads, two_layers
 from tests.faults.test_hostile_rasters import CASES as RASTER_CASES
 from tests.pipelines.tables import DATE, cell, row, workbook
@@ -128,9 +128,9 @@ def test_a_table_tells_the_reason_of_each_type(service: Service) -> None:
         "id": ("int64", "every value is a whole number of 64 bits"),
         "code": ("string", "'007' would lose its leading zeros as a number"),
         "when": ("date32[day]", "every value is an ISO date"),
-        "price": ("decimal128(18, 2)", "every value is a number, and a double would lose digits of some"),
-        "free": ("string", "there is no value in it"),
-        "odd": ("string", "'x' is no number, date, time or boolean as this service reads them"),
+        "price": ("decimal128(18, 2)", "every value is a number, and float64 would lose digits of some"),
+        "free": ("string", "the column has no values"),
+        "odd": ("string", "'x' is not a number, date, time or boolean in a recognized form"),
         "flag": ("bool", "every value is true or false"),
     }
     (file,) = made["files"]
@@ -143,7 +143,7 @@ def test_a_table_tells_the_reason_of_each_type(service: Service) -> None:
     }
     asked = plan(service, table("plan-asked", "plan/t.csv", types={"id": "text"}))
     assert asked["columns"][0]["type_name"] == "string"
-    assert asked["columns"][0]["reason"] == "files[].options.types says so"
+    assert asked["columns"][0]["reason"] == "declared in files[].options.types"
 
 
 def test_a_mixture_of_types_names_the_value_that_made_it_text(service: Service) -> None:
@@ -236,6 +236,20 @@ def test_a_join_is_counted_and_unknown_datasets_are_named_together(service: Serv
         ("book.xlsx", BOOK, "XLSX", {"sheet": "S"}),
         ("bare.csv", "1,x\n2,y\n", "CSV", {"header": False, "nulls": ["y"]}),
         ("t.tsv", "a\tb\n1\tTRUE\n2\tfalse\n", "TSV", {}),
+        (
+            "german.csv",
+            'Bericht "2026"\n\nNr;Betrag;Stand;Text\n01;1.234,50;31.12.2026; a\n02;-7,25;1.1.26\n03;1;x;y;z\n',
+            "CSV",
+            {
+                "header_row": 3,
+                "decimal": ",",
+                "thousands": ".",
+                "date_format": "dmy",
+                "trim": True,
+                "short_rows": "null_fill",
+                "quarantine_share": 0.5,
+            },
+        ),
         ("l.jsonl", '{"a": 1, "b": {"c": [1]}, "d": "x"}\n{"a": 2.5, "d": null}\n', "JSONL", {}),
     ],
 )
@@ -460,7 +474,7 @@ def test_a_plan_that_is_killed_or_takes_too_long_is_answered(data_dir: Path, hea
         wait_for(lambda: plan_when_free(service, light), "a worker")
 
         answer = in_background(service, document)
-        (job,) = service.jobs()
+        job = service.job()
         job.kill()
         killed = answer.result(20).json()
         assert (killed["status"], killed["code"]) == (502, "plan_failed")
@@ -469,7 +483,7 @@ def test_a_plan_that_is_killed_or_takes_too_long_is_answered(data_dir: Path, hea
         assert plan(service, light)["would"] == "succeed"
 
         answer = in_background(service, document)
-        (job,) = service.jobs()
+        job = service.job()
         job.suspend()  # so it takes longer than any wait
         assert problem(service, light, 503)["detail"].endswith("all 1 workers are busy.")
         (worker,) = service.workers()
@@ -496,7 +510,7 @@ def test_the_time_limit_is_a_clear_answer(data_dir: Path, heavy: bytes) -> None:
         wait_for(lambda: service.scratch() == [], "scratch to be empty")
 
         answer = in_background(service, table("heavy", "heavy.csv"))
-        (job,) = service.jobs()
+        job = service.job()
         job.suspend()  # as deaf to the alarm as a long call into a library
         deaf = answer.result(20).json()
         assert (deaf["status"], deaf["code"]) == (504, "plan_timeout")

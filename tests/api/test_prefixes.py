@@ -10,8 +10,8 @@ import pytest
 
 from app.models.api_key import Scope
 from app.models.caller import Caller
-from app.services.access import prefixes_within
-from tests.api.doors import Door, door
+from app.services.access.prefixes import prefixes_within
+from tests.api.local_api import LocalApi, local_api
 from tests.service import Json, manifest
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +22,9 @@ BESIDE = "team-ab/x.geojson"
 
 
 @pytest.fixture
-async def two_teams(tmp_path: Path) -> AsyncIterator[tuple[Door, dict[str, str], dict[str, str]]]:
+async def two_teams(tmp_path: Path) -> AsyncIterator[tuple[LocalApi, dict[str, str], dict[str, str]]]:
     """Objects of two teams; the headers of an administrator and of a key of the first team."""
-    async with door(tmp_path, host=ELSEWHERE, peer="192.0.2.7", rate_limit=0) as opened:
+    async with local_api(tmp_path, host=ELSEWHERE, peer="192.0.2.7", rate_limit=0) as opened:
         admin, team = await opened.key("boss"), await opened.key("team-a", Scope.SUBMIT, "team-a", "shared/in/")
         for key in (MINE, FOREIGN, BESIDE, "shared/in/y", "shared/out/y", "z"):
             assert (await opened.http.put(f"/landing/{key}", content=b"1", headers=admin)).status_code == 201
@@ -32,7 +32,7 @@ async def two_teams(tmp_path: Path) -> AsyncIterator[tuple[Door, dict[str, str],
 
 
 async def test_objects_outside_are_neither_read_written_nor_removed(
-    two_teams: tuple[Door, dict[str, str], dict[str, str]],
+    two_teams: tuple[LocalApi, dict[str, str], dict[str, str]],
 ) -> None:
     opened, admin, team = two_teams
     for key in (FOREIGN, BESIDE, "z", "shared/out/y", "team-a", "manifests/m.json", "archive/m.json"):
@@ -64,7 +64,7 @@ async def test_objects_outside_are_neither_read_written_nor_removed(
     ],
 )
 async def test_listings_show_what_is_below_the_prefixes(
-    two_teams: tuple[Door, dict[str, str], dict[str, str]], prefix: str, expected: list[str], limit: int
+    two_teams: tuple[LocalApi, dict[str, str], dict[str, str]], prefix: str, expected: list[str], limit: int
 ) -> None:
     opened, _, team = two_teams
     found: list[str] = []
@@ -98,7 +98,7 @@ def batch(batch_id: str, *keys: str) -> Json:
 
 @pytest.mark.parametrize("path", ["/manifests", "/manifests/plan"])
 async def test_a_manifest_that_names_files_of_others_is_refused(
-    two_teams: tuple[Door, dict[str, str], dict[str, str]], path: str
+    two_teams: tuple[LocalApi, dict[str, str], dict[str, str]], path: str
 ) -> None:
     opened, admin, team = two_teams
     answer = await opened.http.post(path, json=batch("stolen", MINE, FOREIGN, BESIDE), headers=team)
@@ -109,7 +109,7 @@ async def test_a_manifest_that_names_files_of_others_is_refused(
 
 
 async def test_runs_of_others_are_neither_stopped_nor_repeated(
-    two_teams: tuple[Door, dict[str, str], dict[str, str]],
+    two_teams: tuple[LocalApi, dict[str, str], dict[str, str]],
 ) -> None:
     opened, admin, team = two_teams
     posted = await opened.http.post("/manifests", json=batch("theirs", FOREIGN), headers=admin)
@@ -128,7 +128,7 @@ async def test_runs_of_others_are_neither_stopped_nor_repeated(
 
 
 async def test_the_audit_trail_names_the_key_and_the_uploader_stays_a_detail(
-    two_teams: tuple[Door, dict[str, str], dict[str, str]],
+    two_teams: tuple[LocalApi, dict[str, str], dict[str, str]],
 ) -> None:
     opened, _, team = two_teams
     posted = await opened.http.post("/manifests", json=batch("audited", MINE), headers=team)
@@ -166,7 +166,7 @@ async def test_the_audit_trail_names_the_key_and_the_uploader_stays_a_detail(
 async def test_forwarded_addresses_are_believed_of_trusted_proxies_only(
     tmp_path: Path, trusted: str, forwarded: list[str], expected: str
 ) -> None:
-    async with door(tmp_path, peer="192.0.2.7", trusted_proxies=trusted) as local:
+    async with local_api(tmp_path, peer="192.0.2.7", trusted_proxies=trusted) as local:
         headers = [("X-Forwarded-For", value) for value in forwarded]
         assert (await local.http.put("/landing/a", content=b"a", headers=headers)).status_code == 201
         (entry,) = await local.entries()

@@ -71,6 +71,17 @@ def test_form(s3_service: Service) -> None:
     assert s3_service.http.get("/landing/p/form.bin").content == b"abc"
 
 
+def test_a_key_is_an_object_or_a_folder(s3_service: Service) -> None:
+    s3_service.put("q/one/two", b"x")
+    for key in ("q/one", "q/one/two/three"):
+        for answer in (
+            s3_service.http.put(f"/landing/{key}", content=b"x"),
+            s3_service.http.post("/landing/presign", json={"key": key}),
+            s3_service.http.post("/landing/presign", json={"key": key, "method": "POST"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (409, "key_conflict"), answer.text
+
+
 def test_what_presign_refuses(s3_service: Service) -> None:
     for wanted, code in (
         ({"key": "../x"}, "key_invalid"),

@@ -14,13 +14,14 @@ import pytest
 from app.clients import open_clients
 from app.ledger import Guard
 from app.main import create_app
+from app.models.api_key import ANONYMOUS
 from app.models.asset import SourceInput
 from app.models.base import utcnow
 from app.models.manifest import ManifestStatus
 from app.models.run import Run, RunStatus
-from app.pipelines.inputs import Recorded, recorded_before
-from app.services import runs_control
-from app.services.intake import run_id_for
+from app.pipelines.job.inputs import RecordedInputs, recorded_before
+from app.services.intake.submit import run_id_for
+from app.services.runs import control as runs_control
 from app.settings import Settings
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, claim, put_asset, put_run
 from tests.service import POINTS, Service, geojson, manifest, point
@@ -62,7 +63,11 @@ def test_the_same_inputs_end_unchanged_unless_a_new_version_is_wanted(service: S
     assert [run["run_id"] for run in record["runs"]] == [run["run_id"] for run in (third, second, first)]
     assert record["status"] == "success"
     entries = service.http.get("/activity", params={"limit": 100}).json()["items"]
-    assert {"run.asked_again", "run.success"} <= {e["action"] for e in entries if e["resource_id"] == third["run_id"]}
+    of_third = {entry["action"]: entry for entry in entries if entry["resource_id"] == third["run_id"]}
+    assert {"run.asked_again", "run.success"} <= of_third.keys()
+    # Who asked for the run, which is not who delivered the files.
+    assert of_third["run.success"]["user"] == of_third["run.asked_again"]["user"] == third["asked_by"] == ANONYMOUS
+    assert of_third["run.success"]["details"]["uploader"] == record["manifest"]["uploader"] != ANONYMOUS
 
 
 def test_inputs_that_differ_are_named(service: Service) -> None:
@@ -248,9 +253,9 @@ async def test_a_run_that_read_nothing_is_passed_over(tmp_path: Path) -> None:
         second = await ledger.add_run(a_run(first.batch_id, retry_of=first.run_id, created_at=T0 + MINUTE))
         assert second is not None
         found = await recorded_before(a_run(retry_of=second.run_id), clients)
-        assert found == Recorded(first.run_id, {"landing-zone/a": "attempt 2"}, complete=True)
+        assert found == RecordedInputs(first.run_id, {"landing-zone/a": "attempt 2"}, complete=True)
         # Of a release that kept no such line the version tells.
         source = SourceInput(s3_key="landing-zone/b", size=1, etag="e", sha256="s")
         asset = await put_asset(ledger, "roads", source)
         found = await recorded_before(a_run(retry_of=asset.run_id), clients)
-        assert found == Recorded(asset.run_id, {"landing-zone/b": "s"}, complete=True)
+        assert found == RecordedInputs(asset.run_id, {"landing-zone/b": "s"}, complete=True)

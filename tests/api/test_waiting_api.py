@@ -7,7 +7,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,10 +24,10 @@ from app.ledger import Guard, Ledger
 from app.main import create_app
 from app.models.base import utcnow
 from app.models.run import Progress, Run, RunStatus
-from app.roles import _Server
-from app.services import runs
-from app.services.runs import RunWatch, Shared
-from app.settings import Settings
+from app.serve.roles import _Server
+from app.services.runs import read as runs
+from app.services.runs.read import RunWatch, Shared
+from app.settings import ApiSettings, Settings
 from tests.contract.ledgers import put_run, put_running
 from tests.service import PATIENCE, POINTS, Service, manifest
 
@@ -49,8 +49,8 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(data_dir: Path) -> AsyncIterator[Api]:
-    settings = Settings(data_dir=data_dir)
+async def running_api(data_dir: Path, **own: Any) -> AsyncIterator[Api]:
+    settings = Settings(data_dir=data_dir, api=ApiSettings(**own))
     async with open_clients(settings) as clients:
         await clients.ledger.migrate()
         app = create_app(settings)
@@ -173,9 +173,9 @@ async def test_many_who_wait_cost_one_look_at_a_time(api: Api) -> None:
     run = await put_running(api.ledger)
     looks: list[float] = []
 
-    async def look(run_id: str, _before: Run | None) -> Run:
+    async def look(before: Mapping[str, Run | None]) -> Mapping[str, Run | Exception]:
         looks.append(time.monotonic())
-        return await runs.get_run(api.ledger, run_id)
+        return {run_id: await runs.get_run(api.ledger, run_id) for run_id in before}
 
     shared = Shared(look)
     crowd = [asyncio.create_task(shared.next(run.run_id, lambda r: r.step == "load", 30)) for _ in range(500)]
@@ -198,6 +198,48 @@ async def test_what_a_look_meets_is_told_to_all_who_wait(api: Api) -> None:
     found = await asyncio.gather(*polls, return_exceptions=True)
     assert [type(each) for each in found] == [NotFound] * 3
     assert api.watch.runs.watched == {}
+
+
+async def test_streams_and_waits_of_one_client_have_a_limit(tmp_path: Path) -> None:
+    async with running_api(tmp_path, max_waiting=2) as api:
+        run = await put_running(api.ledger)
+        url = f"/runs/{run.run_id}"
+        held = [
+            asyncio.create_task(api.http.get(f"{url}?wait=60")),
+            asyncio.create_task(api.http.get(f"{url}/events", headers=STREAM)),
+        ]
+        await until(lambda: api.watch.runs.watched and api.watch.logs.watched, "both")
+        for refused in (await api.http.get(f"{url}?wait=60"), await api.http.get(f"{url}/events", headers=STREAM)):
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            assert int(refused.headers["retry-after"]) > 0
+            assert "SPATIAL_ETL_API__MAX_WAITING" in refused.json()["fix"]
+        assert (await api.http.get(url)).status_code == 200, "those who do not wait are not counted"
+        for task in held:
+            task.cancel()
+        await until(lambda: not api.watch.runs.watched and not api.watch.logs.watched, "both to be given up")
+        assert (await api.http.get(f"{url}?wait=0.1")).status_code == 200
+
+
+async def test_many_streams_of_many_runs_share_their_looks(api: Api) -> None:
+    watched = [await put_running(api.ledger, partition_key=f"many-{n}") for n in range(40)]
+    asked: list[int] = []
+    look = api.watch.logs._look
+
+    async def counted(before: Mapping[str, int | None]) -> Mapping[str, int | Exception]:
+        asked.append(len(before))
+        return await look(before)
+
+    api.watch.logs._look = counted
+    url = "/runs/{}/events"
+    streams = [asyncio.create_task(api.http.get(url.format(run.run_id), headers=STREAM)) for run in watched]
+    await until(lambda: len(api.watch.logs.watched) == len(watched), "all streams")
+    began, before = time.monotonic(), len(asked)
+    await asyncio.sleep(2)
+    # One look of each grid of 50 ms at most, whatever the number of runs.
+    assert len(asked) - before <= (time.monotonic() - began) / 0.05 + 1
+    for run in watched:
+        await api.ledger.add_event(run.run_id, code="run.success", message="The run ended in success.")
+    assert all("run.success" in answer.text for answer in await asyncio.gather(*streams))
 
 
 # --- logs

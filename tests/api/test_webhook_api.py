@@ -191,7 +191,7 @@ def test_a_huge_body_is_read_to_its_end_and_not_kept(service: Service) -> None:
     assert service.http.get("/manifests/hook-huge").status_code == 404
     listed = service.http.get("/webhooks/deliveries").json()["items"]
     (kept,) = [item for item in listed if item["delivery_id"] == receipt["delivery_id"]]
-    assert len(kept["body"]) == MAX_BYTES
+    assert (len(kept["body"]), kept["body_length"]) == (4096, MAX_BYTES)
 
 
 WRONG = [
@@ -238,6 +238,36 @@ def test_deliveries_are_listed_newest_first_by_status_and_page(service: Service)
     (kept,) = [i for i in service.http.get("/webhooks/deliveries").json()["items"] if i["delivery_id"] == ids[0]]
     assert json.loads(kept["body"])["Key"] == "landing-zone/listed.txt"
     assert kept["ip"] == "127.0.0.1"
+
+
+def test_listed_deliveries_are_of_bounded_size(service: Service) -> None:
+    document = event("bounded.txt", "e", "bounded")
+    (record,) = document["Records"]
+    objects = [{**record["s3"]["object"], "key": f"b{n}", "sequencer": f"bounded-{n}"} for n in range(150)]
+    document["Records"] = [{**record, "s3": {**record["s3"], "object": each}} for each in objects]
+    body = json.dumps(document)
+    receipt = sent(service, body.encode())
+    assert len(receipt["outcomes"]) == 150
+    listed = service.http.get("/webhooks/deliveries").json()["items"]
+    (kept,) = [item for item in listed if item["delivery_id"] == receipt["delivery_id"]]
+    assert (kept["body"], kept["body_length"]) == (body[:4096], len(body))
+    assert (kept["outcomes"], kept["outcome_count"]) == (receipt["outcomes"][:100], 150)
+
+
+def test_listed_manifests_have_no_documents(service: Service) -> None:
+    sent(service, drop(service, "hook-short"))
+    (item,) = service.http.get("/manifests", params={"object_key": "manifests/hook-short.json"}).json()["items"]
+    assert "manifest" not in item
+    assert (item["batch_id"], item["source"], item["file_count"], item["fault_count"]) == (
+        "hook-short",
+        "webhook",
+        1,
+        0,
+    )
+    whole = service.http.get(item["links"]["self"]).json()
+    assert {name: whole[name] for name in ("batch_id", "source", "content_hash", "object_key", "ingested_at")} == {
+        name: item[name] for name in ("batch_id", "source", "content_hash", "object_key", "ingested_at")
+    }
 
 
 def test_names_that_come_twice_are_refused_by_the_api_too(service: Service) -> None:

@@ -20,8 +20,8 @@ from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import new_id, utcnow
 from app.models.manifest import ManifestRecord
 from app.models.run import Lease, Run, RunStatus
-from app.storage.ledger_mongo import open_mongo_ledger
-from app.storage.ledger_sql import open_sql_ledger
+from app.storage.mongo.ledger import open_mongo_ledger
+from app.storage.sql.ledger import open_sql_ledger
 from tests.servers import mongo, postgres_ledgers
 
 MINUTE = timedelta(minutes=1)

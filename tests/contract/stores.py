@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.models.manifest import LANDING_BUCKET as LANDING
 from app.objects import ObjectStore
-from app.storage.objects_local import LocalObjectStore
+from app.storage.local.store import LocalObjectStore
 from tests.servers import s3
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,10 +46,11 @@ HOSTILE_KEYS = (
 
 @dataclass(frozen=True)
 class Backend:
-    """folders: a key cannot be an object and a folder of other objects at once. memory: bytes of a large transfer.
+    """What is known of a store.
 
-    urls: it has presigned URLs. strict: it refuses what they do not allow, and lets one of several creators win (moto
-    lets anybody do anything, and looks and writes in two steps).
+    folders: a reader keeps the content that it has opened. memory: bytes of a large transfer. urls: it has presigned
+    URLs. strict: it refuses what they do not allow, and lets one of several creators win (moto lets anybody do
+    anything, and looks and writes in two steps). refused_names: valid keys that it refuses.
     """
 
     open: Callable[[Path], AbstractAsyncContextManager[ObjectStore]]
@@ -57,6 +58,7 @@ class Backend:
     memory: int
     urls: bool
     strict: bool = True
+    refused_names: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -68,11 +70,25 @@ def open_s3(name: str) -> Callable[[Path], AbstractAsyncContextManager[ObjectSto
     return lambda _: s3.fresh_store(s3.server(name).settings())
 
 
+# MinIO takes white space away before it looks for `.` and `..`.
+NAMES_OF_DOTS = (" .", "a/.. /b", "a/ . ")
+# What the raw client may not put into MinIO, and so no test can: names that are no keys of this service either.
+MINIO_REFUSES = ("folder//x", "a//b")
+# MinIO does not list its unfinished uploads, and removes stale ones by itself (`stale_uploads_expiry`).
+LISTS_NO_UPLOADS = frozenset({"minio"})
+
 STORES = {
     "local": Backend(open_local, folders=True, memory=16 * MiB, urls=False),
     # The parts under way, the one that fills meanwhile, and what the client needs.
     **{
-        name: Backend(open_s3(name), folders=False, memory=32 * MiB, urls=True, strict=name != "moto")
+        name: Backend(
+            open_s3(name),
+            folders=False,
+            memory=32 * MiB,
+            urls=True,
+            strict=name != "moto",
+            refused_names=NAMES_OF_DOTS if name == "minio" else (),
+        )
         for name in s3.SERVERS
     },
 }
@@ -94,6 +110,18 @@ async def fill(store: ObjectStore, keys: Iterable[str]) -> None:
 
 async def keys(store: ObjectStore, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
     return [info.key for info in (await store.list_objects(LANDING, prefix, after, limit)).objects]
+
+
+async def all_keys(store: ObjectStore, prefix: str, limit: int) -> list[str]:
+    """Page by page, each of which is no longer than the limit."""
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await store.list_objects(LANDING, prefix, after, limit)
+        assert len(page.objects) <= limit
+        found += [info.key for info in page.objects]
+        after = page.next_after
+    return found
 
 
 def files_below(folder: Path) -> list[str]:

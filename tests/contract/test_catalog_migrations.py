@@ -16,18 +16,21 @@ from app.ledger import AssetFilter
 from app.models.asset import Asset, AssetMetadata, Bounds
 from app.models.base import new_id
 from app.models.page import Page
-from app.models.run import Run
-from app.storage import mongo_migrate, sql_migrate
-from app.storage import sql_tables as tables
-from app.storage.ledger_mongo import open_mongo_ledger
-from app.storage.ledger_sql import SqlLedger, open_sql_ledger
-from app.storage.mongo_documents import asset_document
+from app.models.run import Lease, Run, RunStatus
+from app.storage.mongo import migrate as mongo_migrate
+from app.storage.mongo.documents import asset_document, manifest_document, run_document
+from app.storage.mongo.ledger import open_mongo_ledger
+from app.storage.sql import conversion, tables
+from app.storage.sql import migrate as sql_migrate
+from app.storage.sql.ledger import SqlLedger, open_sql_ledger
 from tests.contract.ledgers import BACKENDS, T0, a_manifest, a_run, an_asset, put_asset, put_running
-from tests.unit.test_ledger_mongo_documents import stored, validator
+from tests.contract.mongo_validation import EnforcingDatabase
 
 pytestmark = pytest.mark.anyio
 
 NEWEST = "0004_catalog"
+# Of MongoDB: the first release.
+OLDEST = "0001_ledger"
 UTM = Bounds(minx=500_000, miny=5_500_000, maxx=600_000, maxy=5_600_000)
 DEGREES = {"minx": 9.0, "miny": 49.0, "maxx": 10.0, "maxy": 50.0}
 
@@ -99,9 +102,9 @@ async def test_versions_in_a_sql_ledger_of_an_earlier_release(
         versions = old_versions(run)
 
         def insert_old(connection: Connection) -> None:
-            _insert(connection, tables.MANIFESTS, [tables.manifest_values(a_manifest())])
-            _insert(connection, tables.RUNS, [tables.run_values(run) | {"last_seq": 0}])
-            _insert(connection, tables.ASSETS, [tables.asset_values(asset) for asset in versions])
+            _insert(connection, tables.MANIFESTS, [conversion.manifest_values(a_manifest())])
+            _insert(connection, tables.RUNS, [conversion.run_values(run) | {"last_seq": 0}])
+            _insert(connection, tables.ASSETS, [conversion.asset_values(asset) for asset in versions])
 
         await ledger._db.write(insert_old)
         assert NEWEST in await ledger.migrate()
@@ -120,43 +123,67 @@ def _insert(connection: Connection, table: sa.Table, rows: list[dict[str, Any]])
     connection.execute(insert(old), [{k: v for k, v in row.items() if k in there} for row in rows])
 
 
-async def test_versions_in_a_mongodb_of_an_earlier_release(tmp_path: Path) -> None:
-    async with BACKENDS["mongodb"].fresh(tmp_path, True) as url:
-        await _of_an_earlier_release(url)
+async def test_versions_in_a_mongodb_of_an_earlier_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = tmp_path / "mongo"
+    scripts.mkdir()
+    shutil.copy(mongo_migrate.scripts_dir() / f"{OLDEST}.py", scripts)
+    async with BACKENDS["mongodb"].fresh(tmp_path, False) as url:
+        with monkeypatch.context() as patch:
+            patch.setattr(mongo_migrate, "scripts_dir", lambda: scripts)
+            run, waiting, versions = await _fill_as_the_earlier_release(url)
+        await _of_an_earlier_release(url, run, waiting, versions)
 
 
-async def _of_an_earlier_release(url: str) -> None:
+async def _fill_as_the_earlier_release(url: str) -> tuple[Run, Run, list[Asset]]:
+    """Under its validators, with the fields that it had: a run under way, one that is half accepted, versions.
+
+    The first version is the one that the run under way has decided to commit.
+    """
+    first = mongo_migrate.load_script(OLDEST)
+    lease = Lease(owner="host:1:1", expires_at=T0)
+    run = a_run(status=RunStatus.RUNNING, attempt=1, lease=lease, started_at=T0)
+    waiting = a_run("waiting")
+    versions = old_versions(run)
+
+    def as_it_was(document: dict[str, Any], schema: Any) -> dict[str, Any]:
+        return {name: value for name, value in document.items() if name in schema["properties"]}
+
     async with open_mongo_ledger(url) as ledger:
-        run = await put_running(ledger)
-        raw = ledger._db.raw
-        versions = old_versions(run)
-        new = {"search", "writes", "state", "deletion"}
-        old = [{k: v for k, v in asset_document(asset).items() if k not in new} for asset in versions]
-        # One whose commit was decided and not finished.
-        half = old.pop(0)
+        raw = ledger._db._database = EnforcingDatabase(ledger._db.raw)
+        assert await mongo_migrate.upgrade(ledger._db) == (OLDEST,)
+        half, *rest = [as_it_was(asset_document(asset), first.ASSET) for asset in versions]
         mark = {"commit_id": new_id(), "s3_key": half["s3_key"], "asset": half}
-        await raw["assets"].insert_many(old)
-        await raw["runs"].update_one({"_id": run.run_id}, {"$set": {"pending_commit": mark}})
-        again = ("0002_catalog", "0008_deletion")
-        await raw["schema_migrations"].delete_many({"_id": {"$in": list(again)}})
+        for manifest, of in ((a_manifest(), run), (a_manifest("waiting"), waiting)):
+            pending = {} if of is run else {"pending_run": as_it_was(run_document(of), first.RUN)}
+            document = as_it_was(manifest_document(manifest, of), first.MANIFEST) | pending
+            await raw["manifests"].insert_one(document)
+        await raw["runs"].insert_one(as_it_was(run_document(run), first.RUN) | {"pending_commit": mark})
+        await raw["assets"].insert_many(rest)
+        assert raw.validated >= 3 + len(rest)
+    return run, waiting, versions
+
+
+async def _of_an_earlier_release(url: str, run: Run, waiting: Run, versions: list[Asset]) -> None:
     async with open_mongo_ledger(url) as ledger:
-        assert await ledger.migrate() == again
-        validator("runs").validate(await raw_one(ledger, "runs", {"_id": run.run_id}))
+        raw = ledger._db._database = EnforcingDatabase(ledger._db.raw)
+        assert await mongo_migrate.upgrade(ledger._db) == mongo_migrate.known_versions()[1:]
+        assert raw.validated > len(versions)
+        for name in ("manifests", "runs", "assets"):
+            await raw.validate(name, [each["_id"] async for each in raw[name].find({}, {"_id": 1})])
         assert await ledger.get_asset_by_key(versions[0].s3_key) == versions[0]
+        accepted = await ledger.get_run(waiting.run_id)
+        assert accepted is not None
+        assert (accepted.status, accepted.blocked) == (RunStatus.QUEUED, False)
         for where, wanted in FOUND:
             found = await ledger.list_assets(where, Page())
             assert [asset.dataset_id for asset in found.items] == wanted, where
         many = await ledger.list_assets(AssetFilter(keywords=("m",)), Page(2000))
         assert len(many.items) == 1100
-        validator("assets").validate(await raw_one(ledger, "assets", {"dataset_id": "image"}))
-        for script in again:
-            await mongo_migrate.load_script(script).upgrade(ledger._db.raw)
+        # Only the newest script of a collection agrees with what is there now.
+        raw = ledger._db.raw
+        for script in mongo_migrate.known_versions():
+            await mongo_migrate.load_script(script).upgrade(raw)
         assert await ledger.get_asset("odd") == versions[1]
-
-
-async def raw_one(ledger: Any, name: str, query: dict[str, Any]) -> dict[str, Any]:
-    found = await ledger._db.raw[name].find_one(query)
-    return stored(found)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -177,8 +204,10 @@ async def filled(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             made.append(an_asset(run, 1, **fields, metadata=_said(said)))
 
         def fill(connection: Connection) -> None:
-            connection.execute(insert(tables.ASSETS), [tables.asset_values(asset) for asset in made])
-            connection.execute(insert(tables.TERMS), [row for asset in made for row in tables.term_values(asset)])
+            mark = {"is_newest": True}
+            terms = [row | mark for asset in made for row in conversion.term_values(asset)]
+            connection.execute(insert(tables.ASSETS), [conversion.asset_values(asset) | mark for asset in made])
+            connection.execute(insert(tables.TERMS), terms)
             # Not VACUUM, which takes no transaction: the plans need the statistics.
             connection.exec_driver_sql("ANALYZE")
 

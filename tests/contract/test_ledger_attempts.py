@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import Guard, Ledger
-from app.models.attempt import AttemptEnd, AttemptRecord, Outcome
-from app.models.attempt_rules import ended
+from app.models.attempt import AttemptEnd, AttemptOutcome, AttemptRecord
+from app.models.attempt_rules import with_ended_attempt
 from app.models.run import RunStatus
 from tests.contract.ledgers import MINUTE, T0, claim, put_run, put_running
 
@@ -20,9 +20,10 @@ QUEUED, RUNNING = frozenset({RunStatus.QUEUED}), frozenset({RunStatus.RUNNING})
 async def test_a_run_keeps_how_each_attempt_ended(ledger: Ledger) -> None:
     run = await put_running(ledger)
     assert run.attempts == ()
-    odd = "memory ran out \0 with Zürich/北京.gpkg at hand"
-    for number, outcome in enumerate((Outcome.OUT_OF_MEMORY, Outcome.WORKER_LOST), 1):
-        over = ended(run, AttemptEnd(outcome=outcome, detail=odd), T0 + number * MINUTE + timedelta(microseconds=1))
+    odd = "memory ran out \0 while processing Zürich/北京.gpkg"
+    for number, outcome in enumerate((AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.WORKER_LOST), 1):
+        at = T0 + number * MINUTE + timedelta(microseconds=1)
+        over = with_ended_attempt(run, AttemptEnd(outcome=outcome, detail=odd), at)
         again = await ledger.change_run(
             run.run_id, Guard(RUNNING, attempt=number), status=RunStatus.QUEUED, lease=None, attempts=over
         )
@@ -38,7 +39,7 @@ async def test_a_run_keeps_how_each_attempt_ended(ledger: Ledger) -> None:
         worker="host:1:1",
         started_at=T0,
         ended_at=T0 + MINUTE,
-        outcome=Outcome.OUT_OF_MEMORY,
+        outcome=AttemptOutcome.OUT_OF_MEMORY,
         reason=odd.replace("\0", "\ufffd"),
     )
     assert run.attempts[0] == first
@@ -51,7 +52,7 @@ async def test_a_stale_attempt_says_nothing_of_its_end(ledger: Ledger) -> None:
     assert back is not None
     second = await claim(ledger, back)
     assert second is not None
-    late = ended(run, AttemptEnd(outcome=Outcome.SUCCESS, detail=""), T0)
+    late = with_ended_attempt(run, AttemptEnd(outcome=AttemptOutcome.SUCCESS, detail=""), T0)
     guard = Guard(RUNNING, attempt=run.attempt)
     assert await ledger.change_run(run.run_id, guard, status=RunStatus.SUCCESS, attempts=late) is None
     assert await ledger.get_run(run.run_id) == second

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import Ledger
-from app.models.api_key import ApiKey, Scope, hash_of, new_token
+from app.models.api_key import ApiKey, Scope, hash_token, new_token
 from tests.contract.conftest import CROWD, Crowd
 from tests.contract.ledgers import MINUTE, T0
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def a_key(name: str = "ci", **fields: object) -> ApiKey:
-    common = {"token_hash": hash_of(new_token()), "scope": Scope.SUBMIT, "created_at": T0}
+    common = {"token_hash": hash_token(new_token()), "scope": Scope.SUBMIT, "created_at": T0}
     return ApiKey.model_validate({"name": name} | common | fields)
 
 
@@ -24,7 +24,7 @@ async def test_a_key_is_found_by_its_hash_as_it_was_made(ledger: Ledger) -> None
     assert await ledger.has_api_keys() is False
     assert await ledger.add_api_key(key) is True
     assert await ledger.find_api_key(key.token_hash) == key
-    assert await ledger.find_api_key(hash_of(new_token())) is None
+    assert await ledger.find_api_key(hash_token(new_token())) is None
     assert await ledger.has_api_keys() is True
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from app.ledger import Guard, Ledger
-from app.ledger.lanes import Claim
-from app.ledger.told import Told
+from app.ledger.outbox import Outbox
+from app.ledger.scheduling import Claim
 from app.models.lane import LaneState
 from app.models.run import Lease, Run, RunStatus
 from tests.contract.conftest import CROWD, Crowd
 from tests.contract.ledgers import MINUTE, T0, a_run, put_run
-from tests.contract.test_ledger_told import said, told
+from tests.contract.test_ledger_outbox import said, told
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +140,7 @@ async def test_a_paused_lane_begins_nothing_and_its_limit_holds(ledger: Ledger) 
     assert (await claim(ledger, "c", limit=9)).waiting_for == "lane_limit", "what is set goes before the default"
     await ledger.change_lane("spatial", limit="unlimited")
     assert (await claim(ledger, "c", limit=1)).run is not None
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         await ledger.change_lane("spatial", limit=0)
 
 
@@ -195,8 +195,8 @@ async def test_processes_that_join_a_line_while_it_moves_are_all_served(ledger: 
 
 
 async def test_a_change_of_a_lane_tells_its_entries_once_and_not_without_it(ledger: Ledger) -> None:
-    entries = Told(entries=told("paused").entries)
+    entries = Outbox(entries=told("paused").entries)
     await ledger.change_lane("spatial", entries, paused=True)
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         await ledger.change_lane("spatial", entries, limit=0)
     assert await said(ledger, "nobody") == ([], ["paused"])

@@ -10,15 +10,29 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.errors import (
-    InvalidKey,
-    NotFound,
-)
+from app.errors import InvalidKey, KeyConflict, NotFound
 from app.models.manifest import LANDING_BUCKET as LANDING
-from app.objects import ObjectStore
-from tests.contract.stores import HOSTILE_KEYS, ODD_KEYS, Backend, content, files_below, fill, keys, stream
+from app.objects import Listing, ObjectStore
+from tests.contract.stores import (
+    HOSTILE_KEYS,
+    NAMES_OF_DOTS,
+    ODD_KEYS,
+    Backend,
+    MiB,
+    all_keys,
+    content,
+    files_below,
+    fill,
+    keys,
+    stream,
+)
 
 pytestmark = pytest.mark.anyio
+
+NO_PREFIXES = (
+    "../", "/", "a/../", "//", "a//", "a//b", "./", "\0", "a\0/", "\x01", "\ud800/", "a/./", "a\\", "\ufffd",
+    "x" * 256, "é/" * 341 + "xx", "d/" * 600,
+)  # fmt: skip
 
 
 class TestKeys:
@@ -45,6 +59,16 @@ class TestKeys:
         assert await store.delete(LANDING, key) is True
         assert await keys(store) == []
 
+    @pytest.mark.parametrize("key", NAMES_OF_DOTS, ids=ascii)
+    async def test_names_that_some_stores_refuse(self, store: ObjectStore, backend: Backend, key: str) -> None:
+        if key in backend.refused_names:
+            with pytest.raises(InvalidKey, match="cannot hold the name"):
+                await store.put(LANDING, key, stream(b"x"))
+            assert await keys(store, key) == []
+            return
+        await store.put(LANDING, key, stream(b"x"))
+        assert await keys(store, key) == await keys(store) == [key]
+
     async def test_longest_key(self, store: ObjectStore) -> None:
         key = "/".join(["é" * 100] * 5) + "/" + "k" * 19
         assert len(key.encode()) == 1024
@@ -59,17 +83,12 @@ class TestKeys:
 
 
 class TestFolders:
-    """Only where a key cannot be an object and a folder of other objects at once."""
-
-    @pytest.fixture(autouse=True)
-    def _only_with_folders(self, backend: Backend) -> None:
-        if not backend.folders:
-            pytest.skip("this store has no folders")
+    """A key cannot be an object and a folder of other objects at once."""
 
     @pytest.mark.parametrize("create_only", [False, True])
     async def test_key_that_is_a_folder(self, store: ObjectStore, tmp_path: Path, create_only: bool) -> None:
         await fill(store, ["a/b/c"])
-        with pytest.raises(InvalidKey, match="objects below 'a/b/'"):
+        with pytest.raises(KeyConflict, match="objects below 'a/b/'"):
             await store.put(LANDING, "a/b", stream(b"x"), create_only=create_only)
         assert await store.stat(LANDING, "a/b") is None
         assert await store.delete(LANDING, "a/b") is False
@@ -82,21 +101,67 @@ class TestFolders:
     @pytest.mark.parametrize("create_only", [False, True])
     async def test_key_below_an_object(self, store: ObjectStore, create_only: bool) -> None:
         await fill(store, ["a/b"])
-        with pytest.raises(InvalidKey, match="'a/b/c/d'"):
+        with pytest.raises(KeyConflict, match=r"object 'a/b'.*'a/b/c/d'"):
             await store.put(LANDING, "a/b/c/d", stream(b"x"), create_only=create_only)
         assert await store.stat(LANDING, "a/b/c") is None
         assert await store.delete(LANDING, "a/b/c") is False
         assert await keys(store) == ["a/b"]
 
-    async def test_folder_that_comes_while_the_body_does(self, store: ObjectStore, tmp_path: Path) -> None:
+    async def test_folder_that_comes_while_the_body_does(self, store: ObjectStore) -> None:
         async def body() -> AsyncIterator[bytes]:
             yield b"x"
             await store.put(LANDING, "a/b", stream(b"first"))
 
         for create_only in (False, True):
-            with pytest.raises(InvalidKey):
+            with pytest.raises(KeyConflict):
                 await store.put(LANDING, "a", body(), create_only=create_only)
-        assert files_below(tmp_path) == ["objects/landing-zone/a/b"]
+        assert await keys(store) == ["a/b"]
+
+    async def test_folder_that_comes_while_a_large_body_does(self, store: ObjectStore) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x" * 11 * MiB
+            await store.put(LANDING, "a/b", stream(b"first"))
+
+        for create_only in (False, True):
+            with pytest.raises(KeyConflict):
+                await store.put(LANDING, "a", body(), create_only=create_only)
+            assert await keys(store) == ["a/b"]
+            assert await store.delete(LANDING, "a/b")
+
+    async def test_large_body_below_an_object_is_not_read_to_its_end(self, store: ObjectStore) -> None:
+        read: list[int] = []
+
+        async def body() -> AsyncIterator[bytes]:
+            for number in range(64):
+                read.append(number)
+                yield b"x" * MiB
+
+        await fill(store, ["a"])
+        with pytest.raises(KeyConflict):
+            await store.put(LANDING, "a/b", body())
+        assert len(read) < 32
+
+    async def test_file(self, store: ObjectStore, tmp_path: Path) -> None:
+        (tmp_path / "source").write_bytes(b"x")
+        await fill(store, ["a/b"])
+        for key in ("a", "a/b/c"):
+            with pytest.raises(KeyConflict):
+                await store.put_file(LANDING, key, tmp_path / "source", create_only=True)
+        assert await keys(store) == ["a/b"]
+
+    async def test_url_to_write(self, store: ObjectStore) -> None:
+        await fill(store, ["a/b"])
+        for key in ("a", "a/b/c"):
+            with pytest.raises(KeyConflict):
+                await store.presign("PUT", LANDING, key)
+            with pytest.raises(KeyConflict):
+                await store.presign_post(LANDING, key, 10)
+            await store.presign("GET", LANDING, key)
+
+    async def test_names_that_only_begin_alike(self, store: ObjectStore) -> None:
+        names = ["a", "a.b/c", "a b", "ab/c"]
+        await fill(store, names)
+        assert await keys(store) == sorted(names)
 
 
 class TestList:
@@ -132,14 +197,7 @@ class TestList:
     async def test_pages_give_everything_once(self, store: ObjectStore, limit: int, prefix: str) -> None:
         names = sorted(key.rstrip("/") for key in self.KEYS)
         await fill(store, names)
-        found: list[str] = []
-        after: str | None = ""
-        while after is not None:
-            page = await store.list_objects(LANDING, prefix, after, limit)
-            assert len(page.objects) <= limit
-            found += [info.key for info in page.objects]
-            after = page.next_after
-        assert found == [name for name in names if name.startswith(prefix)]
+        assert await all_keys(store, prefix, limit) == [name for name in names if name.startswith(prefix)]
 
     async def test_after_need_not_exist(self, store: ObjectStore) -> None:
         names = sorted(key.rstrip("/") for key in self.KEYS)
@@ -153,11 +211,48 @@ class TestList:
         assert (await store.list_objects(LANDING, limit=2)).next_after is None
         assert (await store.list_objects(LANDING, limit=1)).next_after == "a"
 
-    @pytest.mark.parametrize("prefix", ["../", "/", "a/../", "//", "..", "\0", "a\0/", "\ud800/", "a/./"])
-    async def test_prefix_stays_in_the_bucket(self, store: ObjectStore, tmp_path: Path, prefix: str) -> None:
+    @pytest.mark.parametrize("prefix", NO_PREFIXES, ids=lambda prefix: ascii(prefix[:20]))
+    async def test_prefix_that_no_key_has_gives_an_empty_page(
+        self, store: ObjectStore, tmp_path: Path, prefix: str
+    ) -> None:
         (tmp_path / "secret").write_bytes(b"x")
         await fill(store, ["a/b"])
-        assert await keys(store, prefix) == []
+        assert await store.list_objects(LANDING, prefix) == Listing(())
+
+    async def test_prefix_that_ends_in_dots(self, store: ObjectStore) -> None:
+        names = ["-", ".a", "..b", "...", "a/.b", "a/..c", "a/b"]
+        await fill(store, names)
+        for prefix in (".", "..", "...", "a/.", "a/.."):
+            for limit in (1, 2, 100):
+                assert await all_keys(store, prefix, limit) == [key for key in sorted(names) if key.startswith(prefix)]
+
+    async def test_after_outside_the_prefix(self, store: ObjectStore) -> None:
+        await fill(store, ["a/1", "b/1", "b/2", "c/1"])
+        for after, found in (("a/1", ["b/1", "b/2"]), ("b/", ["b/1", "b/2"]), ("b/1", ["b/2"]), ("c", []), ("b/3", [])):
+            assert await keys(store, "b/", after) == found
+
+    @pytest.mark.parametrize(
+        "after", ["a/../x", "a//x", "/", "..", "a/./", "a/b\\..\\c", "a/ .. /x", "\x01"], ids=ascii
+    )
+    async def test_after_that_is_no_key(self, store: ObjectStore, after: str) -> None:
+        names = ["!", "0", "a", "b/.x", "b/..y", "c/d"]
+        await fill(store, names)
+        assert await keys(store, "", after) == [key for key in sorted(names) if key > after]
+
+    @pytest.mark.parametrize("limit", [1, 2])
+    async def test_prefix_that_is_a_key(self, store: ObjectStore, limit: int) -> None:
+        names = ["in/a", "in/a.json", "in/ab", "in/b"]
+        await fill(store, names)
+        assert (await store.list_objects(LANDING, "in/a", limit=limit)).next_after == names[limit - 1]
+        assert await all_keys(store, "in/a", limit) == names[:3]
+
+    async def test_only_some(self, store: ObjectStore) -> None:
+        await fill(store, [f"k{number}" for number in range(9)])
+        page = await store.list_objects(LANDING, limit=2, only=lambda key: int(key[1:]) % 4 == 0)
+        assert [info.key for info in page.objects] == ["k0", "k4"]
+        rest = await store.list_objects(LANDING, "", str(page.next_after), 2, only=lambda key: int(key[1:]) % 4 == 0)
+        assert [info.key for info in rest.objects] == ["k8"]
+        assert rest.next_after is None
 
     async def test_says_what_stat_says(self, store: ObjectStore) -> None:
         await fill(store, ["a/b", "c"])

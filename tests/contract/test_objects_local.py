@@ -21,8 +21,8 @@ from app.errors import (
     StoreUnavailable,
 )
 from app.models.manifest import LANDING_BUCKET as LANDING
-from app.storage import local_files
-from app.storage.objects_local import LocalObjectStore
+from app.storage.local import files as local_files
+from app.storage.local.store import LocalObjectStore
 from tests.contract.stores import REPOSITORY, MiB, content, files_below, fill, keys, stream
 
 pytestmark = pytest.mark.anyio
@@ -169,7 +169,7 @@ class TestLocalOnly:
             os.utime(root / LANDING / "k", (0, info.modified_at.timestamp() + 1))
             return copy(source, target)
 
-        monkeypatch.setattr("app.storage.objects_local.copy_chunk", meddle)
+        monkeypatch.setattr("app.storage.local.store.copy_chunk", meddle)
         with pytest.raises(StoreUnavailable, match="changed while it was read"):
             await local.fetch(LANDING, "k", tmp_path / "target")
         assert not (tmp_path / "target").exists()
@@ -177,7 +177,7 @@ class TestLocalOnly:
     async def test_the_file_system_decides_who_creates(
         self, local: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.storage.objects_local.check_free", lambda *_, **__: None)
+        monkeypatch.setattr("app.storage.local.bucket_files.check_name", lambda *_, **__: None)
         await fill(local, ["k"])
         with pytest.raises(ObjectExists):
             await local.put(LANDING, "k", stream(b"second"), create_only=True)
@@ -194,7 +194,7 @@ class TestLocalOnly:
     async def test_many_processes_create_one(self, root: Path) -> None:
         code = (
             "import sys, anyio\nfrom pathlib import Path\nfrom app.errors import ObjectExists\n"
-            "from app.storage.objects_local import LocalObjectStore\n"
+            "from app.storage.local.store import LocalObjectStore\n"
             "async def body():\n    yield sys.argv[2].encode() * 100000\n"
             "async def main():\n    try:\n"
             "        await LocalObjectStore(Path(sys.argv[1])).put('data-lake', 'd/v1/x', body(), create_only=True)\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from fastapi.responses import Response, StreamingResponse
 
 from app.errors import (
     InvalidKey,
@@ -15,9 +16,10 @@ from app.errors import (
     RangeNotSatisfiable,
     StoreUnavailable,
 )
+from app.http.streaming import object_response
 from app.models.base import utcnow
 from app.models.manifest import LANDING_BUCKET as LANDING
-from app.objects import ObjectStore
+from app.objects import ObjectInfo, ObjectStore
 from tests.contract.stores import Backend, MiB, content, keys, stream
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +83,34 @@ class TestRead:
         await store.put(LANDING, "k", stream(b"b" * 3 * MiB))
         parts += [chunk async for chunk in reader]
         assert b"".join(parts) == b"a" * 3 * MiB
+
+    async def test_only_the_content_that_was_looked_at(self, store: ObjectStore) -> None:
+        old = await store.put(LANDING, "k", stream(b"old"))
+        new = await store.put(LANDING, "k", stream(b"new!"))
+        with pytest.raises(StoreUnavailable, match="changed while it was read"):
+            [chunk async for chunk in store.read(LANDING, "k", end=3, etag=old.etag)]
+        assert b"".join([chunk async for chunk in store.read(LANDING, "k", etag=new.etag)]) == b"new!"
+
+    async def test_an_answer_never_has_the_etag_of_other_bytes(self, store: ObjectStore) -> None:
+        async def answer(info: ObjectInfo) -> Response:
+            return await object_response(
+                store,
+                LANDING,
+                info,
+                etag=info.etag,
+                media_type="text/plain",
+                file_name="k",
+                range_header=None,
+                if_none_match=None,
+            )
+
+        looked_at = await store.put(LANDING, "k", stream(b"old"))
+        new = await store.put(LANDING, "k", stream(b"new!"))
+        with pytest.raises(StoreUnavailable, match="changed while it was read"):
+            await answer(looked_at)
+        sent = await answer(new)
+        assert isinstance(sent, StreamingResponse)
+        assert b"".join([bytes(chunk) async for chunk in sent.body_iterator]) == b"new!"  # type: ignore[arg-type] # bytes
 
 
 class TestMissing:

@@ -41,7 +41,7 @@ def field(value: str | None) -> str:
     return "" if value is None else '"' + value.replace('"', '""') + '"'
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
 @given(rows=tables())
 def test_any_table_comes_back_or_is_set_aside(rows: list[list[str | None]]) -> None:
     width = len(rows[0])
@@ -91,7 +91,7 @@ COLLECTIONS = st.recursive(
 GEOMETRIES = st.lists(st.none() | SINGLES | MANY | HEIGHTS | COLLECTIONS, min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
 @given(geometries=GEOMETRIES)
 def test_any_geometry_survives_or_is_counted(geometries: list[Any]) -> None:
     before = np.array(geometries, object)

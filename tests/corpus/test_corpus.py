@@ -15,7 +15,9 @@ import rasterio
 import shapely
 
 from app.errors import RunRefused
-from app.pipelines import raster, tabular, vector
+from app.pipelines.raster import pipeline as raster
+from app.pipelines.tabular import pipeline as tabular
+from app.pipelines.vector import pipeline as vector
 from tests.corpus.attributes import ATTRIBUTES
 from tests.corpus.case import Case, Features, Grid, Refused, Table
 from tests.corpus.delimited import CSV

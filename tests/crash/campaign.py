@@ -30,10 +30,11 @@ from app.models.intents import pipelines
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.models.page import Page
 from app.models.run import Retries, Run, RunStatus
-from app.processes import process_name
-from app.services.sweep import Sweep
-from app.services.watch import LandingWatch
+from app.pipelines.job.in_process import InProcess
+from app.services.intake.landing_scan import LandingScanner
+from app.services.sweep.sweep import Sweep
 from app.settings import Settings
+from app.system.processes import process_name
 from tests.crash.stories import STORIES, Service, Story
 from tests.crash.tape import DIED, Tape, record
 
@@ -41,7 +42,7 @@ Json = dict[str, Any]
 _ALL = Page(limit=1000)
 _PATIENCE = 120.0
 # Besides the pipelines: what every child would import for itself.
-_WARM = ("app.pipelines.runner", "app.storage.ledger_sql", "app.storage.ledger_mongo", "app.storage.objects_s3",
+_WARM = ("app.pipelines.job.runner", "app.storage.sql.ledger", "app.storage.mongo.ledger", "app.storage.s3.store",
          "asyncpg", "sqlalchemy.dialects.sqlite.pysqlite", "aiobotocore.client")  # fmt: skip
 
 
@@ -69,13 +70,13 @@ def forked(work: Callable[[], Any]) -> tuple[int, Any]:
 
 
 def with_service(work: Callable[[Service], Any]) -> Any:
-    from app.pipelines import runner
+    from app.pipelines.job import runner
 
     settings = Settings()
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_clients(settings)) as clients:
 
         def carry(run_id: str) -> None:
-            runner.execute(run_id, clients, portal.call, process_name(), settings)
+            runner.execute(run_id, clients, portal.call, process_name(), settings, InProcess())
 
         return work(Service(settings, clients, portal.call, carry))
 
@@ -114,7 +115,7 @@ def _go_on(service: Service) -> None:
     clock = _Fast()
     scratch, retries = service.settings.scratch_dir, Retries(3)
     sweep = Sweep(clients, scratch=scratch, retries=retries, clock=clock)
-    watch = LandingWatch(service.door)
+    watch = LandingScanner(service.intake_config)
     while time.monotonic() < deadline:
         service.call(sweep.once)
         service.call(watch.once)
@@ -170,8 +171,8 @@ def left_of(service: Service, name: str) -> Json:
 
 
 def _who(entry: Activity) -> str:
-    """Where the webhook died before it accepted what was dropped, the sweep takes it in: both are doors for that."""
-    return "a door" if entry.user in ("webhook", "sweep") else f"{entry.user} {entry.ip}"
+    """Where the webhook died before it accepted what was dropped, the sweep takes it in: either may do that."""
+    return "intake" if entry.user in ("webhook", "sweep") else f"{entry.user} {entry.ip}"
 
 
 def _run(run: Run) -> Json:

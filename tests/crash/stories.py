@@ -16,15 +16,17 @@ from typing import Any
 from app.clients import Clients
 from app.errors import DomainError
 from app.ledger import Guard
-from app.lifecycle import attempt_died
-from app.models.attempt import AttemptEnd, Outcome
+from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import utcnow
 from app.models.caller import Caller
 from app.models.manifest import LANDING_BUCKET, Manifest
 from app.models.run import Lease, Retries, RunStatus
-from app.services import deliveries, intake, runs_control
-from app.services.deliveries import Body, read_body
-from app.services.dropped import Door, take_in
+from app.runs.ending import attempt_died
+from app.services.intake import submit as intake
+from app.services.intake import webhook_deliveries as deliveries
+from app.services.intake.dropped_manifests import IntakeConfig, intake_object
+from app.services.intake.webhook_deliveries import Body, read_body
+from app.services.runs import control as runs_control
 from app.settings import Settings
 from tests.service import POINTS, geojson, manifest, point, raster_manifest
 
@@ -61,8 +63,8 @@ class Service:
         return run_id
 
     @property
-    def door(self) -> Door:
-        return Door(self.clients, LANES, 1_000_000)
+    def intake_config(self) -> IntakeConfig:
+        return IntakeConfig(self.clients, LANES, 1_000_000)
 
     def receive(self, key: str) -> None:
         """The webhook's request."""
@@ -72,7 +74,7 @@ class Service:
 
         async def receive() -> None:
             body: Body = await read_body(_chunks(json.dumps(event).encode()), 1_000_000)
-            await deliveries.receive(body, self.door, ip="192.0.2.8")
+            await deliveries.receive(body, self.intake_config, ip="192.0.2.8")
 
         self.call(receive)
 
@@ -80,7 +82,7 @@ class Service:
         """What the sweep does with an object that nothing announced."""
 
         async def take() -> None:
-            await take_in(key, self.door, source="sweep")
+            await intake_object(key, self.intake_config, source="sweep")
 
         self.call(take)
 
@@ -161,7 +163,7 @@ def _died(max_attempts: int) -> Callable[[Service, str], None]:
         async def give_up() -> None:
             run = await service.clients.ledger.get_run(intake.run_id_for(name))
             assert run is not None
-            end = AttemptEnd(outcome=Outcome.LEASE_LOST, detail="it fell silent")
+            end = AttemptEnd(outcome=AttemptOutcome.LEASE_LOST, detail="it fell silent")
             await attempt_died(run, end, service.clients, Retries(max_attempts), utcnow())
 
         service.call(give_up)

@@ -44,7 +44,7 @@ def record(tape: Tape, objects_dir: Path) -> None:
 
 
 def _record_sql(tape: Tape) -> None:
-    from app.storage import sql_engine
+    from app.storage.sql import engine as sql_engine
 
     original = sql_engine.Database.write
 
@@ -61,7 +61,7 @@ def _record_sql(tape: Tape) -> None:
 
 
 def _record_mongo(tape: Tape) -> None:
-    from app.storage import mongo_database
+    from app.storage.mongo import database as mongo_database
 
     original = mongo_database.Collection.__init__
 

@@ -165,7 +165,8 @@ def test_a_parent_whose_bytes_are_not_the_ledgers_is_not_joined(world: Service) 
             assert run["status"] == "failure"
             assert run["attempt"] == 2
             assert "countries version 1" in run["error"]["detail"]
-            assert ("is not in the lake" if content is None else "other bytes") in run["error"]["detail"]
+            expected = "is missing in the lake" if content is None else "differs in the lake from its hash"
+            assert expected in run["error"]["detail"]
             assert world.versions("tampered") == []
     finally:
         path.write_bytes(right)

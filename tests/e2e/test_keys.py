@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from app.services.keys import CACHE_SECONDS
+from app.services.access.api_keys import CACHE_SECONDS
 from tests.e2e.test_command_line import cli, points, written
 from tests.service import Service, manifest, running_service, wait_for
 
@@ -67,5 +67,5 @@ def test_from_the_first_key_to_its_end(data_dir: Path, tmp_path: Path, points: P
 
 def test_the_service_does_not_open_to_the_network_without_a_key(data_dir: Path) -> None:
     done = cli("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(data_dir), code=3)  # noqa: S104 # it is refused
-    assert "would be reached from elsewhere" in done.stderr
+    assert "other hosts could use the API without authentication" in done.stderr
     assert "spatial-etl keys create NAME --scope admin" in done.stderr

@@ -34,10 +34,10 @@ def test_every_line_is_json_and_those_of_a_run_name_it(data_dir: Path, json_logs
     # Others than the job write some: the sweep, and whoever ends the run.
     own = {event["code"] for event in events if not event["code"].startswith(("run.", "sweep."))}
     assert {line["event"] for line in of_run} == own
-    at_hand = {"run_id": run["run_id"], "attempt": 1, "lane": "spatial", "dataset_id": "logged", "traceparent": TRACE}
+    context = {"run_id": run["run_id"], "attempt": 1, "lane": "spatial", "dataset_id": "logged", "traceparent": TRACE}
     for line in of_run:
         assert line["role"] == "worker"
-        assert {name: line[name] for name in at_hand} == at_hand
+        assert {name: line[name] for name in context} == context
     (request,) = [line for line in lines if line.get("method") == "POST"]
     assert (request["role"], request["path"], request["status"]) == ("serve", "/manifests", 202)
     assert request["traceparent"] == TRACE

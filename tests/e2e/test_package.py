@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BUILD = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition(" AS build\n")[2].partition("\nFROM ")[0]
 
@@ -30,6 +32,7 @@ def let_through() -> list[str]:
     return [line[1:] for line in rest if line.startswith("!")]
 
 
+@pytest.mark.registry
 def test_the_image_can_be_built_and_its_commands_work_elsewhere(tmp_path: Path) -> None:
     source, image = tmp_path / "src", tmp_path / "opt"
     source.mkdir()

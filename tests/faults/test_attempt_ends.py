@@ -55,16 +55,16 @@ def service(source: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def held(service: Service, attempt: int, run_id: str) -> psutil.Process:
-    """The job of that attempt, stopped in the middle of its transform step."""
+    """The reader of that attempt, stopped in the middle of its transform step."""
 
     def look() -> psutil.Process | None:
-        for job in service.jobs():
+        for reader in service.readers():
             with contextlib.suppress(psutil.NoSuchProcess):
-                job.suspend()
+                reader.suspend()
                 run = service.run(run_id)
                 if (run["attempt"], run["status"], run["step"]) == (attempt, "running", "transform"):
-                    return job
-                job.resume()
+                    return reader
+                reader.resume()
         return None
 
     found: psutil.Process = wait_for(look, f"attempt {attempt}")
@@ -78,9 +78,9 @@ def ends(run: dict[str, Any]) -> list[tuple[int, str]]:
 def test_a_crash_of_native_code_gets_one_more_attempt(service: Service) -> None:
     run_id = service.post(manifest("crash", BIG)).json()["run_id"]
     for attempt in (1, 2):
-        job = held(service, attempt, run_id)
-        job.send_signal(signal.SIGSEGV)
-        job.resume()
+        reader = held(service, attempt, run_id)
+        reader.send_signal(signal.SIGSEGV)
+        reader.resume()
     run = service.finished(run_id)
     assert (run["status"], run["error"]["code"]) == ("failure", "segfault"), run
     assert ends(run) == [(1, "segfault"), (2, "segfault")]
@@ -93,11 +93,11 @@ def test_a_crash_of_native_code_gets_one_more_attempt(service: Service) -> None:
 def test_what_is_killed_from_outside_goes_on_and_all_ends_are_kept(service: Service) -> None:
     run_id = service.post(manifest("mixed", BIG)).json()["run_id"]
     for attempt, number in ((1, signal.SIGKILL), (2, signal.SIGABRT)):
-        job = held(service, attempt, run_id)
-        job.send_signal(number)
+        reader = held(service, attempt, run_id)
+        reader.send_signal(number)
         # SIGKILL does not wait for that.
         with contextlib.suppress(psutil.NoSuchProcess):
-            job.resume()
+            reader.resume()
     run = service.finished(run_id)
     assert run["status"] == "success", run
     assert ends(run) == [(1, "killed"), (2, "aborted"), (3, "success")]
@@ -115,7 +115,7 @@ def test_what_is_killed_from_outside_goes_on_and_all_ends_are_kept(service: Serv
 JOB_OF_TOO_MUCH_MEMORY = """
 import os
 from app.jobs.watch import JobWatch
-from app.processes import blame_for_memory
+from app.system.processes import blame_for_memory
 from app.settings import Settings
 
 async def renew(run_id):

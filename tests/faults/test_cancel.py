@@ -40,9 +40,10 @@ def nothing_left(service: Service, dataset: str) -> None:
 
 
 def waiting_jobs(service: Service, run_id: str) -> bool:
-    from app.queue import RunQueue, private_redis_socket
+    from app.queue import RunQueue, redis_url
+    from app.settings import Settings
 
-    queue = RunQueue(f"unix://{private_redis_socket(service.data_dir)}", "spatial-etl", 60)
+    queue = RunQueue(redis_url(Settings(data_dir=service.data_dir)), "spatial-etl", 60)
     try:
         return run_id in queue.waiting_runs()
     finally:
@@ -111,7 +112,7 @@ def test_a_job_that_does_not_end_by_itself_is_killed_by_its_worker(
 ) -> None:
     with running_service(data_dir, SPATIAL_ETL_RUN__CANCEL_SECONDS="1.5") as service:
         run_id = started(service, "stuck", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         # As one that is in a long call into a library.
         job.suspend()
         began = time.monotonic()
@@ -134,7 +135,7 @@ def test_a_canceling_run_whose_worker_is_gone_or_silent_is_ended_by_the_sweep(
 ) -> None:
     with running_service(data_dir, SPATIAL_ETL_RUN__CANCEL_SECONDS="1") as service:
         run_id = started(service, "gone", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         (worker,) = [worker for worker in service.workers() if job in worker.children()]
         job.suspend()
         if how is signal.SIGSTOP:
@@ -167,7 +168,7 @@ def test_a_run_that_is_canceled_in_postgis_leaves_nothing_there(
 ) -> None:
     with running_service(data_dir, **settings_for(database), SPATIAL_ETL_RUN__CANCEL_SECONDS="1") as service:
         run_id = at_work(service, database, "pg-stuck", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         job.suspend()
         cancel(service, run_id)
         assert service.finished(run_id)["status"] == "canceled"

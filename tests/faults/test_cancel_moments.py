@@ -17,11 +17,12 @@ from app.ledger import Ledger
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
 from app.models.run import Run, RunStatus
-from app.pipelines import runner
-from app.processes import process_name
-from app.services import runs_control
-from app.services.intake import submit
+from app.pipelines.job import runner
+from app.pipelines.job.in_process import InProcess
+from app.services.intake.submit import submit
+from app.services.runs import control as runs_control
 from app.settings import Settings
+from app.system.processes import process_name
 from tests.service import POINTS, manifest
 
 LANES = frozenset({"spatial"})
@@ -65,7 +66,7 @@ class Place:
 
     def carry(self, run: Run, **parts: Any) -> Run:
         clients = replace(self.clients, **parts)
-        runner.execute(run.run_id, clients, self.portal.call, process_name(), self.settings)
+        runner.execute(run.run_id, clients, self.portal.call, process_name(), self.settings, InProcess())
         found = self.portal.call(self.ledger.get_run, run.run_id)
         assert found is not None
         return found
@@ -163,11 +164,13 @@ def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place:
 def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Place) -> None:
     run = place.submit("died")
 
-    async def no_end(method: Callable[..., Awaitable[Any]], run_id: str, guard: Any, *told: Any, **changes: Any) -> Any:
+    async def no_end(
+        method: Callable[..., Awaitable[Any]], run_id: str, guard: Any, *outbox: Any, **changes: Any
+    ) -> Any:
         # Its process dies before it can write its end, and somebody gives the run its next attempt.
         if changes.get("status") is RunStatus.SUCCESS:
             return await method(run_id, guard, status=RunStatus.QUEUED, lease=None)
-        return await method(run_id, guard, *told, **changes)
+        return await method(run_id, guard, *outbox, **changes)
 
     queued = place.carry(run, ledger=Interrupted(place.ledger, "change_run", no_end))
     assert queued.status is RunStatus.QUEUED

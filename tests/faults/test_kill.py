@@ -20,6 +20,9 @@ from tests.service import Service, manifest, running_service, wait_for
 ROWS = 150_000
 
 
+TWO_WORKERS = {"SPATIAL_ETL_WORKER__PROCESSES": "2"}
+
+
 @pytest.fixture(scope="module")
 def big_source(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Enough polygons that a run is still in its transform step when the test looks."""
@@ -57,7 +60,7 @@ def one_version_and_nothing_left(service: Service, run: dict[str, Any], dataset:
 def test_a_killed_job_is_carried_by_the_next_attempt(data_dir: Path, big_source: bytes) -> None:
     with running_service(data_dir) as service:
         run_id = started(service, "job-killed", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         job.kill()
         run = service.finished(run_id)
         one_version_and_nothing_left(service, run, "job-killed")
@@ -68,9 +71,9 @@ def test_a_killed_job_is_carried_by_the_next_attempt(data_dir: Path, big_source:
 
 
 def test_a_killed_worker_takes_its_job_along_and_another_carries_on(data_dir: Path, big_source: bytes) -> None:
-    with running_service(data_dir) as service:
+    with running_service(data_dir, **TWO_WORKERS) as service:
         run_id = started(service, "worker-killed", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         (worker,) = [worker for worker in service.workers() if job in worker.children()]
         worker.kill()
         psutil.wait_procs([job], timeout=10)
@@ -83,7 +86,7 @@ def test_a_job_that_is_slow_keeps_its_lease(data_dir: Path, big_source: bytes) -
     """The worker renews the lease while its job does nothing that anybody could see."""
     with running_service(data_dir, SPATIAL_ETL_RUN__LEASE_SECONDS="2") as service:
         run_id = started(service, "slow-job", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         job.suspend()
         time.sleep(5)
         assert service.run(run_id)["attempt"] == 1
@@ -95,9 +98,9 @@ def test_a_job_that_is_slow_keeps_its_lease(data_dir: Path, big_source: bytes) -
 
 def test_an_attempt_that_comes_back_from_the_dead_changes_nothing(data_dir: Path, big_source: bytes) -> None:
     """Worker and job stand still until another has finished the run, and then go on."""
-    with running_service(data_dir, SPATIAL_ETL_RUN__LEASE_SECONDS="2") as service:
+    with running_service(data_dir, SPATIAL_ETL_RUN__LEASE_SECONDS="2", **TWO_WORKERS) as service:
         run_id = started(service, "zombie", big_source)
-        (job,) = service.jobs()
+        job = service.job()
         (worker,) = [worker for worker in service.workers() if job in worker.children()]
         worker.suspend()
         job.suspend()

@@ -44,7 +44,7 @@ def test_the_others_go_on_when_the_worker_of_the_first_is_killed(data_dir: Path,
         service.put("p.geojson", POINTS)
         first = started(service, "one", big_source)
         run_ids = [submit(service, f"batch-{n}") for n in range(3)]
-        (job,) = service.jobs()
+        job = service.job()
         (worker,) = [worker for worker in service.workers() if job in worker.children()]
         worker.kill()
         runs = [service.finished(run_id) for run_id in (first, *run_ids)]

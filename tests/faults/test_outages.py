@@ -89,7 +89,7 @@ def test_a_redis_that_is_away_in_mid_run_for_longer_than_a_lease_costs_nothing(
     """Nor does its forgetting everything: the ledger is the outbox."""
     service = outside.service
     run_id = started(service, "redis-away", big_source)
-    (job,) = service.jobs()
+    job = service.job()
     job.suspend()
     outside.redis.kill()
     time.sleep(8)  # the lease is 6 s
@@ -166,6 +166,7 @@ def test_a_ledger_that_is_away_in_mid_run_costs_one_attempt_at_most(
     assert service.versions("ledger-away") == [1]
     assert service.finished(queued)["status"] == "success"
     assert len(service.lake()) == 2
+    assert "Traceback" not in service.log.read_text()
 
 
 def test_the_roles_start_before_their_servers_say_what_is_missing_and_then_work(data_dir: Path, tmp_path: Path) -> None:

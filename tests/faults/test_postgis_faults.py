@@ -13,9 +13,9 @@ from app.clients import open_clients, open_ledger
 from app.ledger import Guard
 from app.models.base import new_id
 from app.models.run import RunStatus
-from app.services.orphan_schemas import drop_orphans
+from app.services.sweep.orphan_schemas import drop_orphans
 from app.settings import Settings
-from app.storage.postgis import Postgis, RunSchema
+from app.storage.postgis.server import Postgis, RunSchema
 from tests.contract.ledgers import put_running
 from tests.faults.test_kill import big_source, one_version_and_nothing_left, started  # noqa: F401 # a fixture
 from tests.servers.postgres import PostgresServer, execute, fresh_database, start_server
@@ -59,7 +59,7 @@ def test_a_killed_job_leaves_nothing_in_postgis(
         run_id = at_work(service, database, "pg-killed", big_source)
         assert schemas(database) == [f"proc_{run_id}_1"]
         assert f"spatial-etl {run_id}.1" in sessions(database)
-        (job,) = service.jobs()
+        job = service.job()
         job.kill()
         run = service.finished(run_id)
         one_version_and_nothing_left(service, run, "pg-killed")

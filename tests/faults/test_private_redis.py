@@ -53,7 +53,7 @@ def test_files_that_redis_cannot_read_are_set_aside_at_the_start(
         assert again.finished(run_id)["status"] == "success"
         (folder,) = set_aside(data_dir)
         assert any(path.is_file() for path in folder.rglob("*")), "what was there is kept"
-        assert again.log.read_text().count(f"they were moved to {folder}, and it starts empty") == 1
+        assert again.log.read_text().count(f"moved them to {folder}; it starts empty") == 1
 
 
 def test_files_that_broke_while_the_service_runs_do_not_end_it(data_dir: Path) -> None:

@@ -11,20 +11,24 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.serve.supervisor import _kept_alive
 from app.settings import Settings
-from app.supervisor import _kept_alive
-from tests.service import wait_for
+from tests.service import children, is_reader_server, wait_for
 
 
 def test_a_worker_that_is_stopped_while_it_imports_stops_cleanly(tmp_path: Path) -> None:
-    """Its modules take a second to import; Compose and `serve` may stop it in the middle of that."""
+    """The readers' modules take a second to import; Compose and `serve` may stop it in the middle of that."""
     command = [sys.executable, "-m", "app", "worker", "--data-dir", str(tmp_path)]
     worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     process = psutil.Process(worker.pid)
-    wait_for(lambda: any("pyarrow" in each.path for each in process.memory_maps()), "the imports to have begun")
+    (server,) = wait_for(lambda: [each for each in children(process) if is_reader_server(each)], "the reader server")
+    wait_for(lambda: any("pyarrow" in each.path for each in server.memory_maps()), "the imports to have begun")
     worker.terminate()
     _, said = worker.communicate(timeout=30)
-    assert (worker.returncode, said) == (0, "")
+    assert worker.returncode == 0
+    # It may have come so far that it waits for a queue; nothing else is to be said.
+    assert all("the worker waits" in line for line in said.splitlines()), said
+    wait_for(lambda: not server.is_running(), "the reader server to end with it")
 
 
 @pytest.mark.anyio
@@ -34,7 +38,7 @@ async def test_a_child_that_cannot_be_started_is_tried_again(
     """As when the system has no room for another process: a missing interpreter stands for it."""
     interpreter, sign = sys.executable, tmp_path / "sign"
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
-    with caplog.at_level(logging.WARNING, "app.supervisor"):
+    with caplog.at_level(logging.WARNING, "app.serve.supervisor"):
         async with _kept_alive([["touch", str(sign)]], Settings(data_dir=tmp_path), "toucher"):
             async with asyncio.timeout(10):
                 while "toucher could not be started" not in caplog.text:  # noqa: ASYNC110 # a log has no event

@@ -45,8 +45,14 @@ class Hostile:
         return {"x": made} if isinstance(made, bytes) else dict(made)
 
 
-def always(body: bytes | str) -> Maker:
-    return lambda _: body.encode() if isinstance(body, str) else body
+def always(body: bytes | str | Callable[[], bytes]) -> Maker:
+    """The same file whatever the bait. Large ones are functions, called by their test, so that imports stay quick."""
+
+    def make(_: Bait) -> bytes:
+        made = body() if callable(body) else body
+        return made.encode() if isinstance(made, str) else made
+
+    return make
 
 
 def zipped(files: Mapping[str, bytes | str], method: int = zipfile.ZIP_DEFLATED) -> bytes:

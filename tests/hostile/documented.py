@@ -8,5 +8,8 @@ from pathlib import Path
 
 def documented_codes() -> set[str]:
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-    rows = text.partition("## What a run is refused for")[2].splitlines()
-    return {code for row in rows if row.startswith("| `") for code in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}
+    tables = [
+        text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0] for name in ("refusals", "attempts")
+    ]
+    rows = [row for table in tables for row in table.splitlines() if row.startswith("| `")]
+    return {code for row in rows for code in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}

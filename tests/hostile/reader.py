@@ -1,4 +1,4 @@
-"""One file through its pipeline in a forked process with the limits and walls of a job; how that ended.
+"""One file through its pipeline in a forked process with the limits and the sandbox of a job, and how that ended.
 
 For a process that has imported the pipelines and not used them: GDAL and Arrow hang in a child that is forked later.
 """
@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.errors import RunRefused
-from app.jobs.confinement import confine_job, confine_readers
-from app.pipelines import raster, tabular, vector
-from app.pipelines.formats import gdal, raster_gdal
+from app.jobs.sandbox import sandbox_reader
+from app.jobs.seccomp import deny_ways_out
+from app.pipelines.common import gdal
+from app.pipelines.raster import gdal as raster_gdal
+from app.pipelines.raster import pipeline as raster
+from app.pipelines.tabular import pipeline as tabular
+from app.pipelines.vector import pipeline as vector
 from app.settings import Limits
 from tests.pipelines.conftest import Bench
 
@@ -100,8 +104,8 @@ def _carry(files: Mapping[str, bytes], kind: str, fmt: str, more: Mapping[str, A
     context = bench.context(entry, intent=INTENTS[kind], limits=SMALL)
     gdal.forget_other_drivers()
     raster_gdal.forget_other_drivers()
-    confine_job(root)
-    confine_readers(root, [])
+    sandbox_reader(root)
+    deny_ways_out()
     try:
         PIPELINES[kind](context)
     except RunRefused as err:

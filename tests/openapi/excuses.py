@@ -37,15 +37,22 @@ REFUSED = {
     "type_not_of_intent": _BETWEEN,
     "format_type_mismatch": _BETWEEN,
     "option_not_of_format": _BETWEEN,
+    "options_contradict": _BETWEEN,
+    "member_not_of_format": _BETWEEN,
+    "date_format_invalid": "the grammar of strptime is not one of JSON Schema",
     "dataset_id_invalid": "the name of a dataset is a tag among others that may be anything",
     "testing_invalid": "so is the mark of a test run",
     "join_config_missing": _BETWEEN,
     "join_config_not_allowed": _BETWEEN,
     "intent_unknown": _NAME,
+    "crs_invalid": "a CRS is a code, WKT, a PROJ string or the word source",
+    "recipe_not_allowed": _BETWEEN,
     "format_unknown": _NAME,
     "encoding_unknown": _NAME,
     "type_unknown": _NAME,
     "delimiter_invalid": "a character that stands between columns is no letter, digit, quotation mark or line end",
+    "manifest_too_complex": "the number of values in all of a document",
+    "faults_omitted": "the number of those that are not listed, beside the others",
     "int_type": "1.0 is an integer to JSON Schema; a version is written without a point",
     "text_invalid": "text that not every ledger keeps: NUL and lone surrogates",
 }
@@ -67,6 +74,8 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
         problem = response.json()
         codes = {fault["code"] for fault in problem["errors"]} or {problem["code"]}
         return not codes <= REFUSED.keys()
+    if isinstance(failure, RejectedPositiveData) and response.status_code == 413:
+        return response.json()["code"] != "body_too_large"
     if isinstance(failure, RejectedPositiveData) and response.status_code == 410:
         return response.json()["code"] not in GONE
     if isinstance(failure, ServerError):

@@ -62,7 +62,7 @@ def service(data_dir: Path, keys: dict[str, str]) -> Iterator[Service]:
         started.http.headers["Authorization"] = f"Bearer {keys['admin']}"
         paths = started.http.get("/openapi.json").json()["paths"]
         content = paths["/landing/{key}"]["put"]["requestBody"]["content"]["application/geo+json"]
-        started.put("examples/places.geojson", json.dumps(content["example"]).encode())
+        started.put("examples/places.geojson", json.dumps(content["examples"]["places"]["value"]).encode())
         body = paths["/manifests"]["post"]["requestBody"]["content"]["application/json"]
         assert started.ingest(body["examples"]["places"]["value"])["status"] == "success"
         yield started
@@ -93,7 +93,7 @@ def test_no_key_changes_anything_beyond_its_scope(
 
 
 def state(service: Service) -> dict[str, Any]:
-    """What is there, but for the webhook's own deliveries, whose door has a token of its own."""
+    """What is there, except for the webhook's deliveries, which need another token."""
     paths = ("/landing", "/manifests", "/runs", "/assets")
     return {path[1:]: service.http.get(path).raise_for_status().json()["items"] for path in paths}
 

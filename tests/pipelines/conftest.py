@@ -22,10 +22,12 @@ from app.models.asset import Asset, AssetInput, AssetMetadata, SourceInput
 from app.models.base import utcnow
 from app.models.formats import find_format
 from app.models.manifest import Manifest, ManifestFile
-from app.pipelines import vector
-from app.pipelines.context import FetchedFile, Product
-from app.pipelines.engines import VectorEngine
-from app.pipelines.engines.local import LocalEngine
+from app.models.recipe_table import SHIPPED, RecipeTable
+from app.models.run import RunWarning
+from app.pipelines.contract.context import FetchedFile, Product
+from app.pipelines.contract.engine import VectorEngine
+from app.pipelines.vector import pipeline as vector
+from app.pipelines.vector.engines.local import LocalEngine
 from app.settings import Limits
 from tests.pipelines.engines import ENGINES, OVER_ALL_ENGINES, assert_agree, assert_same_geometries
 
@@ -44,8 +46,8 @@ class Watch:
         if self.error is not None and rows_done >= (self.stop_after or 0):
             raise self.error
 
-    def warn(self, code: str, message: str, count: int = 1, samples: Sequence[Any] = ()) -> None:
-        self.warnings[code] = (message, count, tuple(samples))
+    def warn(self, warning: RunWarning) -> None:
+        self.warnings[warning.code] = (warning.message, warning.count, warning.samples)
 
 
 @dataclass
@@ -143,18 +145,25 @@ class Bench:
         self.landing.mkdir()
         self.lake.mkdir()
 
-    def context(self, *files: dict[str, Any], intent: str = "ingest_vector", **more: Any) -> Context:
+    def context(
+        self,
+        *files: dict[str, Any],
+        intent: str = "ingest_vector",
+        recipe: Mapping[str, Any] | None = None,
+        recipes: RecipeTable = SHIPPED,
+        **more: Any,
+    ) -> Context:
         self._runs += 1
         scratch = self._root / f"scratch{self._runs}"
         scratch.mkdir()
         entries = [{"type": "vector", **file, "path": f"s3://landing-zone/{file['path']}"} for file in files]
         metadata = {"title": "t", "description": "", "source": "", "license": "", "attribution": ""}
-        manifest = Manifest.model_validate(
-            {"batch_id": f"b{self._runs}", "uploader": "u", "intent": intent, "files": entries, "metadata": metadata}
-        )
+        document = {"batch_id": f"b{self._runs}", "uploader": "u", "intent": intent, "files": entries}
+        asked = {} if recipe is None else {"recipe": recipe}
+        manifest = recipes.resolve(Manifest.model_validate({**document, **asked, "metadata": metadata}))
         return Context(manifest, self.landing, scratch, self.lake, **{"engine": ENGINES[self.engine](), **more})
 
-    def agree(self, found: Any, wanted: Any, tolerance: float = 0.0, *, simplified: float = 1e-4) -> None:
+    def agree(self, found: Any, wanted: Any, tolerance: float = 0.0, *, simplified: float = 0.0) -> None:
         """Geometries of the last run against GEOS' own in this process. tolerance: what the format loses."""
         if self.engine == "local":
             assert_same_geometries(found, wanted, tolerance)
@@ -246,11 +255,13 @@ def parcels() -> geopandas.GeoDataFrame:
     )
 
 
-def expected(frame: geopandas.GeoDataFrame, tolerance: float = 1e-4) -> np.ndarray[Any, Any]:
-    """The house recipe computed with geopandas and shapely alone."""
+def expected(frame: geopandas.GeoDataFrame, tolerance: float | None = None) -> np.ndarray[Any, Any]:
+    """The shipped recipe, and simplification by a tolerance in degrees, computed with geopandas and shapely alone."""
     moved = frame.to_crs(4326).geometry.to_numpy()
     invalid = ~shapely.is_valid(moved) & ~shapely.is_missing(moved)
     moved[invalid] = shapely.make_valid(moved[invalid], method="linework")
+    if tolerance is None:
+        return moved
     simple = shapely.simplify(moved, tolerance, preserve_topology=True)
     bad = ~shapely.is_valid(simple) & ~shapely.is_missing(simple)
     simple[bad] = moved[bad]

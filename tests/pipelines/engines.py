@@ -12,25 +12,29 @@ import shapely
 from pydantic import SecretStr
 
 from app.models.base import new_id
-from app.pipelines.engines import VectorEngine
-from app.pipelines.engines.local import LocalEngine
-from app.pipelines.engines.postgis import SAME_DEGREES, PostgisEngine
-from app.storage.postgis import Postgis, RunSchema
-from tests.servers.postgres import fresh_database
+from app.pipelines.contract.engine import VectorEngine
+from app.pipelines.vector.engines.local import LocalEngine
+from app.pipelines.vector.engines.postgis import SAME_DEGREES, PostgisEngine
+from app.pipelines.vector.engines.postgis_access import DirectPostgis
+from app.storage.postgis.server import Postgis, RunSchema
+from tests.servers.postgres import fresh_database, limited_user
 
 # Modules whose tests run over every engine.
-OVER_ALL_ENGINES = ("tests.pipelines.test_engine", "tests.pipelines.test_formats")
+OVER_ALL_ENGINES = ("tests.pipelines.test_engine", "tests.pipelines.test_formats", "tests.pipelines.test_recipes")
 
 _opened = ExitStack()
 _urls: list[str] = []
 
 
 def postgis() -> PostgisEngine:
-    """The engine in a schema of its own, in a database that all tests of this process share."""
+    """The engine in a schema of its own, in a database that all tests of this process share.
+
+    Its user has no more rights than that of docker-compose.yml.
+    """
     if not _urls:
-        _urls.append(_opened.enter_context(fresh_database()))
+        _urls.append(limited_user(_opened.enter_context(fresh_database())))
         atexit.register(_opened.close)
-    return PostgisEngine(Postgis(SecretStr(_urls[0]), 60), RunSchema(new_id(), 1))
+    return PostgisEngine(DirectPostgis(Postgis(SecretStr(_urls[0]), 60), RunSchema(new_id(), 1)))
 
 
 ENGINES: Mapping[str, Callable[[], VectorEngine]] = {"local": LocalEngine, "postgis": postgis}

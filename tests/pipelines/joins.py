@@ -19,9 +19,9 @@ from pyproj import CRS
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema
 from app.models.base import utcnow
 from app.models.manifest import Manifest
-from app.pipelines import join
-from app.pipelines.context import FetchedAsset, Product
-from app.pipelines.formats.geoparquet import GeoParquetWriter, column_names
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter, column_names
+from app.pipelines.contract.context import FetchedAsset, Product
+from app.pipelines.join import pipeline as join
 from tests.pipelines.conftest import Context
 
 

@@ -17,8 +17,8 @@ from rasterio.shutil import copy
 from rio_cogeo import cog_validate
 
 from app.errors import RunRefused
-from app.pipelines import raster
-from app.pipelines.context import Product
+from app.pipelines.contract.context import Product
+from app.pipelines.raster import pipeline as raster
 from tests.pipelines.conftest import Bench, Watch
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_500_000)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.errors import RunRefused
-from app.pipelines import tabular
+from app.pipelines.tabular import pipeline as tabular
 from app.settings import Limits
 from tests.pipelines.conftest import Bench, Context
 
@@ -44,13 +44,15 @@ class Ingested:
 
 
 def ingest(bench: Bench, body: bytes | str, fmt: str = "CSV", *, name: str = "t", **more: Any) -> Ingested:
-    """limits=…, threads=… go to the context, all else to files[].options."""
+    """limits=…, threads=… go to the context, member=… to files[], all else to files[].options."""
     return Ingested(run(bench, body, fmt, name=name, **more))
 
 
 def run(bench: Bench, body: bytes | str, fmt: str = "CSV", *, name: str = "t", **more: Any) -> Context:
     to_context = {key: more.pop(key) for key in ("limits", "threads") if key in more}
     entry: dict[str, Any] = {"path": bench.write(name, body), "format": fmt, "type": "tabular"}
+    if "member" in more:
+        entry["member"] = more.pop("member")
     if more:
         entry["options"] = more
     context = bench.context(entry, intent="ingest_tabular", **to_context)
@@ -84,9 +86,14 @@ DATE, CODE, MOMENT, TIME, ELAPSED = 1, 2, 3, 4, 5
 
 
 def workbook(
-    sheets: Mapping[str, str], shared: Sequence[str] = (), settings: str = "", doctype: str = "", tail: str = ""
+    sheets: Mapping[str, str],
+    shared: Sequence[str] = (),
+    settings: str = "",
+    doctype: str = "",
+    tail: str = "",
+    styles: str | None = None,
 ) -> bytes:
-    """A workbook of these sheets ({name: rows as XML}) with the shared texts (XML) and STYLES."""
+    """A workbook of these sheets ({name: rows as XML}) with the shared texts (XML) and styles (STYLES)."""
     kinds = [(f"s{number}", "worksheet", f"worksheets/sheet{number}.xml") for number in range(1, len(sheets) + 1)]
     kinds += [("t", "sharedStrings", "sharedStrings.xml"), ("f", "styles", "/xl/styles.xml")]
     links = "".join(f"<Relationship Id='{i}' Type='{_RELATED}/{kind}' Target='{to}'/>" for i, kind, to in kinds)
@@ -100,7 +107,7 @@ def workbook(
         f"<sheets>{listed}</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f"<Relationships {_PACKAGE}>{links}{outside}</Relationships>",
         "xl/sharedStrings.xml": f"<sst {_MAIN}>{''.join(f'<si>{text}</si>' for text in shared)}</sst>",
-        "xl/styles.xml": f"<styleSheet {_MAIN}>{STYLES}</styleSheet>",
+        "xl/styles.xml": f"<styleSheet {_MAIN}>{STYLES if styles is None else styles}</styleSheet>",
     }
     for number, rows in enumerate(sheets.values(), 1):
         body = f"{doctype}<worksheet {_MAIN}><sheetData>{rows}</sheetData>{tail}</worksheet>"

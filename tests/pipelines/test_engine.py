@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import shapely
 
 from app.errors import RunCanceled, RunRefused, StaleAttempt
 from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
-from app.pipelines.engines.clean import simplify
-from app.pipelines.engines.local import LocalEngine
-from app.pipelines.formats.findings import Findings
-from app.pipelines.formats.vector import inspect
+from app.pipelines.common.findings import Findings
+from app.pipelines.vector.engines.clean import simplify
+from app.pipelines.vector.engines.local import LocalEngine
+from app.pipelines.vector.formats.open import inspect
 from app.settings import Limits
 from tests.pipelines.conftest import Bench, Result, Watch, assert_same_geometries, expected
 from tests.pipelines.test_formats import put
@@ -96,7 +97,7 @@ def test_m_is_dropped_and_counted(bench: Bench) -> None:
     found = result.frame.geometry.iloc[0]
     assert found.has_z
     assert not found.has_m
-    assert found.equals(geopandas.read_file(FIXTURES / "line_zm.gpkg").geometry.iloc[0].simplify(1e-4))
+    assert found.equals(geopandas.read_file(FIXTURES / "line_zm.gpkg").geometry.iloc[0])
 
 
 @pytest.mark.parametrize("name", ["curve", "curvepolygon", "multisurface"])
@@ -165,6 +166,33 @@ def test_datum_grids_that_are_missing_are_told(bench: Bench) -> None:
     message = result.watch.warnings["datum_grid_missing"][0]
     assert "BETA2007" in message
     assert " m)" in message
+    assert "put its file into PROJ's data folder, which `spatial-etl doctor` names" in message
+
+
+def test_a_datum_grid_in_the_data_folder_is_used_and_listed(tmp_path: Path) -> None:
+    """BETA2007, as Debian ships it. In another process, because PROJ keeps its folders."""
+    grid = Path("/usr/share/proj/BETA2007.gsb")
+    if not grid.is_file():
+        pytest.skip("needs Debian's package proj-data")
+    (tmp_path / grid.name).symlink_to(grid)
+    code = (
+        "import json, sys\n"
+        "from pyproj import CRS\n"
+        "from pyproj.datadir import append_data_dir\n"
+        "append_data_dir(sys.argv[1])\n"
+        "from app.cli.doctor import libraries\n"
+        "from app.pipelines.common.reproject import Reprojector\n"
+        "proj = next(check for check in libraries() if check.name == 'proj')\n"
+        "warned = Reprojector(CRS.from_epsg(31467), CRS.from_epsg(4326), 'x').warnings()\n"
+        "print(json.dumps([proj.details['grids'], proj.details['data'], len(warned)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True, cwd=Path.cwd()
+    )
+    grids, folders, warned = json.loads(done.stdout.splitlines()[-1])
+    assert "BETA2007.gsb" in grids
+    assert str(tmp_path) in folders
+    assert warned == 0
 
 
 def test_not_finite(bench: Bench) -> None:
@@ -323,10 +351,9 @@ def test_schemas_that_differ(bench: Bench, parcels: geopandas.GeoDataFrame) -> N
     error = caught.value
     assert error.reason == "schema_mismatch"
     assert error.file == b
-    text = " ".join(fault.detail for fault in error.faults)
-    assert "'area'" in text
-    assert "'surface'" in text
-    assert "'count' is int64" in text
+    assert "'area'" in error.detail
+    assert "'surface'" in error.detail
+    assert "'count' is int64" in error.detail
     order = put(bench, parcels[["area", "name", "count", "geometry"]], "GPKG", "c")
     with pytest.raises(RunRefused, match="another order"):
         bench.run({"path": a, "format": "GPKG"}, {"path": order, "format": "GPKG"})
@@ -374,10 +401,10 @@ def test_no_features(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
 
 def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
     name = put(bench, parcels, "GPKG")
-    other = bench.run({"path": name, "format": "GPKG"}, intent="ingest_parcels")
-    assert "ingest_vector" in other.watch.warnings["intent_unknown"][0]
-    coarse = bench.run({"path": name, "format": "GPKG"}, intent="ingest_building_footprints")
-    bench.agree(coarse.frame.geometry, expected(multi(parcels), 1e-3), simplified=1e-3)
+    for intent in ("ingest_vector", "ingest_building_footprints", "ingest_road_network", "ingest_parcels"):
+        found = bench.run({"path": name, "format": "GPKG"}, intent=intent)
+        assert "simplified" not in found.counts
+        bench.agree(found.frame.geometry, expected(multi(parcels)))
     with pytest.raises(RunRefused) as caught:
         bench.run({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_parcels")
     assert caught.value.reason == "format_not_vector"
@@ -387,7 +414,7 @@ def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
 def test_a_watch_that_raises_stops_everything(bench: Bench, parcels: geopandas.GeoDataFrame, error: Exception) -> None:
     name = put(bench, parcels, "GPKG")
     ctx = bench.context({"path": name, "format": "GPKG"}, watch=Watch(error=error))
-    from app.pipelines import vector
+    from app.pipelines.vector import pipeline as vector
 
     with pytest.raises(type(error)):
         vector.run(ctx)
@@ -397,7 +424,7 @@ def test_a_watch_that_raises_stops_everything(bench: Bench, parcels: geopandas.G
 
 IMPORT = """
 import os, threading
-import app.pipelines.vector
+import app.pipelines.vector.pipeline
 
 assert threading.active_count() == 1
 opened = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if int(n) > 2]
@@ -407,12 +434,12 @@ assert not [f for f in opened if os.path.isfile(f) and not f.endswith("/proj.db"
 
 FORK = """
 import os, pathlib, sys
-import app.pipelines.vector
+import app.pipelines.vector.pipeline
 from app.models.manifest import ManifestFile
-from app.models.recipe import clean_vector
-from app.pipelines.context import FetchedFile
-from app.pipelines.engines.local import LocalEngine
-from app.pipelines.formats.vector import inspect
+from app.models.vector_recipe import VectorRecipe
+from app.pipelines.contract.context import FetchedFile
+from app.pipelines.vector.engines.local import LocalEngine
+from app.pipelines.vector.formats.open import inspect
 from app.settings import Limits
 from tests.pipelines.conftest import Watch
 
@@ -421,7 +448,7 @@ if child == 0:
     path = pathlib.Path(sys.argv[1])
     declared = ManifestFile(path="s3://landing-zone/data.gpkg", type="vector", format="GPKG")
     source = inspect(FetchedFile(declared, path, ()), Limits(), 2)
-    report = LocalEngine().run([source], clean_vector("r", 1e-4), path.with_name("o.parquet"), Watch(), 2)
+    report = LocalEngine().run([source], VectorRecipe().steps("r"), path.with_name("o.parquet"), Watch(), 2)
     os._exit(0 if report.counts["rows_out"] == 600 else 1)
 assert os.waitpid(child, 0)[1] == 0
 """

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.pipelines.formats import geojson, geojson_frame
-from app.pipelines.formats.geojson_table import Columns, read_table
-from app.pipelines.formats.geojson_text import Layout, lay_out, parse
-from app.pipelines.formats.geojson_values import to_array
+from app.pipelines.vector.formats.geojson import frame as geojson_frame
+from app.pipelines.vector.formats.geojson import reader as geojson
+from app.pipelines.vector.formats.geojson.table import Columns, read_table
+from app.pipelines.vector.formats.geojson.text import JsonLayout, lay_out, parse
+from app.pipelines.vector.formats.geojson.values import to_array
 from tests.pipelines.conftest import Bench
 
 KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
@@ -51,7 +52,7 @@ def documents(draw: st.DrawFn) -> tuple[Columns, list[dict[str, Any]]]:
     return Columns(list(zip(names, kinds, strict=True)), own), features
 
 
-def laid_out(features: str | bytes, commas: bool = True) -> Layout:
+def laid_out(features: str | bytes, commas: bool = True) -> JsonLayout:
     return lay_out(features.encode() if isinstance(features, str) else features, commas=commas)
 
 
@@ -118,7 +119,7 @@ VALUES = st.none() | st.booleans() | st.integers(-(2**54), 2**64) | st.floats(al
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), VALUES), min_size=1, max_size=8), st.integers(100, 400))
 def test_columns_are_the_same_wherever_blocks_end(bench: Bench, rows: list[dict[str, Any]], size: int) -> None:
     """One block is never read by Arrow, which knows the columns of earlier blocks only."""
@@ -139,7 +140,7 @@ def test_arrow_is_not_passed_over(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     """All blocks of a plain file but the first few are read by it, and in the second reading these, too."""
     told: list[bool] = []
 
-    def reading(layout: Layout, columns: Columns) -> Any:
+    def reading(layout: JsonLayout, columns: Columns) -> Any:
         found = read_table(layout, columns)
         told.append(found is not None)
         return found

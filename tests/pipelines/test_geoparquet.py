@@ -17,7 +17,8 @@ import pyproj
 import pytest
 import shapely
 
-from app.pipelines.formats import geoparquet, source
+from app.pipelines.common import geoparquet_writer as geoparquet
+from app.pipelines.vector import source
 from tests.pipelines.conftest import Bench, assert_same_geometries, expected
 from tests.pipelines.test_formats import put
 
@@ -177,7 +178,7 @@ def test_crs_as_a_string(bench: Bench, countries: geopandas.GeoDataFrame) -> Non
     path = edited(bench, countries.head(3), lambda geo: geo["columns"]["geometry"].update(crs="EPSG:4326"))
     error = bench.refused(path, "GeoParquet")
     assert error.reason == "geoparquet_metadata"
-    assert "PROJJSON object, found a string ('EPSG:4326')" in error.detail
+    assert 'PROJJSON object, found "EPSG:4326"' in error.detail
 
 
 def test_z_bounds(bench: Bench) -> None:

@@ -59,7 +59,7 @@ def test_what_does_not_fit_its_column_is_refused(bench: Bench, put, kind: str, v
     error = bench.refused(put(kind, value), "GPKG")
     assert error.reason == "value_invalid"
     assert "'v' of row 2" in error.detail
-    assert repr(value) in error.detail
+    assert repr(value).removeprefix("b") in error.detail
 
 
 @pytest.mark.parametrize(

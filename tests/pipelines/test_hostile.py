@@ -160,13 +160,13 @@ def test_content_that_is_something_else(bench: Bench, fmt: str, content: bytes) 
 
 def test_a_vrt_beside_the_source_is_not_opened(bench: Bench) -> None:
     """The drivers of other formats are not there at all while a file is opened."""
-    from app.pipelines.formats import gdal
+    from app.pipelines.common import gdal
 
     target = bench.landing / "x.vrt"
     target.write_text(VRT)
     import pyogrio
 
-    with gdal.only(("GPKG",)), pytest.raises(pyogrio.errors.DataSourceError, match="not recognized"):
+    with gdal.only_drivers(("GPKG",)), pytest.raises(pyogrio.errors.DataSourceError, match="not recognized"):
         pyogrio.read_info(target)
     assert "OGR_VRT" in pyogrio.list_drivers()
 

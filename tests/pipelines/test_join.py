@@ -18,8 +18,8 @@ import shapely
 
 from app.errors import RunCanceled, RunRefused
 from app.models.asset import ColumnSchema, ParentInput
-from app.pipelines import join_pairs
-from app.pipelines.join_pairs import Means, Pairs, Side
+from app.pipelines.join import match as join_pairs
+from app.pipelines.join.match import JoinResources, KeyColumn, KeyMatches
 from app.settings import Limits
 from tests.pipelines.conftest import Watch
 from tests.pipelines.joins import JoinContext, Lake, key_of, pairs_of, points
@@ -372,7 +372,7 @@ def test_large_geometries_are_written_a_few_at_a_time(lake: Lake, monkeypatch: p
     lake.spatial(pa.table({"k": ["a"]}), [circle])
     lake.tabular(pa.table({"k": ["a"] * 40}))
     steps: list[int] = []
-    from app.pipelines.join_assemble import Assembler
+    from app.pipelines.join.assemble import Assembler
 
     assemble = Assembler._assemble
 
@@ -416,7 +416,7 @@ def test_refusals_name_what_was_found_and_what_to_do(lake: Lake) -> None:
     assert "Did you mean 'iso_code'?" in error.fix
     error = refused(lake, left_key="iso_code")
     assert (error.reason, "places version 1" in error.detail) == ("column_unknown", True)
-    assert "for want of right_key" in error.detail
+    assert "because right_key is not set" in error.detail
     assert "'iso_a3', 'name'" in error.fix
     for key in ("geom", "bbox"):
         assert refused(lake, left_key="iso_code", right_key=key).reason == "column_unknown"
@@ -441,15 +441,15 @@ def test_more_rows_than_the_limit_are_refused_before_they_are_made(lake: Lake) -
     error = refused(lake, limits=Limits(rows=100_000))
     assert error.reason == "rows_too_many"
     assert "120300 rows, the limit is 100000" in error.detail
-    assert "'x' alone has 300 rows on the tabular and 400" in error.detail
+    assert "'x' alone has 300 rows on the tabular side and 400" in error.detail
 
 
 def test_nothing_reaches_beyond_the_rows_handed_over(lake: Lake, tmp_path: Path) -> None:
     both(lake, pa.array(["a"]), pa.array(["a"]))
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
-    sides = [Side(name, lake.parents[name].path, "k", pa.string()) for name in ("people", "places")]
-    with Pairs(sides[0], sides[1], "left", Means(tmp_path, 1, 2**28, lambda: None)) as pairs:
+    sides = [KeyColumn(name, lake.parents[name].path, "k", pa.string()) for name in ("people", "places")]
+    with KeyMatches(sides[0], sides[1], "left", JoinResources(tmp_path, 1, 2**28, lambda: None)) as pairs:
         for query in (f"FROM '{secret}'", f"COPY (SELECT 1) TO '{tmp_path}/out.csv'", "LOAD httpfs",
                       "SET enable_external_access = true", "SELECT * FROM sides"):  # fmt: skip
             with pytest.raises(Exception, match=r"(?i)disabled|not exist|permission|cannot|not found"):
@@ -459,7 +459,7 @@ def test_nothing_reaches_beyond_the_rows_handed_over(lake: Lake, tmp_path: Path)
 def test_a_look_that_raises_ends_a_query_at_once(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A product of 4 thousand millions takes minutes; the second look ends it."""
     both(lake, pa.array(["a"]), pa.array(["a"]))
-    sides = [Side(name, lake.parents[name].path, "k", pa.string()) for name in ("people", "places")]
+    sides = [KeyColumn(name, lake.parents[name].path, "k", pa.string()) for name in ("people", "places")]
     looks: list[int] = []
 
     def look() -> None:
@@ -469,7 +469,7 @@ def test_a_look_that_raises_ends_a_query_at_once(lake: Lake, tmp_path: Path, mon
                 raise RunCanceled("stop")
 
     armed = False
-    with Pairs(sides[0], sides[1], "left", Means(tmp_path, 2, 2**28, look)) as pairs:
+    with KeyMatches(sides[0], sides[1], "left", JoinResources(tmp_path, 2, 2**28, look)) as pairs:
         armed = True
         with pytest.raises(RunCanceled):
             pairs._query("SELECT count(*) FROM range(65000) a, range(65000) b WHERE sqrt(a.range) * b.range = 0.3")
@@ -490,13 +490,13 @@ def test_keys_that_do_not_fit_in_memory_go_through_scratch(lake: Lake, monkeypat
     lake.tabular(pa.table({"k": keys, "n": pa.array(range(number))}), row_group_size=200_000)
     lake.spatial(pa.table({"k": [f"{n:090d}" for n in range(50)]}), points(50))
     spilled: list[int] = []
-    report = join_pairs.Pairs.report
+    report = join_pairs.KeyMatches.report
 
-    def watched(self: Pairs, side: Any) -> Any:
-        spilled.append(sum(path.stat().st_size for path in (self._means.scratch / "duckdb").glob("*")))
+    def watched(self: KeyMatches, side: Any) -> Any:
+        spilled.append(sum(path.stat().st_size for path in (self._resources.scratch / "duckdb").glob("*")))
         return report(self, side)
 
-    monkeypatch.setattr(join_pairs.Pairs, "report", watched)
+    monkeypatch.setattr(join_pairs.KeyMatches, "report", watched)
     done: JoinContext = lake.join(how="inner", memory_bytes=192 * 2**20, threads=1)
     assert max(spilled) > 0
     assert done.made.counts["rows_out"] == 50

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.errors import RunRefused
-from app.pipelines.engines import Foresight
-from app.pipelines.formats.tabular_types import ALL_KINDS, TEXT_ONLY
-from app.pipelines.formats.vector import inspect
-from app.pipelines.plan_table import _why_text
+from app.pipelines.contract.engine import EngineDescription
+from app.pipelines.tabular.inferred_types import ALL_KINDS, TEXT_ONLY
+from app.pipelines.tabular.notation import PLAIN
+from app.pipelines.tabular.plan import _why_text
+from app.pipelines.vector.formats.open import inspect
 from tests.pipelines.conftest import Bench
 from tests.pipelines.engines import ENGINES
 
@@ -23,18 +24,17 @@ def engine_bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
     return Bench(tmp_path, request.param)
 
 
-def foresee(bench: Bench, *files: str) -> Foresight:
+def describe(bench: Bench, *files: str) -> EngineDescription:
     context = bench.context(*({"path": file, "format": "GPKG"} for file in files))
     sources = [inspect(context.fetch(file), context.limits, 2) for file in context.manifest.files]
-    recipe = context.manifest.intent_row.recipe
-    assert recipe is not None
-    return context.engine.foresee(sources, recipe)
+    assert context.manifest.recipe is not None
+    return context.engine.describe(sources, context.manifest.recipe.steps("r"))
 
 
 def test_an_engine_foresees_what_it_then_says(engine_bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
     frame = parcels.rename(columns={"area": "geom"})
     frame.to_file(engine_bench.landing / "p.gpkg", driver="GPKG", engine="pyogrio", GEOMETRY_NAME="shape")
-    found = foresee(engine_bench, "p.gpkg")
+    found = describe(engine_bench, "p.gpkg")
     result = engine_bench.run({"path": "p.gpkg", "format": "GPKG"})
     assert found.crs == result.product.crs == "EPSG:4326"
     assert found.column_schema == result.product.column_schema
@@ -47,7 +47,6 @@ def test_an_engine_foresees_what_it_then_says(engine_bench: Bench, parcels: geop
         for word in (
             "ST_Transform(ST_SetSRID(g, 25832), 4326)",
             "ST_MakeValid",
-            "ST_SimplifyPreserveTopology(g, 0.0001)",
         ):
             assert word in text
         assert result.product.statistics["rows_reprojected_in"] == {"postgis": 600}
@@ -61,7 +60,7 @@ def test_files_that_differ_are_refused_before_a_row_is_read(
     parcels.to_file(engine_bench.landing / "p.gpkg", driver="GPKG", engine="pyogrio")
     parcels.drop(columns="count").to_file(engine_bench.landing / "q.gpkg", driver="GPKG", engine="pyogrio")
     with pytest.raises(RunRefused) as caught:
-        foresee(engine_bench, "p.gpkg", "q.gpkg")
+        describe(engine_bench, "p.gpkg", "q.gpkg")
     assert caught.value.reason == "schema_mismatch"
 
 
@@ -72,16 +71,16 @@ def test_the_value_that_made_a_column_text_is_found_wherever_it_is(tmp_path: Pat
         "zero": [None] * (rows - 1) + ["012"],
         "mixed": ["1"] * (rows - 1) + ["2026-01-01"] if rows > 1 else ["?"],
         "none": [None] * rows,
-        "told": ["1"] * rows,
+        "stored as text": ["1"] * rows,
     }
     table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
     pq.write_table(table, tmp_path / "t.parquet")
-    kinds = dict.fromkeys(values, ALL_KINDS) | {"told": TEXT_ONLY}
+    kinds = dict.fromkeys(values, (ALL_KINDS, PLAIN)) | {"stored as text": (TEXT_ONLY, PLAIN)}
     mixed = "'2026-01-01' is date, values before it are int64"
     assert _why_text(tmp_path / "t.parquet", kinds) == {
-        "late": "'x' is no number, date, time or boolean as this service reads them",
+        "late": "'x' is not a number, date, time or boolean in a recognized form",
         "zero": "'012' would lose its leading zeros as a number",
-        "mixed": mixed if rows > 1 else "'?' is no number, date, time or boolean as this service reads them",
-        "none": "there is no value in it",
-        "told": "the source says that it is text",
+        "mixed": mixed if rows > 1 else "'?' is not a number, date, time or boolean in a recognized form",
+        "none": "the column has no values",
+        "stored as text": "the source stores it as text",
     }

@@ -21,12 +21,13 @@ from pydantic import SecretStr
 from app.errors import EngineUnavailable, RunCanceled, RunRefused, TimeLimitExceeded
 from app.models.base import new_id
 from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
-from app.pipelines.engines.local import LocalEngine
-from app.pipelines.engines.postgis import PostgisEngine
-from app.pipelines.engines.postgis_copy import decode, encode
-from app.pipelines.formats.vector import inspect
+from app.pipelines.vector.engines.local import LocalEngine
+from app.pipelines.vector.engines.postgis import PostgisEngine
+from app.pipelines.vector.engines.postgis_access import DirectPostgis
+from app.pipelines.vector.engines.postgis_copy import decode, encode
+from app.pipelines.vector.formats.open import inspect
 from app.settings import Limits
-from app.storage.postgis import Postgis, RunSchema
+from app.storage.postgis.server import Postgis, RunSchema
 from tests.pipelines.conftest import Bench, Result, Watch
 from tests.pipelines.engines import SAME_DEGREES, assert_agree, assert_made_of
 from tests.pipelines.test_engine import frame_of
@@ -35,6 +36,7 @@ from tests.servers.postgres import execute, fresh_database, start_server
 
 # Counts that depend on which vertices GEOS keeps.
 OF_THE_VERSION = {"simplified", "simplify_kept", "vertices_out"}
+SIMPLIFYING = {"simplify": {"tolerance": 1e-4, "unit": "crs"}}
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +46,16 @@ def database() -> Iterator[str]:
 
 
 def engine_at(url: str, seconds: int = 60, patience: float = 0.0) -> PostgisEngine:
-    return PostgisEngine(Postgis(SecretStr(url), seconds, patience), RunSchema(new_id(), 1))
+    return PostgisEngine(DirectPostgis(Postgis(SecretStr(url), seconds, patience), RunSchema(new_id(), 1)))
 
 
 def both(bench: Bench, url: str, name: str, fmt: str, **more: Any) -> tuple[Result, Result]:
+    recipe = more.pop("recipe", None)
     file = {"path": name, "format": fmt, **more}
-    here = bench.run(file)
+    here = bench.run(file, recipe=recipe)
     here.path.rename(here.path.with_stem("local"))
     here.path = here.path.with_stem("local")
-    return here, bench.run(file, engine=engine_at(url))
+    return here, bench.run(file, engine=engine_at(url), recipe=recipe)
 
 
 def assert_same_run(here: Result, there: Result, tolerance: float = 1e-4) -> None:
@@ -235,7 +238,7 @@ def test_simplification_that_breaks_a_polygon_is_taken_back(bench: Bench) -> Non
             "LANGUAGE sql IMMUTABLE AS $$ SELECT 'POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))'::geometry $$",
         )
         name = put(bench, frame_of(ring), "GeoParquet")
-        found = bench.run({"path": name, "format": "GeoParquet"}, engine=engine_at(url))
+        found = bench.run({"path": name, "format": "GeoParquet"}, engine=engine_at(url), recipe=SIMPLIFYING)
     assert (found.counts["simplify_kept"], found.counts["simplified"]) == (1, 0)
     assert found.frame.geometry.iloc[0].equals_exact(shapely.from_wkt(ring))
     assert found.watch.warnings["simplify_kept"][2] == ({"file": name, "row": 0},)
@@ -245,7 +248,11 @@ def test_ragged_rings_stay_valid(bench: Bench, database: str) -> None:
     rng = np.random.default_rng(11)
     made = [spiral(rng) for _ in range(400)]
     frame = geopandas.GeoDataFrame({"i": range(400)}, geometry=made, crs=4326)
-    _, there = both(bench, database, put(bench, frame, "GeoParquet"), "GeoParquet")
+    here, there = both(bench, database, put(bench, frame, "GeoParquet"), "GeoParquet", recipe=SIMPLIFYING)
+    assert here.counts["vertices_out"] < here.counts["vertices_in"]
+    for name, size in here.product.statistics["geometry"].items():
+        wanted = size if name == "unit" else pytest.approx(size, rel=1e-9 if name.endswith("before") else 0.02)
+        assert there.product.statistics["geometry"][name] == wanted
     assert shapely.is_valid(there.frame.geometry.to_numpy()).all()
 
 
@@ -354,12 +361,12 @@ class Stopping(Watch):
 
 def test_cancel_in_the_midst_of_a_statement(bench: Bench, database: str) -> None:
     engine = engine_at(database)
-    watch = Stopping(when=lambda: busy(database, engine.schema))
+    watch = Stopping(when=lambda: busy(database, engine.access.schema))
     with pytest.raises(RunCanceled):
         bench.run({"path": put(bench, stars(), "GeoParquet"), "format": "GeoParquet"}, engine=engine, watch=watch)
     assert watch.stopped_at, "the statement was never seen at work"
     assert time.monotonic() - watch.stopped_at < 5
-    assert gone(database, engine.schema)
+    assert gone(database, engine.access.schema)
     assert not [t for t in threading.enumerate() if t.name.startswith("transform")]
 
 
@@ -371,21 +378,21 @@ def test_statement_time_out(bench: Bench, database: str) -> None:
     assert name in caught.value.detail
     assert "rows 0 to 399" in caught.value.detail
     assert "STATEMENT_SECONDS" in caught.value.detail
-    assert gone(database, engine.schema)
+    assert gone(database, engine.access.schema)
 
 
 def test_success_and_refusal_leave_nothing(bench: Bench, database: str, parcels: geopandas.GeoDataFrame) -> None:
     engine = engine_at(database)
     seen: list[tuple[int, int]] = []
-    watch = Stopping(when=lambda: bool(seen.append(left(database, engine.schema))))
+    watch = Stopping(when=lambda: bool(seen.append(left(database, engine.access.schema))))
     bench.run({"path": put(bench, parcels, "GPKG"), "format": "GPKG"}, engine=engine, watch=watch)
     assert (3, 1) in seen, "control and two threads"
-    assert gone(database, engine.schema)
+    assert gone(database, engine.access.schema)
     far = frame_of("POINT (1e300 1e300)", crs=25832)
     with pytest.raises(RunRefused) as caught:
         bench.run({"path": put(bench, far, "GeoParquet"), "format": "GeoParquet"}, engine=engine)
     assert caught.value.reason == "coordinates_not_transformable"
-    assert gone(database, engine.schema)
+    assert gone(database, engine.access.schema)
 
 
 def test_the_next_attempt_ends_the_one_before(bench: Bench, database: str) -> None:
@@ -403,15 +410,15 @@ def test_the_next_attempt_ends_the_one_before(bench: Bench, database: str) -> No
     thread = threading.Thread(target=run)
     thread.start()
     deadline = time.monotonic() + 20
-    while not busy(database, zombie.schema) and time.monotonic() < deadline:
+    while not busy(database, zombie.access.schema) and time.monotonic() < deadline:
         time.sleep(0.05)
     other = Bench(bench.landing.parent / "other") if (bench.landing.parent / "other").mkdir() is None else bench
     point = put(other, frame_of("POINT (9 50)"), "GeoParquet")
-    again = replace(zombie, schema=RunSchema(zombie.schema.run_id, 2))
+    again = replace(zombie, access=replace(zombie.access, schema=RunSchema(zombie.access.schema.run_id, 2)))
     assert other.run({"path": point, "format": "GeoParquet"}, engine=again).counts["rows_out"] == 1
     thread.join(20)
     assert len(errors) == 1
-    assert gone(database, zombie.schema)
+    assert gone(database, zombie.access.schema)
 
 
 SECRET = "s3cret%23word"  # noqa: S105 # nobody's
@@ -472,10 +479,12 @@ def test_a_server_that_dies_in_mid_run(bench: Bench, parcels: geopandas.GeoDataF
         bench.run(
             {"path": put(bench, stars(), "GeoParquet", "star"), "format": "GeoParquet"},
             engine=engine,
-            watch=Stopping(when=lambda: server.process is not None and busy(server.url, engine.schema) and die()),
+            watch=Stopping(
+                when=lambda: server.process is not None and busy(server.url, engine.access.schema) and die()
+            ),
         )
     assert "PostGIS" in caught.value.detail
-    again = replace(engine, schema=RunSchema(engine.schema.run_id, 2))
+    again = replace(engine, access=replace(engine.access, schema=RunSchema(engine.access.schema.run_id, 2)))
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(bench.run, {"path": name, "format": "GPKG"}, engine=again)
         time.sleep(1.5)

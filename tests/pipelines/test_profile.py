@@ -14,7 +14,7 @@ import pytest
 import shapely
 
 from app.errors import RunRefused
-from app.pipelines.formats.profile import profile
+from app.pipelines.common.profile import profile
 from tests.pipelines.conftest import Bench
 
 

@@ -21,8 +21,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
 from app.models.formats import FORMATS
-from app.pipelines.formats.netcdf_classic import extent
-from app.pipelines.formats.raster_content import check_raster_content
+from app.pipelines.raster.content import check_raster_content
+from app.pipelines.raster.formats.netcdf_classic import extent
 from tests.pipelines.rasters import UTM, Rasters, terrain
 
 WORLD = "10\n0\n0\n-10\n500005\n5499995\n"

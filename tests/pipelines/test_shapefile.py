@@ -100,6 +100,8 @@ def test_missing_sidecars(bench: Bench, put, suffix: str, reason: str, zipped: b
     assert error.reason == reason
     assert suffix in error.detail + error.fix
     if suffix == ".prj":
+        where = "Put x.prj into the archive" if zipped else "Upload x.prj beside it"
+        assert error.fix == f"{where}, or declare the CRS in `files[].crs`."
         assert len(bench.one(name, "SHP", crs="EPSG:4326").frame) == 2
 
 
@@ -238,7 +240,7 @@ def test_deleted_records_are_no_rows(bench: Bench) -> None:
     kept = [i for i in range(40_000) if i % 3 != 1]
     assert result.frame["n"].tolist() == [2**60 + i for i in kept]
     assert result.frame.geometry.x.tolist() == pytest.approx([9 + i / 1e5 for i in kept])
-    assert "13333 records are marked as deleted" in result.watch.warnings["reader_note"][0]
+    assert "13333 records that are marked as deleted" in result.watch.warnings["reader_note"][0]
     (bench.lake / "v1.parquet").unlink()
     assert bench.refused(dbf(bench, [(b"s", "C", 5, 0)], [[b"*a"]]), "SHP").reason == "no_features"
     error = bench.refused(dbf(bench, [(b"s", "C", 5, 0)], [[b"*a"], [b"a"], [b"\xff"]]), "SHP")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from app.models.formats import FORMATS, Format
 from tests.pipelines.conftest import Bench
 from tests.pipelines.tables import (
     CODE,
@@ -118,11 +124,38 @@ def test_sheets_are_chosen_or_asked_for(bench: Bench) -> None:
         (workbook({"S": HEADER + "<row r='1'><c r='A1'><v>7</v></c></row>"}), "file_damaged"),
         (workbook({"S": HEADER + "<row r='2'><c r='B2'><v>7</v></c><c r='A2'><v>7</v></c></row>"}), "file_damaged"),
         (workbook({"S": HEADER + "<row r='2'><c r='A2'><v>nan</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + "<row r='2'><c r='A2'><v>1_0</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + "<row r='2'><c r='A2'><v>\u00b2</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + "<row r='2'><c r='A2' t='s'><v>\u00b2</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + f"<row r='2'><c r='A2' t='s'><v>{'9' * 5000}</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + "<row r='\u00b2'><c r='A2'><v>7</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + f"<row r='{'9' * 5000}'><c r='A2'><v>7</v></c></row>"}), "file_damaged"),
+        (workbook({"S": HEADER + f"<row r='2'><c r='{'A' * 5000}2'><v>7</v></c></row>"}), "file_damaged"),
+        (
+            workbook({"S": HEADER + row(2, cell("A2", 7))}, styles="<cellXfs><xf numFmtId='abc'/></cellXfs>"),
+            "file_damaged",
+        ),
+        (
+            workbook({"S": HEADER + row(2, cell("A2", 7))}, styles="<numFmts><numFmt numFmtId='\u00b2'/></numFmts>"),
+            "file_damaged",
+        ),
         (workbook({"S": HEADER + " " * 40_000_000}), "archive_ratio"),
     ],
 )
 def test_workbooks_that_are_refused(bench: Bench, body: bytes, reason: str) -> None:
     assert refused(bench, body, "XLSX").reason == reason
+
+
+def test_a_style_that_no_program_has_is_no_style_and_a_long_format_no_code(bench: Bench) -> None:
+    cells = "".join(
+        f"<row r='{at}'><c r='A{at}' s='{style}'><v>7</v></c></row>"
+        for at, style in enumerate(("\u00b2", "9" * 5000, "-1"), 2)
+    )
+    assert ingest(bench, workbook({"S": HEADER + cells}), "XLSX").table["ja"].to_pylist() == [7] * 3
+    wide = f"<numFmts><numFmt numFmtId='164' formatCode='{'0' * 100_000}'/></numFmts>"
+    wide += "<cellXfs><xf numFmtId='164'/></cellXfs>"
+    body = workbook({"S": HEADER + row(2, cell("A2", 7))}, styles=wide)
+    assert ingest(bench, body, "XLSX", name="u").table["ja"].to_pylist() == [7]
 
 
 def test_json_lines_keep_what_json_says(bench: Bench) -> None:
@@ -207,3 +240,29 @@ def test_parquet_that_is_refused(bench: Bench, tmp_path: Path, change: object, r
     assert refused(bench, parquet(pa.table({"a": pa.array([], pa.int8())}), tmp_path), "Parquet", name="u").reason == (
         "no_rows"
     )
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in FORMATS if fmt.type == "tabular"], ids=lambda fmt: fmt.name)
+def test_each_format_is_opened_by_the_module_that_its_row_names(fmt: Format) -> None:
+    given = inspect.signature(importlib.import_module(fmt.reader).open_source).parameters
+    assert [name.removeprefix("_") for name in given] == ["path", "fmt", "options", "limits", "file", "watch"]
+
+
+def test_the_table_of_formats_imports_no_reader() -> None:
+    code = "import sys, app.models.formats; print([name for name in sys.modules if name.startswith('app.pipelines')])"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_no_other_code_compares_the_name_of_a_table_format() -> None:
+    names = {fmt.name for fmt in FORMATS if fmt.type == "tabular"}
+    app = Path(__file__).parents[2] / "app"
+    found = [
+        f"{path.relative_to(app)}:{node.lineno}"
+        for path in app.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for part in (node.left, *node.comparators)
+        for each in ast.walk(part)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value in names
+    ]
+    assert found == []

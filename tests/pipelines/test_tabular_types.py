@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import RunCanceled
-from app.pipelines import tabular
-from app.pipelines.formats.tabular_headers import clean_headers, mapping_of
-from app.pipelines.formats.tabular_types import convert, fit
+from app.pipelines.tabular import pipeline as tabular
+from app.pipelines.tabular.headers import clean_headers, header_mapping
+from app.pipelines.tabular.inferred_types import convert, possible_types
 from app.settings import Limits
 from tests.pipelines.conftest import Bench
 from tests.pipelines.tables import EVERYTHING, ingest, refused
@@ -79,9 +79,9 @@ TYPES: list[tuple[list[str | None], str]] = [
 def test_the_type_of_a_column(values: list[str | None], wanted: str, apart: bool) -> None:
     array = pa.array(values, pa.string())
     parts = [array.slice(i, 1) for i in range(len(array))] if apart else [array]
-    found = fit(parts[0])
+    found = possible_types(parts[0])
     for part in parts[1:]:
-        found = found.merge(fit(part))
+        found = found.merge(possible_types(part))
     assert str(found.type) == wanted
     made = [convert(part, found.type) for part in parts]
     assert all(each is not None and each.type == found.type for each in made)
@@ -127,7 +127,7 @@ LIKE_VALUES = st.one_of(
 @given(st.lists(LIKE_VALUES.filter(bool), min_size=1, max_size=4))
 def test_whatever_the_type_no_digit_is_lost(values: list[str]) -> None:
     array = pa.array(values, pa.string())
-    found = fit(array).type
+    found = possible_types(array).type
     made = convert(array, found)
     assert made is not None
     for text, value in zip(values, made.to_pylist(), strict=True):
@@ -165,7 +165,7 @@ def test_the_last_of_200_000_rows_decides(bench: Bench, last: str, wanted: str) 
 def test_a_column_that_is_empty_for_long_gets_the_type_of_its_values(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.pipelines.formats.tabular_cut.BLOCK_BYTES", 1_000)
+    monkeypatch.setattr("app.pipelines.tabular.csv.split.BLOCK_BYTES", 1_000)
     body = "n,t,u\n" + "".join(f"{n},,\n" for n in range(1_000)) + "1000,2024-01-01,x\n"
     found = ingest(bench, body)
     assert found.types == {"n": "int64", "t": "date32[day]", "u": "string"}
@@ -236,7 +236,7 @@ def test_the_profile_of_a_column(bench: Bench) -> None:
 
 
 def test_progress_is_told_and_a_cancel_gets_through(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.pipelines.formats.tabular_cut.BLOCK_BYTES", 1_000)
+    monkeypatch.setattr("app.pipelines.tabular.csv.split.BLOCK_BYTES", 1_000)
     entry = {"path": bench.write("t", "a,b\n" + "1,2\n" * 5_000), "format": "CSV", "type": "tabular"}
     context = bench.context(entry, intent="ingest_tabular")
     context.watch.error, context.watch.stop_after = RunCanceled("stop"), 2_000
@@ -270,7 +270,7 @@ def test_headers_are_clean_different_and_stay_so(names: list[str]) -> None:
     assert all(0 < len(name.encode()) <= 63 and name == name.lower() for name in cleaned)
     assert clean_headers(cleaned) == cleaned
     changed = [new for old, new in zip(names, cleaned, strict=True) if old != new]
-    assert set(changed) <= set(mapping_of(names, cleaned).values())
+    assert set(changed) <= set(header_mapping(names, cleaned).values())
 
 
 def test_the_mapping_keeps_repeated_names_apart(bench: Bench) -> None:

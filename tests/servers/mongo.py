@@ -20,6 +20,7 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
+from tests.servers import require_servers
 from tests.servers.ports import free_port
 
 VARIABLE = "SPATIAL_ETL_TEST_MONGODB_URL"
@@ -71,6 +72,7 @@ class MongoServer:
 
 def start_server() -> MongoServer:
     """A new one, for a test that stops its server. Skips the test where it cannot be had."""
+    require_servers()
     if not _PROGRAM.exists():
         pytest.skip(f"no server of MongoDB's protocol here: pip install nx-27017, or set {VARIABLE} to a MongoDB's URL")
     server = MongoServer()

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.servers import require_servers
 from tests.servers.ports import free_port
 
 VARIABLE = "SPATIAL_ETL_TEST_POSTGIS_URL"
@@ -74,6 +75,7 @@ class PostgresServer:
 
 def start_server(*settings: str) -> PostgresServer:
     """A new cluster, for a test that stops its server. Skips the test where PostgreSQL cannot be had."""
+    require_servers()
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if not binaries:
         pytest.skip(f"no PostgreSQL here: install Debian's {_PACKAGE}, or set {VARIABLE} to the URL of a PostGIS")
@@ -120,6 +122,39 @@ def fresh_database(*, postgis: bool = True) -> Iterator[str]:
         yield url
     finally:
         execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+LIMITED_USER = "spatial-etl"
+_CREATE_USER = Path(__file__).parents[2] / "deploy" / "postgis" / "create-user.sh"
+
+
+def limited_user(url: str) -> str:
+    """URL of the user that docker-compose.yml gives the service, in a database that a superuser's URL names.
+
+    The first time on a server, its script makes the user; users belong to the whole server.
+    """
+    parts = urlsplit(url)
+    name = parts.path[1:]
+    if (LIMITED_USER,) in execute(url, "SELECT rolname FROM pg_roles"):
+        for statement in (
+            f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC',
+            f'GRANT CONNECT, CREATE ON DATABASE "{name}" TO "{LIMITED_USER}"',
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        ):
+            execute(url, statement)
+    else:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/psql"), key=lambda path: int(path.parts[4]))
+        environment = {
+            "PATH": f"{found[-1].parent}:/usr/bin:/bin" if found else os.environ["PATH"],
+            "PGHOST": str(parts.hostname),
+            "PGPORT": str(parts.port or 5432),
+            "PGPASSWORD": parts.password or "",
+            "POSTGRES_USER": str(parts.username),
+            "POSTGRES_DB": name,
+            "POSTGIS_PASSWORD": "limited's",
+        }
+        subprocess.run(["sh", _CREATE_USER], check=True, env=environment)
+    return urlunsplit(parts._replace(netloc=f"{LIMITED_USER}:limited%27s@{parts.hostname}:{parts.port or 5432}"))
 
 
 def execute(url: str, statement: str) -> list[tuple[Any, ...]]:

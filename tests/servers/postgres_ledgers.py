@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.storage.ledger_sql import open_sql_ledger
+from app.storage.sql.ledger import open_sql_ledger
 from tests.servers.postgres import postgres_url
 
 _migrated: list[str] = []

@@ -24,7 +24,7 @@ from uuid import uuid4
 
 import httpx
 
-from app.processes import tied_to_parent
+from app.system.processes import tied_to_parent
 from tests.servers.ports import free_port
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")

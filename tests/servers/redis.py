@@ -16,6 +16,7 @@ from typing import Self
 import pytest
 from redis import Redis
 
+from tests.servers import require_servers
 from tests.servers.ports import free_port
 
 START = Path(__file__).parents[2] / "deploy" / "redis" / "start.sh"
@@ -49,6 +50,7 @@ class RedisServer:
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
+        require_servers()
         environment = {
             **os.environ,
             "PATH": f"{self._bin}:{os.environ['PATH']}",

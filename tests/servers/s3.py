@@ -1,6 +1,7 @@
-"""S3 servers for the tests: moto (takes any keys and expired URLs), radosgw (a real one), or one that is given.
+"""S3 servers for the tests: moto (takes any keys and expired URLs), radosgw (a real one), or those that are given.
 
-A given one: SPATIAL_ETL_TEST_S3_ENDPOINT, SPATIAL_ETL_TEST_S3_ACCESS_KEY and SPATIAL_ETL_TEST_S3_SECRET_KEY. Tests use
+A given one: SPATIAL_ETL_TEST_S3_ENDPOINT, SPATIAL_ETL_TEST_S3_ACCESS_KEY and SPATIAL_ETL_TEST_S3_SECRET_KEY. A given
+MinIO: the same with SPATIAL_ETL_TEST_MINIO_; what it does in its own way stands in tests/contract/stores.py. Tests use
 buckets of their own, which they remove.
 """
 
@@ -26,15 +27,15 @@ from pydantic import SecretStr
 
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import ObjectStore
-from app.processes import tied_to_parent
 from app.settings import MiB, ObjectsSettings
-from app.storage.objects_s3 import open_s3_store
-from app.storage.s3_config import client_arguments, client_config
-from tests.servers import radosgw
+from app.storage.s3.config import client_arguments, client_config
+from app.storage.s3.store import open_s3_store
+from app.system.processes import tied_to_parent
+from tests.servers import radosgw, require_servers
 from tests.servers.ports import free_port
 
-GIVEN = "SPATIAL_ETL_TEST_S3_"
-SERVERS = ("moto", "radosgw", *(["given"] if f"{GIVEN}ENDPOINT" in os.environ else []))
+GIVEN = {"given": "SPATIAL_ETL_TEST_S3_", "minio": "SPATIAL_ETL_TEST_MINIO_"}
+SERVERS = ("moto", "radosgw", *(name for name, group in GIVEN.items() if f"{group}ENDPOINT" in os.environ))
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,15 @@ class Server:
 
 def server(name: str) -> Server:
     """The server of that name, started when needed; skips the test when it cannot be had."""
-    return {"moto": moto_endpoint, "radosgw": radosgw_endpoint, "given": given_endpoint}[name]()
+    if name in GIVEN:
+        return Server(*(os.environ[GIVEN[name] + part] for part in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY")))
+    return {"moto": moto_endpoint, "radosgw": radosgw_endpoint}[name]()
 
 
 @cache
 def moto_endpoint() -> Server:
     """A process of its own, so that its memory and its pauses are not those of the test."""
+    require_servers()
     port = free_port()
     log = tempfile.TemporaryFile()  # noqa: SIM115 # for as long as the server runs
     code = "from moto.server import main; main()"
@@ -86,14 +90,11 @@ def moto_endpoint() -> Server:
 
 
 def radosgw_endpoint() -> Server:
+    require_servers()
     if reason := radosgw.missing():
         pytest.skip(reason)
     found = radosgw.shared()
     return Server(found["endpoint"], found["access_key"], found["secret_key"])
-
-
-def given_endpoint() -> Server:
-    return Server(*(os.environ[GIVEN + name] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY")))
 
 
 @asynccontextmanager
@@ -110,7 +111,7 @@ async def fresh_store(settings: ObjectsSettings) -> AsyncIterator[ObjectStore]:
 @asynccontextmanager
 async def raw_client(settings: ObjectsSettings) -> AsyncIterator[Any]:
     """The bare client of these settings, to look at the server past the store."""
-    config = client_config(settings, patient=True)
+    config = client_config(settings, retry=True)
     async with aioboto3.Session().client("s3", config=config, **client_arguments(settings)) as client:
         yield client
 

@@ -47,6 +47,8 @@ def composed(given: dict[str, str]) -> Json:
 
 SERVICES: Json = composed(development())["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "spatial-etl:0.1.0"}
+# Those of the container itself: its ports and volumes are in docker-compose.yml.
+IN_THE_IMAGE = {"SPATIAL_ETL_DATA_DIR", "SPATIAL_ETL_API__HOST", "SPATIAL_ETL_API__PORT"}
 # Of services that take their command from the Dockerfile's entry point, with what their health checks call.
 COMMANDS = [(name, service.get("entrypoint", [])[1:] + service["command"]) for name, service in OURS.items()] + [
     (name, service["healthcheck"]["test"][2:])
@@ -108,9 +110,11 @@ def test_only_what_has_a_port_can_reach_out() -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_the_environment_is_one_of_real_settings(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment: dict[str, str] = OURS[name]["environment"]
-    assert set(environment) <= {variable for variable, _ in variables(Settings)}
+    known = {variable for variable, _ in variables(Settings)}
+    assert set(environment) == known - IN_THE_IMAGE - ({"SPATIAL_ETL_WEBHOOK__TOKEN"} if name != "api" else set())
     for variable, value in environment.items():
-        monkeypatch.setenv(variable, value)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
     monkeypatch.chdir(tmp_path)
     settings = Settings()
     assert settings.ledger_url == "mongodb://spatial-etl:development-only-mongo@mongo:27017/spatial_etl"
@@ -118,6 +122,21 @@ def test_the_environment_is_one_of_real_settings(name: str, monkeypatch: pytest.
     assert settings.engine.name == "postgis"
     assert settings.queue.redis_url is not None
     assert (settings.webhook.token is not None) is (name == "api")
+
+
+def test_a_setting_of_the_env_file_reaches_every_role() -> None:
+    """Compose passes on a variable without a value if its own environment has it, and leaves it out otherwise."""
+    for name, service in OURS.items():
+        without_value = {variable for variable, value in service["environment"].items() if value is None}
+        assert len(without_value) > 50, name
+        for group in ("API__TRUSTED_PROXIES", "RETENTION__VERSIONS_KEEP", "LANES__LIMITS", "RUN__MAX_ATTEMPTS"):
+            assert f"SPATIAL_ETL_{group}" in without_value, name
+
+
+def test_the_store_sends_its_events_at_once() -> None:
+    """With a queue directory it holds every event back for seconds."""
+    assert not [variable for variable in SERVICES["store"]["environment"] if "QUEUE_DIR" in variable]
+    assert SERVICES["store"]["volumes"] == ["store:/data"]
 
 
 @pytest.mark.parametrize(("name", "words"), COMMANDS)

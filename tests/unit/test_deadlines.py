@@ -14,12 +14,12 @@ from app.ledger import Guard
 from app.models.base import utcnow
 from app.models.delivery import Delivery
 from app.models.run import Lease, Retries, Run, RunStatus
-from app.processes import process_name
-from app.services.carried import Patience
-from app.services.dropped import Door
-from app.services.sweep import Repair, Sweep
-from app.services.watch import LandingWatch
+from app.services.intake.dropped_manifests import IntakeConfig
+from app.services.intake.landing_scan import LandingScanner
+from app.services.sweep.dead_attempts import LeaseTimeouts
+from app.services.sweep.sweep import Repair, Sweep
 from app.settings import QueueSettings, Settings
+from app.system.processes import process_name
 from tests.contract.ledgers import put_run, put_running
 from tests.servers.redis import RedisServer
 
@@ -43,7 +43,7 @@ SHOWN_BY = {
     "run `running`, no end": ("unit/test_deadlines", "an_attempt_past_its_time_limit_is_stopped_then_over"),
     "run `canceling`": ("unit/test_deadlines", "a_cancel_that_nobody_carries_out_is_over"),
     "manifest accepted, run not written (MongoDB)": (
-        "unit/test_ledger_mongo_halves",
+        "unit/test_ledger_mongo_crash_points",
         "accept_is_finished_by_whoever_comes_next",
     ),
     "manifest under `manifests/`": ("unit/test_dropped", "a_file_that_stays_broken_is_rejected_in_the_end"),
@@ -83,8 +83,8 @@ class Swept:
 
     def __init__(self, clients: Clients, scratch: Path, **patience: float) -> None:
         self.clock = Clock()
-        made = Patience(**patience)
-        self.sweep = Sweep(clients, scratch=scratch, retries=Retries(3), patience=made, clock=self.clock)
+        made = LeaseTimeouts(**patience)
+        self.sweep = Sweep(clients, scratch=scratch, retries=Retries(3), timeouts=made, clock=self.clock)
 
     async def after(self, seconds: float, every: float = 2) -> list[Repair]:
         """Looks now and then every two seconds for that long; what they mended."""
@@ -133,7 +133,7 @@ async def test_what_the_queue_lost_is_enqueued_once(clients: Clients, swept: Swe
     run = await put_run(clients.ledger)
     clients.queue.enqueue(run)
     assert await swept.after(10) == []
-    clients.queue.remove(run.run_id)
+    clients.queue.remove(run)
     assert [repair.action for repair in await swept.after(10)] == ["enqueued"]
     assert clients.queue.waiting_runs() == {run.run_id}
     assert await codes(clients, run) == ["sweep.enqueued"]
@@ -257,7 +257,7 @@ async def test_scratch_that_nobody_owns_goes_when_it_was_seen_long_enough(
 async def test_a_delivery_that_nobody_finished_is_looked_at(clients: Clients) -> None:
     """After five seconds, also where the clock of the process that received it is ahead."""
     clock = Clock()
-    watch = LandingWatch(Door(clients, frozenset({"spatial"}), 2**20), clock)
+    watch = LandingScanner(IntakeConfig(clients, frozenset({"spatial"}), 2**20), clock)
     for name, ahead in (("old", -10), ("ahead", 3600)):
         at = utcnow() + timedelta(seconds=ahead)
         await clients.ledger.add_delivery(Delivery(delivery_id=name, received_at=at, body="{}"))
@@ -272,13 +272,13 @@ async def test_a_delivery_that_nobody_finished_is_looked_at(clients: Clients) ->
 
 
 async def test_a_delivery_that_fails_for_a_defect_of_ours_is_closed_after_a_day(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def defect(_body: str) -> tuple[object, ...]:
         return (object(),)
 
-    monkeypatch.setattr("app.services.deliveries.read_notification", defect)
-    watch = LandingWatch(Door(clients, frozenset({"spatial"}), 2**20))
+    monkeypatch.setattr("app.services.intake.webhook_deliveries.read_notification", defect)
+    watch = LandingScanner(IntakeConfig(clients, frozenset({"spatial"}), 2**20))
     for name, days in (("young", 0.9), ("old", 1.1)):
         at = utcnow() - timedelta(days=days)
         await clients.ledger.add_delivery(Delivery(delivery_id=name, received_at=at, body="{}"))
@@ -286,7 +286,8 @@ async def test_a_delivery_that_fails_for_a_defect_of_ours_is_closed_after_a_day(
     young, old = await _deliveries(clients)
     assert (young.delivery_id, young.status) == ("young", "received")
     assert (old.status, old.outcomes[0].result) == ("done", "unreadable")
-    assert "AttributeError" in old.outcomes[0].detail
+    assert "This is a defect of the service" in old.outcomes[0].detail
+    assert "AttributeError" in caplog.text
 
 
 async def _deliveries(clients: Clients) -> tuple[Delivery, ...]:

@@ -20,9 +20,10 @@ from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
 from app.models.page import Page
 from app.models.run import Run, RunStatus
-from app.services import deletion, lake_orphans
-from app.services.lake_orphans import LakeOrphans
-from app.services.retention import Retention
+from app.services.retention import delete_version as deletion
+from app.services.retention import orphan_objects as lake_orphans
+from app.services.retention.orphan_objects import LakeOrphans
+from app.services.retention.schedule import Retention
 from app.settings import LedgerSettings, RetentionSettings, Settings
 from tests.api.test_metrics_api import api
 from tests.contract.ledgers import BACKENDS, a_manifest, a_run, claim, put_asset, put_running

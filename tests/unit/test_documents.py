@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import time
+from typing import Any
 
 import pytest
 
 from app.errors import InvalidManifest
-from app.services.documents import kept_document, read_json, read_manifest
+from app.services.intake.manifest_json import MAX_VALUES, kept_document, read_json, read_manifest
 from tests.service import manifest
 
 
@@ -34,7 +36,7 @@ def test_the_encodings_that_json_knows(encoding: str) -> None:
         (b" \n", "empty"),
         (codecs.BOM_UTF8, "empty"),
         (GOOD.encode()[:-1], "at character"),
-        (GOOD.encode() + b"}", "Extra data"),
+        (GOOD.encode() + b"}", "more text after the end"),
         (b'{"a": "\xff"}', "byte 0xff at position 7"),
         (GOOD.encode("latin-1"), "UTF-8"),
         (b'{"a": NaN}', "NaN is not a number"),
@@ -100,6 +102,74 @@ def test_very_long_text_is_cut() -> None:
     assert len(kept_document(b"x" * 10**6)["raw"]) == 64 * 1024
 
 
-def test_a_wide_document_takes_no_longer_than_it_should() -> None:
-    raw = b'{"a":[' + b"0," * 500_000 + b"0]}"
-    assert len(read_json(raw)["a"]) == 500_001
+def test_values_are_counted_before_they_are_parsed() -> None:
+    most = b'{"a":[' + b"0," * (MAX_VALUES - 3) + b'0], "b": "' + b"[,{" * MAX_VALUES + b'"}'
+    assert len(read_json(most)["a"]) == MAX_VALUES - 2
+    for item in (b"0,", b"{},", b"[],", b'"",', b'"\\"",'):
+        raw = b"[" + item * MAX_VALUES + b"0]"
+        assert faults_of(raw) == [("", "manifest_too_complex")]
+        assert faults_of(raw.decode().encode("utf-16")) == [("", "manifest_too_complex")]
+
+
+@pytest.mark.parametrize("levels", [32, 33])
+def test_levels_are_counted_before_they_are_parsed(levels: int) -> None:
+    raw = b'{"metadata":{"title":"' + b"[" * 99 + b'","tags":' + b"[" * (levels - 2) + b"]" * (levels - 2) + b"}}"
+    assert (("", "json_invalid") in faults_of(raw)) is (levels > 32)
+
+
+def document_of(files: Any = (), **fields: Any) -> bytes:
+    return json.dumps(manifest("b-1", ("x.csv", "CSV")) | {"files": files} | fields).encode()
+
+
+COSTLY: dict[str, bytes] = {
+    "one repeated name": ("{" + ",".join(f'"{i % 29_000}":1' for i in range(29_001)) + "}").encode(),
+    "repeated names": ("{" + ",".join(f'"{i % 14_000}":1' for i in range(29_000)) + "}").encode(),
+    "empty files": document_of([{}] * 5_000),
+    "more files than there may be": document_of([{}] * 14_000),
+    "unknown fields": document_of(**{f"fles{i}": 1 for i in range(29_000)}),
+    "unknown formats": document_of([{"path": "x", "type": "vector", "format": f"GTif{i}"} for i in range(5_000)]),
+    "texts that no ledger stores": document_of(a={f"\ud800{i}": "\0" for i in range(28_000)}),
+    "unknown types": document_of([{"options": {"types": {str(i): "z" for i in range(1_990)}}}] * 14),
+    "numbers as keywords": document_of(metadata={"keywords": [1] * 29_000}),
+    "long names": document_of(**{"x" * 400_000: "y" * 400_000}),
+    "a long value": document_of(batch_id=["y" * 90] * 9_000),
+    "long numbers": b"[" + b",".join([b"9" * 4300] * 200) + b"]",
+    "a string without end": b'["' + b'\\"' * 500_000,
+}
+
+
+@pytest.mark.parametrize("raw", COSTLY.values(), ids=COSTLY)
+def test_what_is_wrong_is_found_in_time_and_told_within_bounds(raw: bytes) -> None:
+    """The bound is ten times of what was measured: work that grows with the square takes minutes."""
+    begun = time.process_time()
+    with pytest.raises(InvalidManifest) as caught:
+        read_manifest(raw)
+    assert time.process_time() - begun < 2
+    faults = caught.value.faults
+    assert len(faults) <= 101
+    assert sum(len(fault.pointer) + len(fault.detail) + len(fault.fix) for fault in faults) < 100_000
+
+
+def test_faults_that_are_not_listed_are_counted() -> None:
+    with pytest.raises(InvalidManifest) as caught:
+        read_manifest(document_of([{}] * 4_000))
+    assert len(caught.value.faults) == 101
+    last = caught.value.faults[-1]
+    assert (last.pointer, last.code, last.detail) == ("", "faults_omitted", "11,900 further faults are not listed.")
+    assert caught.value.detail == "The manifest has 12,000 faults."
+
+
+LONG = {"a": 1} | {f"a{i}": "z" * 100 for i in range(1_000)}
+
+
+def test_a_large_object_is_kept_as_text() -> None:
+    raw = json.dumps(LONG).encode()
+    assert kept_document(raw) == {"raw": raw.decode()[: 64 * 1024]}
+
+
+@pytest.mark.parametrize("field", [("uploader",), ("intent",), ("metadata", "project")])
+def test_a_text_that_is_too_long_for_an_index_is_kept_as_text(field: tuple[str, ...]) -> None:
+    document: Any = "x" * 5_000
+    for name in reversed(field):
+        document = {name: document}
+    assert set(kept_document(json.dumps(document).encode())) == {"raw"}

@@ -1,4 +1,4 @@
-"""The door of dropped manifests: on a real ledger and a real store, without a queue."""
+"""Dropped manifests: on a real ledger and a real store, without a queue."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 
 from app.clients import Clients, open_clients
-from app.errors import StoreUnavailable
+from app.errors import LedgerUnavailable, StoreUnavailable
 from app.ledger import ManifestFilter, RunFilter
 from app.models.base import utcnow
 from app.models.delivery import Delivery
 from app.models.intents import LANES
 from app.models.manifest import LANDING_BUCKET, ManifestRecord
 from app.models.page import Page
-from app.services import deliveries, dropped
-from app.services.dropped import Door, archive_key, is_manifest_key, take_in
-from app.services.watch import LandingWatch
+from app.services.intake import dropped_manifests as dropped
+from app.services.intake import webhook_deliveries as deliveries
+from app.services.intake.dropped_manifests import IntakeConfig, archive_key, intake_object, is_manifest_key
+from app.services.intake.landing_scan import LandingScanner
 from app.settings import Settings
 from tests.service import manifest
 
@@ -41,8 +42,8 @@ async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
 
 
 @pytest.fixture
-def door(clients: Clients) -> Door:
-    return Door(clients, frozenset(LANES), 64 * 1024)
+def config(clients: Clients) -> IntakeConfig:
+    return IntakeConfig(clients, frozenset(LANES), 64 * 1024)
 
 
 class Clock:
@@ -86,16 +87,16 @@ def notification(key: str, etag: str | None, **changes: Any) -> bytes:
     return json.dumps({"Records": [event]}).encode()
 
 
-async def deliver(door: Door, body: bytes) -> Delivery:
+async def deliver(config: IntakeConfig, body: bytes) -> Delivery:
     async def chunks() -> AsyncIterator[bytes]:
         yield body
 
-    return await deliveries.receive(await deliveries.read_body(chunks(), 1024 * 1024), door, ip="::1")
+    return await deliveries.receive(await deliveries.read_body(chunks(), 1024 * 1024), config, ip="::1")
 
 
-async def test_a_good_one_becomes_a_run_and_is_archived(clients: Clients, door: Door) -> None:
+async def test_a_good_one_becomes_a_run_and_is_archived(clients: Clients, config: IntakeConfig) -> None:
     etag = await put(clients, KEY, raw())
-    taken = await take_in(KEY, door, source="webhook", ip="::1")
+    taken = await intake_object(KEY, config, source="webhook", ip="::1")
     assert taken is not None
     assert (taken.result, taken.batch_id) == ("accepted", "batch")
     (record,) = await records(clients)
@@ -111,8 +112,8 @@ async def test_a_good_one_becomes_a_run_and_is_archived(clients: Clients, door: 
         "::1",
         "webhook",
     )
-    assert (await take_in(KEY, door, source="sweep")) == dropped.Taken(
-        "gone", detail="There is no such object any more."
+    assert (await intake_object(KEY, config, source="sweep")) == dropped.IntakeResult(
+        "gone", detail="The object does not exist any more."
     )
 
 
@@ -129,10 +130,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_one_is_kept_with_its_faults_and_archived(clients: Clients, door: Door, name: str) -> None:
+async def test_a_bad_one_is_kept_with_faults_and_archived(clients: Clients, config: IntakeConfig, name: str) -> None:
     document, codes = BAD[name]
     etag = await put(clients, KEY, document)
-    taken = await take_in(KEY, door, source="sweep")
+    taken = await intake_object(KEY, config, source="sweep")
     assert taken is not None
     assert taken.result == "rejected"
     (record,) = await records(clients, status="rejected")
@@ -152,7 +153,7 @@ async def test_a_bad_one_is_kept_with_its_faults_and_archived(clients: Clients, 
     assert await count_runs(clients) == 0
     # Dropped again as it is: nothing new to say.
     assert await put(clients, KEY, document) == etag
-    again = await take_in(KEY, door, source="sweep")
+    again = await intake_object(KEY, config, source="sweep")
     assert again is not None
     assert (again.result, again.batch_id) == ("known", record.batch_id)
     assert await keys(clients) == [archive_key(KEY, etag)]
@@ -160,11 +161,11 @@ async def test_a_bad_one_is_kept_with_its_faults_and_archived(clients: Clients, 
 
 
 async def test_a_closed_lane_rejects_and_the_same_file_is_taken_in_once_it_is_open(
-    clients: Clients, door: Door
+    clients: Clients, config: IntakeConfig
 ) -> None:
     await put(clients, KEY, raw())
-    closed = Door(clients, frozenset({"join"}), door.max_bytes)
-    taken = await take_in(KEY, closed, source="sweep")
+    closed = IntakeConfig(clients, frozenset({"join"}), config.max_bytes)
+    taken = await intake_object(KEY, closed, source="sweep")
     assert taken is not None
     assert taken.result == "rejected"
     (record,) = await records(clients)
@@ -172,16 +173,16 @@ async def test_a_closed_lane_rejects_and_the_same_file_is_taken_in_once_it_is_op
     assert (fault.pointer, fault.code) == ("/intent", "lane_closed")
     assert "MANIFEST_ROUTER_ENABLED_LANES" in fault.fix
     await put(clients, KEY, raw())
-    again = await take_in(KEY, door, source="sweep")
+    again = await intake_object(KEY, config, source="sweep")
     assert again is not None
     assert (again.result, again.batch_id) == ("accepted", "batch")
 
 
-async def test_a_batch_with_other_content_is_a_rejected_one(clients: Clients, door: Door) -> None:
+async def test_a_batch_with_other_content_is_a_rejected_one(clients: Clients, config: IntakeConfig) -> None:
     await put(clients, KEY, raw())
-    await take_in(KEY, door, source="sweep")
+    await intake_object(KEY, config, source="sweep")
     await put(clients, KEY, raw(uploader="somebody else"))
-    taken = await take_in(KEY, door, source="sweep")
+    taken = await intake_object(KEY, config, source="sweep")
     assert taken is not None
     assert taken.result == "rejected"
     (record,) = await records(clients, status="rejected")
@@ -190,18 +191,18 @@ async def test_a_batch_with_other_content_is_a_rejected_one(clients: Clients, do
     assert len(await keys(clients, "archive/")) == 2
 
 
-async def test_the_same_batch_under_another_name_is_known(clients: Clients, door: Door) -> None:
+async def test_the_same_batch_under_another_name_is_known(clients: Clients, config: IntakeConfig) -> None:
     for key in ("manifests/a.json", "manifests/b.json"):
         await put(clients, key, raw())
-    results = [await take_in(key, door, source="sweep") for key in ("manifests/a.json", "manifests/b.json")]
+    results = [await intake_object(key, config, source="sweep") for key in ("manifests/a.json", "manifests/b.json")]
     assert [taken.result for taken in results if taken] == ["accepted", "known"]
     assert await count_runs(clients) == 1
     assert await keys(clients, "manifests/") == []
 
 
-async def test_what_is_too_large_stays_where_it_is(clients: Clients, door: Door) -> None:
-    await put(clients, KEY, b'{"a": "' + b"x" * door.max_bytes + b'"}')
-    watch = LandingWatch(door, clock := Clock())
+async def test_what_is_too_large_stays_where_it_is(clients: Clients, config: IntakeConfig) -> None:
+    await put(clients, KEY, b'{"a": "' + b"x" * config.max_bytes + b'"}')
+    watch = LandingScanner(config, clock := Clock())
     await watch.once()
     clock.now += 60
     (taken,) = await watch.once()
@@ -217,7 +218,7 @@ async def test_what_is_too_large_stays_where_it_is(clients: Clients, door: Door)
 @pytest.mark.parametrize("died_before", ["reject_manifest", "put", "delete"])
 @pytest.mark.parametrize("document", [raw(), b"no manifest"])
 async def test_whoever_comes_after_a_crash_finishes(
-    clients: Clients, door: Door, monkeypatch: pytest.MonkeyPatch, died_before: str, document: bytes
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch, died_before: str, document: bytes
 ) -> None:
     """A process that is killed between two steps is one whose next step never happens."""
 
@@ -234,10 +235,10 @@ async def test_whoever_comes_after_a_crash_finishes(
     with monkeypatch.context() as patch:
         patch.setattr(target, died_before, killed)
         with pytest.raises(Killed):
-            await take_in(KEY, door, source="webhook")
+            await intake_object(KEY, config, source="webhook")
     before = await records(clients)
     assert await keys(clients, "manifests/") == [KEY]
-    taken = await take_in(KEY, door, source="sweep")
+    taken = await intake_object(KEY, config, source="sweep")
     assert taken is not None
     after = await records(clients)
     assert len(after) == 1
@@ -248,7 +249,7 @@ async def test_whoever_comes_after_a_crash_finishes(
 
 
 async def test_a_lane_that_closes_after_a_crash_does_not_reject_what_was_accepted(
-    clients: Clients, door: Door, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(clients, KEY, raw())
 
@@ -257,10 +258,10 @@ async def test_a_lane_that_closes_after_a_crash_does_not_reject_what_was_accepte
 
     with monkeypatch.context() as patch:
         patch.setattr(clients.objects, "put", away)
-        taken = await take_in(KEY, door, source="webhook")
+        taken = await intake_object(KEY, config, source="webhook")
     assert taken is not None
     assert taken.result == "accepted", "what was taken in counts, the archive can wait"
-    again = await take_in(KEY, Door(clients, frozenset(), door.max_bytes), source="sweep")
+    again = await intake_object(KEY, IntakeConfig(clients, frozenset(), config.max_bytes), source="sweep")
     assert again is not None
     assert (again.result, again.batch_id) == ("known", "batch")
     assert await keys(clients, "manifests/") == []
@@ -268,7 +269,7 @@ async def test_a_lane_that_closes_after_a_crash_does_not_reject_what_was_accepte
 
 
 async def test_a_newer_manifest_under_the_same_key_is_not_lost(
-    clients: Clients, door: Door, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is dropped between the reading and the deleting of the older one."""
     older = await put(clients, KEY, raw("older"))
@@ -282,21 +283,21 @@ async def test_a_newer_manifest_under_the_same_key_is_not_lost(
         return made
 
     monkeypatch.setattr(clients.objects, "put", put_and_drop)
-    first = await take_in(KEY, door, source="webhook")
+    first = await intake_object(KEY, config, source="webhook")
     assert first is not None
     assert first.batch_id == "older"
     assert await content(clients, archive_key(KEY, older)) == raw("older")
     assert await content(clients, KEY) == raw("newer")
-    second = await take_in(KEY, door, source="sweep")
+    second = await intake_object(KEY, config, source="sweep")
     assert second is not None
     assert (second.result, second.batch_id) == ("accepted", "newer")
     assert len(await keys(clients, "archive/")) == 2
 
 
-async def test_thirty_at_once_take_it_in_once(clients: Clients, door: Door) -> None:
+async def test_thirty_at_once_take_it_in_once(clients: Clients, config: IntakeConfig) -> None:
     etag = await put(clients, KEY, raw())
     bodies = [notification(KEY, etag, object={"sequencer": str(n % 5)}) for n in range(30)]
-    answers = await asyncio.gather(*(deliver(door, body) for body in bodies))
+    answers = await asyncio.gather(*(deliver(config, body) for body in bodies))
     assert await count_runs(clients) == 1
     assert len(await records(clients)) == 1
     assert await keys(clients) == [archive_key(KEY, etag)]
@@ -311,7 +312,7 @@ async def test_thirty_at_once_take_it_in_once(clients: Clients, door: Door) -> N
 
 @pytest.mark.parametrize("name", ["a b.json", "a+b.json", "100%25.json", "Straße%.json", "a&b=c;d.json", "🗺.json"])
 @pytest.mark.parametrize("style", ["escaped", "as it is", "envelope"])
-async def test_keys_in_every_spelling(clients: Clients, door: Door, name: str, style: str) -> None:
+async def test_keys_in_every_spelling(clients: Clients, config: IntakeConfig, name: str, style: str) -> None:
     from urllib.parse import quote_plus
 
     key = f"manifests/{name}"
@@ -320,15 +321,15 @@ async def test_keys_in_every_spelling(clients: Clients, door: Door, name: str, s
         body = json.dumps({"EventName": "s3:ObjectCreated:Put", "Key": f"landing-zone/{key}"}).encode()
     else:
         body = notification(quote_plus(key) if style == "escaped" else key, etag)
-    (outcome,) = (await deliver(door, body)).outcomes
+    (outcome,) = (await deliver(config, body)).outcomes
     assert (outcome.result, outcome.key, outcome.batch_id) == ("accepted", key, "batch")
     assert await keys(clients, "manifests/") == []
 
 
-async def test_where_both_spellings_exist_the_content_decides(clients: Clients, door: Door) -> None:
+async def test_where_both_spellings_exist_the_content_decides(clients: Clients, config: IntakeConfig) -> None:
     await put(clients, "manifests/a b.json", raw("spaced"))
     etag = await put(clients, "manifests/a+b.json", raw("plus"))
-    (outcome,) = (await deliver(door, notification("manifests/a+b.json", etag))).outcomes
+    (outcome,) = (await deliver(config, notification("manifests/a+b.json", etag))).outcomes
     assert (outcome.result, outcome.batch_id) == ("accepted", "plus")
     assert await keys(clients, "manifests/") == ["manifests/a b.json"]
 
@@ -341,9 +342,9 @@ async def test_where_both_spellings_exist_the_content_decides(clients: Clients, 
         ({"s3": {"bucket": {"name": "data-lake"}, "object": {"key": KEY}}}, "ignored", "'data-lake'"),
         ({"object": {"key": "parcels/x.gpkg"}}, "ignored", "Not a manifest"),
         ({"object": {"key": "archive/manifests/a.json"}}, "ignored", "Not a manifest"),
-        ({"object": {"key": "manifests/.a.json"}}, "ignored", "begin with a dot"),
+        ({"object": {"key": "manifests/.a.json"}}, "ignored", "start with a dot"),
         ({"object": {"key": "manifests/"}}, "ignored", "Not a manifest"),
-        ({"object": {"key": "manifests/none.json"}}, "gone", "no such object"),
+        ({"object": {"key": "manifests/none.json"}}, "gone", "does not exist"),
         ({"object": {"key": "manifests/../x.json"}}, "unreadable", "'..'"),
         ({"object": {"key": "manifests/a//x.json"}}, "unreadable", "empty"),
         ({"object": {"key": "manifests/%00.json"}}, "gone", ""),
@@ -351,10 +352,10 @@ async def test_where_both_spellings_exist_the_content_decides(clients: Clients, 
     ],
 )
 async def test_what_is_not_taken_in_says_why(
-    clients: Clients, door: Door, changes: dict[str, Any], result: str, reason: str
+    clients: Clients, config: IntakeConfig, changes: dict[str, Any], result: str, reason: str
 ) -> None:
     etag = await put(clients, KEY, raw())
-    delivery = await deliver(door, notification(KEY, etag, **changes))
+    delivery = await deliver(config, notification(KEY, etag, **changes))
     (outcome,) = delivery.outcomes
     assert (delivery.status, outcome.result) == ("done", result)
     assert reason in outcome.detail
@@ -362,34 +363,34 @@ async def test_what_is_not_taken_in_says_why(
 
 
 async def test_an_event_of_what_was_taken_in_is_known_and_of_what_was_removed_gone(
-    clients: Clients, door: Door
+    clients: Clients, config: IntakeConfig
 ) -> None:
     good = await put(clients, "manifests/good.json", raw())
     bad = await put(clients, "manifests/bad.json", b"{")
     for name in ("good", "bad"):
-        await take_in(f"manifests/{name}.json", door, source="sweep")
+        await intake_object(f"manifests/{name}.json", config, source="sweep")
     for key, etag, result in (
         ("manifests/good.json", good, "known"),
         ("manifests/bad.json", bad, "known"),
         ("manifests/good.json", "another", "gone"),
         ("manifests/good.json", None, "gone"),
     ):
-        (outcome,) = (await deliver(door, notification(key, etag))).outcomes
+        (outcome,) = (await deliver(config, notification(key, etag))).outcomes
         assert outcome.result == result
         assert bool(outcome.batch_id) is (result == "known")
 
 
-async def test_what_changed_since_the_event_is_taken_in_as_it_is_now(clients: Clients, door: Door) -> None:
+async def test_what_changed_since_the_event_is_taken_in_as_it_is_now(clients: Clients, config: IntakeConfig) -> None:
     old = await put(clients, KEY, raw("old"))
     new = await put(clients, KEY, raw("new"))
-    (outcome,) = (await deliver(door, notification(KEY, old))).outcomes
+    (outcome,) = (await deliver(config, notification(KEY, old))).outcomes
     assert (outcome.result, outcome.batch_id) == ("accepted", "new")
     assert old in outcome.detail
     assert new in outcome.detail
 
 
 async def test_a_store_that_is_away_leaves_the_delivery_to_the_sweep(
-    clients: Clients, door: Door, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     etag = await put(clients, KEY, raw())
 
@@ -399,14 +400,14 @@ async def test_a_store_that_is_away_leaves_the_delivery_to_the_sweep(
     with monkeypatch.context() as patch:
         for name in ("stat", "fetch", "list_objects"):
             patch.setattr(clients.objects, name, away)
-        delivery = await deliver(door, notification(KEY, etag))
+        delivery = await deliver(config, notification(KEY, etag))
         assert (delivery.status, delivery.outcomes) == ("received", ())
-        again = await deliver(door, notification(KEY, etag))
+        again = await deliver(config, notification(KEY, etag))
         assert (again.status, again.repeats) == ("received", 1)
-        watch = LandingWatch(door)
+        watch = LandingScanner(config)
         with pytest.raises(StoreUnavailable):
             await watch.once()
-    monkeypatch.setattr("app.services.watch.OWN_TIME_SECONDS", 0.0)
+    monkeypatch.setattr("app.services.intake.landing_scan.OWN_TIME_SECONDS", 0.0)
     await asyncio.sleep(0.01)
     await watch.once()
     (done,) = (await clients.ledger.list_deliveries("done", Page())).items
@@ -415,23 +416,25 @@ async def test_a_store_that_is_away_leaves_the_delivery_to_the_sweep(
     assert record.source == "webhook"
 
 
-async def test_a_delivery_that_is_under_way_is_left_to_its_request(clients: Clients, door: Door) -> None:
+async def test_a_delivery_that_is_under_way_is_left_to_its_request(clients: Clients, config: IntakeConfig) -> None:
     fresh = Delivery(delivery_id="fresh", received_at=utcnow(), body="{}")
     old = Delivery(delivery_id="old", received_at=utcnow() - timedelta(minutes=1), body="{}")
     for delivery in (fresh, old):
         await clients.ledger.add_delivery(delivery)
-    await LandingWatch(door).once()
+    await LandingScanner(config).once()
     (left,) = (await clients.ledger.list_deliveries("received", Page())).items
     assert left == fresh
 
 
-async def test_a_file_that_is_still_being_copied_is_left_alone(clients: Clients, door: Door, tmp_path: Path) -> None:
+async def test_a_file_that_is_still_being_copied_is_left_alone(
+    clients: Clients, config: IntakeConfig, tmp_path: Path
+) -> None:
     file = tmp_path / "objects" / "landing-zone" / "manifests" / "slow.json"
     file.parent.mkdir(parents=True)
-    watch = LandingWatch(door, clock := Clock())
+    watch = LandingScanner(config, clock := Clock())
     whole = raw("slow")
 
-    async def look(after: float) -> tuple[dropped.Taken, ...]:
+    async def look(after: float) -> tuple[dropped.IntakeResult, ...]:
         clock.now += after
         return await watch.once()
 
@@ -448,10 +451,12 @@ async def test_a_file_that_is_still_being_copied_is_left_alone(clients: Clients,
     assert await records(clients, status="rejected") == ()
 
 
-async def test_a_file_that_stays_broken_is_rejected_in_the_end(clients: Clients, door: Door, tmp_path: Path) -> None:
+async def test_a_file_that_stays_broken_is_rejected_in_the_end(
+    clients: Clients, config: IntakeConfig, tmp_path: Path
+) -> None:
     file = tmp_path / "objects" / "landing-zone" / "manifests" / "half.json"
     file.parent.mkdir(parents=True)
-    watch = LandingWatch(door, clock := Clock())
+    watch = LandingScanner(config, clock := Clock())
     file.write_bytes(raw()[:-10])
     assert await watch.once() == ()
     clock.now += 29
@@ -462,7 +467,9 @@ async def test_a_file_that_stays_broken_is_rejected_in_the_end(clients: Clients,
     assert not file.exists()
 
 
-async def test_an_old_file_is_taken_in_at_the_first_look(clients: Clients, door: Door, tmp_path: Path) -> None:
+async def test_an_old_file_is_taken_in_at_the_first_scan(
+    clients: Clients, config: IntakeConfig, tmp_path: Path
+) -> None:
     source = tmp_path / "a.json"
     source.write_bytes(raw())
     os.utime(source, (time.time() - 60,) * 2)
@@ -471,14 +478,14 @@ async def test_an_old_file_is_taken_in_at_the_first_look(clients: Clients, door:
     shutil.copy2(source, target)
     (target.parent / ".b.json").write_bytes(raw("hidden"))
     (target.parent / "notes.txt").write_bytes(raw("notes"))
-    (taken,) = await LandingWatch(door).once()
+    (taken,) = await LandingScanner(config).once()
     assert (taken.result, taken.batch_id) == ("accepted", "batch")
     left = sorted(path.name for path in target.parent.iterdir())
     assert left == [".b.json", "notes.txt"]
 
 
 async def test_one_that_fails_by_itself_does_not_hold_back_the_others(
-    clients: Clients, door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in "abc":
         await put(clients, f"manifests/{name}.json", raw(name))
@@ -490,13 +497,46 @@ async def test_one_that_fails_by_itself_does_not_hold_back_the_others(
         return await original(bucket, key, *args, **options)
 
     monkeypatch.setattr(clients.objects, "fetch", fetch)
-    watch = LandingWatch(door, clock := Clock())
+    watch = LandingScanner(config, clock := Clock())
     await watch.once()
     clock.now += 3
     assert [taken.batch_id for taken in await watch.once()] == ["a", "c"]
     clock.now += 3
     assert await watch.once() == ()
     assert [r.getMessage().count("No right") for r in caplog.records if "b.json" in r.getMessage()] == [1]
+
+
+async def test_a_name_that_was_dropped_often_costs_no_more(
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await put(clients, KEY, b"{}")
+    rejected = await intake_object(KEY, config, source="webhook")
+    assert rejected is not None
+    for number in range(80):
+        await put(clients, KEY, raw(f"batch-{number}"))
+        taken = await intake_object(KEY, config, source="webhook")
+        assert taken is not None
+        assert taken.result == "accepted"
+    read: list[int] = []
+    summaries = clients.ledger.list_manifest_summaries
+
+    async def counted(where: ManifestFilter, page: Page) -> Any:
+        found = await summaries(where, page)
+        read.append(len(found.items))
+        return found
+
+    monkeypatch.setattr(clients.ledger, "list_manifest_summaries", counted)
+    # The oldest, long behind the newest fifty: a rejected one by its id, an accepted one by its batch_id.
+    again = await put(clients, KEY, b"{}")
+    assert again == first
+    taken = await intake_object(KEY, config, source="webhook")
+    assert taken is not None
+    assert (taken.result, taken.batch_id) == ("known", rejected.batch_id)
+    await put(clients, KEY, raw("batch-0"))
+    taken = await intake_object(KEY, config, source="webhook")
+    assert taken is not None
+    assert (taken.result, taken.batch_id) == ("known", "batch-0")
+    assert read == [50, 50]
 
 
 def test_names_of_manifests_and_of_their_place_in_the_archive() -> None:
@@ -517,3 +557,81 @@ def test_names_of_manifests_and_of_their_place_in_the_archive() -> None:
     for long in ("manifests/" + "ä" * 124 + ".json", "manifests/" + "x/" * 502 + "a.json"):
         assert len(archive_key(long, "e")) < 80
         assert archive_key(long, "e") != archive_key(long[:-6] + "_.json", "e")
+
+
+async def scans(watch: LandingScanner, clock: Clock, count: int) -> list[str]:
+    found = []
+    for _ in range(count):
+        clock.now += 60
+        found += [taken.result for taken in await watch.once()]
+    return found
+
+
+@pytest.mark.parametrize("document", [raw(), b'{"uploader": 1}'])
+async def test_one_that_cannot_be_recorded_is_rejected_without_its_content(
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch, document: bytes
+) -> None:
+    """As with values that a database refuses. A record without the content is small and plain."""
+    original = clients.ledger.reject_manifest
+
+    async def refused(record: ManifestRecord, *more: Any) -> Any:
+        if record.manifest:
+            raise ValueError("A value cannot be stored")
+        return await original(record, *more)
+
+    monkeypatch.setattr(clients.ledger, "accept", refused)
+    monkeypatch.setattr(clients.ledger, "reject_manifest", refused)
+    etag = await put(clients, KEY, document)
+    watch = LandingScanner(config, clock := Clock())
+    await watch.once()
+    assert await scans(watch, clock, 3) == ["rejected"]
+    (record,) = await records(clients, status="rejected")
+    assert [fault.code for fault in record.faults] == ["manifest_not_processed"]
+    assert record.manifest == {}
+    assert await keys(clients) == [archive_key(KEY, etag)]
+    assert await content(clients, archive_key(KEY, etag)) == document
+
+
+async def test_one_that_cannot_be_rejected_either_is_left_alone(
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def refused(*_: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        raise ValueError("A value cannot be stored")
+
+    monkeypatch.setattr(clients.ledger, "reject_manifest", refused)
+    await put(clients, KEY, b"{}")
+    watch = LandingScanner(config, clock := Clock())
+    assert await scans(watch, clock, 9) == []
+    assert tries == 4
+    assert await keys(clients) == [KEY]
+
+
+async def test_an_outage_rejects_nothing(
+    clients: Clients, config: IntakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise LedgerUnavailable("away")
+
+    await put(clients, KEY, raw())
+    watch = LandingScanner(config, clock := Clock())
+    with monkeypatch.context() as patch:
+        patch.setattr(clients.ledger, "accept", away)
+        assert await scans(watch, clock, 9) == []
+    # After an outage the pauses have grown to five minutes.
+    assert await scans(watch, clock, 6) == ["accepted"]
+
+
+async def test_what_is_kept_of_a_hostile_one_is_small(clients: Clients, config: IntakeConfig) -> None:
+    """A listing carries the records of all manifests."""
+    hostile = b'{"uploader": "' + b"u" * 9_000 + b'", "files": [' + b"{}," * 10_000 + b"{}]}"
+    await put(clients, KEY, hostile)
+    taken = await intake_object(KEY, config, source="sweep")
+    assert taken is not None
+    assert taken.result == "rejected"
+    (record,) = await records(clients, status="rejected")
+    assert len(record.faults) <= 101
+    assert len(record.model_dump_json()) < 256 * 1024

@@ -9,10 +9,10 @@ import pytest
 
 from app.errors import SweepAbsent
 from app.ledger import Ledger
-from app.processes import process_name
-from app.services.election import Election, LeaderWatch
-from app.services.silence import Silence
-from app.storage.ledger_sql import open_sql_ledger
+from app.services.sweep.election import Election, LeaderWatch
+from app.services.sweep.idle_timer import IdleTimer
+from app.storage.sql.ledger import open_sql_ledger
+from app.system.processes import process_name
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +120,7 @@ async def test_whoever_watches_sees_who_leads_and_when_nobody_does(ledger: Ledge
 
 def test_silence_grows_by_what_was_looked_at_and_ends_with_a_change() -> None:
     clock = Clock()
-    silence = Silence(10, clock)
+    silence = IdleTimer(10, clock)
     for seconds, values, expected in (
         (0, {"a": 1, "b": 1}, {"a": 0, "b": 0}),
         (4, {"a": 1, "b": 2}, {"a": 4, "b": 0}),

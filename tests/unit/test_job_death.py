@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from app.jobs import watch
 from app.jobs.death import cause_of_death
-from app.jobs.notes import JobNotes
 from app.jobs.oom_kills import oom_kills
-from app.models.attempt import Outcome
+from app.jobs.shared_state import SharedJobState
+from app.models.attempt import AttemptOutcome
+from app.settings import RunSettings, Settings
 
 GIB = 2**30
 V2 = "low 0\nhigh 3\nmax 21\noom 2\noom_kill 2\noom_group_kill 0\n"
@@ -21,26 +24,26 @@ V2_MOUNT = "30 24 0:26 {root} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsde
 V1_MOUNT = "35 30 0:31 {root} /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
 
 
-def died(status: int, **more: object) -> tuple[Outcome, str]:
+def died(status: int, **more: object) -> tuple[AttemptOutcome, str]:
     end = cause_of_death(status, {"step": "transform", "file": "a.gpkg"}, **{"memory_limit": GIB, **more})  # type: ignore[arg-type] # of a test
     assert (end.step, end.file) == ("transform", "a.gpkg")
-    assert end.detail.endswith(" in step transform with a.gpkg at hand")
+    assert end.detail.endswith(" in step transform while processing a.gpkg")
     return end.outcome, end.detail
 
 
 @pytest.mark.parametrize(
     ("number", "outcome"),
     [
-        (signal.SIGSEGV, Outcome.SEGFAULT),
-        (signal.SIGBUS, Outcome.SEGFAULT),
-        (signal.SIGABRT, Outcome.ABORTED),
-        (signal.SIGILL, Outcome.ABORTED),
-        (signal.SIGKILL, Outcome.KILLED),
-        (signal.SIGTERM, Outcome.KILLED),
-        (signal.SIGRTMIN + 3, Outcome.ABORTED),
+        (signal.SIGSEGV, AttemptOutcome.SEGFAULT),
+        (signal.SIGBUS, AttemptOutcome.SEGFAULT),
+        (signal.SIGABRT, AttemptOutcome.ABORTED),
+        (signal.SIGILL, AttemptOutcome.ABORTED),
+        (signal.SIGKILL, AttemptOutcome.KILLED),
+        (signal.SIGTERM, AttemptOutcome.KILLED),
+        (signal.SIGRTMIN + 3, AttemptOutcome.ABORTED),
     ],
 )
-def test_signals_are_told_apart(number: int, outcome: Outcome) -> None:
+def test_signals_are_told_apart(number: int, outcome: AttemptOutcome) -> None:
     """With the status of a real process that died of it."""
     pid = os.fork()
     if pid == 0:
@@ -54,24 +57,24 @@ def test_signals_are_told_apart(number: int, outcome: Outcome) -> None:
 
 def test_the_kernels_kill_is_not_somebodys() -> None:
     outcome, reason = died(signal.SIGKILL, by_kernel=True, most_memory=GIB // 2)
-    assert outcome is Outcome.OUT_OF_MEMORY
+    assert outcome is AttemptOutcome.OUT_OF_MEMORY
     assert "512 MiB" in reason
-    assert died(signal.SIGSEGV, by_kernel=True)[0] is Outcome.SEGFAULT
+    assert died(signal.SIGSEGV, by_kernel=True)[0] is AttemptOutcome.SEGFAULT
 
 
 def test_a_library_that_gives_up_at_the_limit_met_the_limit() -> None:
-    assert died(signal.SIGABRT, most_memory=GIB - 1)[0] is Outcome.MEMORY_LIMIT
-    assert died(signal.SIGSEGV, most_memory=GIB // 2)[0] is Outcome.SEGFAULT
-    assert died(signal.SIGKILL, most_memory=GIB)[0] is Outcome.KILLED
+    assert died(signal.SIGABRT, most_memory=GIB - 1)[0] is AttemptOutcome.MEMORY_LIMIT
+    assert died(signal.SIGSEGV, most_memory=GIB // 2)[0] is AttemptOutcome.SEGFAULT
+    assert died(signal.SIGKILL, most_memory=GIB)[0] is AttemptOutcome.KILLED
 
 
 def test_an_exit_status_is_said() -> None:
     outcome, reason = died(3 << 8)
-    assert (outcome, "exit status 3" in reason) == (Outcome.ABORTED, True)
+    assert (outcome, "exit status 3" in reason) == (AttemptOutcome.ABORTED, True)
 
 
 def test_notes_are_read_by_the_parent_of_a_process_that_died() -> None:
-    notes = JobNotes()
+    notes = SharedJobState()
     notes.clear()
     pid = os.fork()
     if pid == 0:
@@ -84,11 +87,71 @@ def test_notes_are_read_by_the_parent_of_a_process_that_died() -> None:
 
 
 def test_notes_that_do_not_fit_leave_the_ones_before() -> None:
-    notes = JobNotes()
+    notes = SharedJobState()
     notes.clear()
     notes.write(step="load")
     notes.write(file="x" * 100_000)
     assert notes.read() == {"step": "load"}
+
+
+def test_a_reader_beside_a_busy_writer_gets_complete_states_in_order() -> None:
+    state = SharedJobState()
+    state.clear()
+    state.write(n=0, text="")
+    pid = os.fork()
+    if pid == 0:
+        for n in range(1, 10**9):
+            state.write(n=n, text=str(n) * (n % 1500))
+    try:
+        seen, until = [], time.monotonic() + 1
+        while time.monotonic() < until:
+            found = state.read()
+            assert found["text"] == str(found["n"]) * (found["n"] % 1500)
+            seen.append(found["n"])
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 20
+    # The writer died at any moment, maybe in the middle of a write; the next one goes on from there.
+    last = state.read()["n"]
+    assert last >= seen[-1]
+    state.clear()
+    assert state.read() == {}
+
+
+def test_a_write_that_was_broken_off_leaves_the_state_before() -> None:
+    state = SharedJobState()
+    state.clear()
+    state.write(step="load")
+    state.write(step="transform")
+    newest = bytes(state._memory).index(b"transform")
+    state._memory[newest : newest + 4] = b"torn"
+    assert state.read() == {"step": "load"}
+
+
+def test_the_watch_survives_any_error_logs_it_once_and_renews_the_lease(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewals = []
+
+    async def renew(run_id: str) -> None:
+        renewals.append(run_id)
+        raise RuntimeError("of the driver")
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(watch, "beat", fail)
+    monkeypatch.setattr(watch.job_state, "read", fail)
+    settings = Settings(data_dir=tmp_path, run=RunSettings.model_validate({"heartbeat_seconds": 0.01}))
+    with watch.JobWatch("r", 3600, settings, renew, lambda: 0) as watched:
+        until = time.monotonic() + 20
+        while len(renewals) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert watched._thread.is_alive()
+    assert len(renewals) >= 5
+    assert sum("the watch failed" in line for line in caplog.messages) == 3
 
 
 def tree(root: Path, groups: str, mounts: str, **files: str) -> Path:

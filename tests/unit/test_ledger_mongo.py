@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure, WriteError, WTimeoutError
 
 from app.errors import LedgerUnavailable, VersionHasChildren
 from app.ledger import AssetFilter, Guard, ManifestFilter, RunFilter
-from app.ledger.told import Told
+from app.ledger.outbox import Outbox
 from app.models.activity import Activity
 from app.models.asset import Deletion, ParentInput
 from app.models.base import utcnow
@@ -25,8 +25,9 @@ from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestStatus
 from app.models.page import Page
 from app.models.run import Lease, RunError, RunStatus
-from app.storage import mongo_database, mongo_migrate
-from app.storage.ledger_mongo import MongoLedger, open_mongo_ledger
+from app.storage.mongo import database as mongo_database
+from app.storage.mongo import migrate as mongo_migrate
+from app.storage.mongo.ledger import MongoLedger, open_mongo_ledger
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, an_asset, claim, put_asset, put_run, put_running
 from tests.servers import mongo
 from tests.servers.ports import free_port
@@ -98,17 +99,16 @@ async def test_a_migration_that_was_broken_off_is_finished(url: str, monkeypatch
         assert set(validators) <= set(await ledger._db.raw.list_collection_names())
 
 
-async def test_the_lock_of_a_process_that_died_expires(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_lock_of_a_process_that_died_expires(url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with open_mongo_ledger(url) as ledger:
         locks = ledger._db.raw["locks"]
         await locks.insert_one({"_id": "migrations", "owner": "dead", "expires_at": utcnow() + MINUTE})
-        with monkeypatch.context() as patch:
-            patch.setattr(mongo_migrate, "_WAIT_SECONDS", 0.2)
-            with pytest.raises(LedgerUnavailable, match="migrating") as caught:
-                await ledger.migrate()
-        assert caught.value.fix
+        waiting = asyncio.create_task(ledger.migrate())
+        await asyncio.sleep(1.5)
+        assert not waiting.done()
+        assert "another process migrates" in caplog.text
         await locks.replace_one({"_id": "migrations"}, {"owner": "dead", "expires_at": utcnow() - MINUTE})
-        assert await ledger.migrate() == mongo_migrate.known_versions()
+        assert await waiting == mongo_migrate.known_versions()
         assert await locks.find_one({}) is None
 
 
@@ -175,7 +175,7 @@ async def test_every_document_that_is_written_fits_its_validator(
 
         return Spy()
 
-    for part in (ledger._pairs, ledger._turns, ledger):
+    for part in (ledger._run_writes, ledger._asset_writes, ledger._dataset_queue, ledger):
         for collection in vars(part).values():
             if isinstance(collection, mongo_database.Collection):
                 collection._driver = spied(collection._driver.name, collection._driver)
@@ -216,7 +216,7 @@ async def every_write(ledger: MongoLedger) -> None:
     )
     entry = Activity(timestamp=T0, user="u", action="a", resource_type="t", resource_id="i", details={"a": None})
     await ledger.add_activity(entry)
-    await ledger.change_lane("spatial", Told(entries=(entry,)), limit=1)
+    await ledger.change_lane("spatial", Outbox(entries=(entry,)), limit=1)
     waiting = await put_run(ledger)
     lease = Lease(owner="host:1:1", expires_at=T0)
     assert (await ledger.claim_run(waiting.run_id, 0, lease, at=T0, limit=None)).waiting_for == "lane_limit"
@@ -289,11 +289,15 @@ async def test_runs_come_in_the_order_of_their_milliseconds(ledger: MongoLedger)
         (f"mongodb://ada:{SECRET}@localhost:27017", "no database", "/DATABASE"),
         (f"mongodb://ada:{SECRET}@localhost:27017/", "no database", "/DATABASE"),
         (f"mongodb://ada:{SECRET}@localhost/?tls=true", "no database", "/DATABASE"),
-        (f"mongodb://ada:x/{SECRET}@localhost/ledger", "not one of MongoDB", "percent-encoded"),
-        (f"mongodb://ada:{SECRET}@localhost:{SECRET}/ledger", "not one of MongoDB", "percent-encoded"),
-        (f"mongodb://ada:{SECRET}@/ledger", "not one of MongoDB", "percent-encoded"),
-        (f"mongodb://ada:{SECRET}@localhost/ledger?w=-{SECRET}&readPreference={SECRET}", "not one of", "mongodb://"),
-        (f"mongodb://ada:{SECRET}@localhost/le dger", "not one of MongoDB", "/DATABASE"),
+        (f"mongodb://ada:x/{SECRET}@localhost/ledger", "not a MongoDB URL", "percent-encoded"),
+        (f"mongodb://ada:{SECRET}@localhost:{SECRET}/ledger", "not a MongoDB URL", "percent-encoded"),
+        (f"mongodb://ada:{SECRET}@/ledger", "not a MongoDB URL", "percent-encoded"),
+        (
+            f"mongodb://ada:{SECRET}@localhost/ledger?w=-{SECRET}&readPreference={SECRET}",
+            "not a MongoDB URL",
+            "mongodb://",
+        ),
+        (f"mongodb://ada:{SECRET}@localhost/le dger", "not a MongoDB URL", "/DATABASE"),
     ],
 )
 async def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str, found: str, fix: str) -> None:

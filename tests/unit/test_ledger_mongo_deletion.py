@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
@@ -14,9 +15,9 @@ from app.models.asset import Asset, Deletion, ParentInput
 from app.models.manifest import ManifestStatus
 from app.models.page import Page
 from app.models.run import RunStatus
-from app.storage.ledger_mongo import MongoLedger
+from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import MINUTE, T0, an_asset, put_asset, put_running
-from tests.unit.test_ledger_mongo_halves import Fate, broken_off, half_done, ledger, other_process, url
+from tests.unit.test_ledger_mongo_crash_points import Fate, broken_off, half_done, ledger, other_process, url
 
 __all__ = ["ledger", "url"]
 
@@ -130,6 +131,35 @@ async def test_a_commit_that_sleeps_while_its_parent_is_deleted(ledger: MongoLed
         assert isinstance(deleted, VersionHasChildren) == (turn >= 2)
 
 
+async def test_a_commit_that_ends_between_two_reads_of_a_deletion(
+    ledger: MongoLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the first read comes from a primary that was deposed, and shows the ledger before the child was added."""
+    parent = await two_versions(ledger, "data")
+    child = await a_child(ledger, parent)
+    fate = Fate(2, sleeps=True)
+    committing = asyncio.create_task(other_process(ledger, fate).commit_asset(child, 1))
+    await fate.asleep.wait()  # its parents are checked, and it is not added yet
+    reads = []
+
+    async def read_and_let_it_end(read: Callable[[], Awaitable[Any]]) -> Any:
+        found = await read()
+        reads.append(found)
+        fate.wake.set()
+        await committing
+        return found
+
+    deleting = other_process(ledger, Fate(-1))
+    many, pending = deleting._assets.many, deleting._asset_writes.pending_commits
+    monkeypatch.setattr(deleting._assets, "many", lambda *query: read_and_let_it_end(lambda: many(*query)))
+    monkeypatch.setattr(
+        deleting._asset_writes, "pending_commits", lambda key: read_and_let_it_end(lambda: pending(key))
+    )
+    deleted = await outcome(deleting.delete_version("data", 1, DELETION))
+    assert len(reads) > 1
+    await check_one_of_both(ledger, parent, child, deleted, await committing)
+
+
 async def test_a_commit_that_died_and_the_deletion_of_its_parent(ledger: MongoLedger) -> None:
     for turn in range(4):
         parent = await two_versions(ledger, f"data-{turn}")
@@ -166,5 +196,5 @@ async def test_a_batch_that_is_half_removed_is_removed_by_the_sweep(ledger: Mong
         assert (record.status, record.manifest) == (ManifestStatus.REMOVED, {})
         assert await ledger._db.raw["manifests"].find_one({"removing": {"$exists": True}}) is None
         if not died:
-            assert turn == 5, "the manifest, log, versions, run, the mark"
+            assert turn == 10, "the manifest, three to count the run, three to take it out, log, run, the mark"
             return

@@ -15,8 +15,8 @@ from jsonschema import Draft4Validator, ValidationError, validators
 from pydantic import BaseModel
 
 from app.models.run import Lease, Run
-from app.storage import mongo_documents as documents
-from app.storage.mongo_migrate import known_versions, load_script
+from app.storage.mongo import documents, migrate
+from app.storage.mongo.migrate import known_versions, load_script
 from tests.unit.test_ledger_tables import ACTIVITY, API_KEY, ASSET, DELIVERY, EVENT, MANIFEST, ODD, RUN, T0
 
 UTC_TIMES: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -62,12 +62,8 @@ def scripts() -> list[Any]:
     return [load_script(version) for version in known_versions()]
 
 
-def validators_of_this_release() -> dict[str, Any]:
-    return {name: schema for script in scripts() for name, schema in getattr(script, "VALIDATORS", {}).items()}
-
-
 def validator(collection: str) -> Any:
-    return Bson(validators_of_this_release()[collection])
+    return Bson(migrate.validators()[collection])
 
 
 @pytest.mark.parametrize(("name", "model", "to_document", "from_document"), CASES, ids=IDS)
@@ -115,7 +111,7 @@ def test_validators_use_what_every_server_understands() -> None:
         if "items" in schema:
             check(schema["items"])
 
-    for schema in validators_of_this_release().values():
+    for schema in migrate.validators().values():
         check(schema)
 
 

@@ -12,10 +12,10 @@ from app.ledger import Guard, RunFilter
 from app.models.manifest import ManifestStatus
 from app.models.page import Page
 from app.models.run import Run, RunStatus
-from app.storage.ledger_mongo import MongoLedger
-from app.storage.mongo_migrate import load_script
+from app.storage.mongo.ledger import MongoLedger
+from app.storage.mongo.migrate import load_script
 from tests.contract.ledgers import MINUTE, T0, a_run, put_run
-from tests.unit.test_ledger_mongo_halves import (  # noqa: F401 # two are fixtures
+from tests.unit.test_ledger_mongo_crash_points import (  # noqa: F401 # two are fixtures
     Fate,
     broken_off,
     half_done,

@@ -21,11 +21,12 @@ from app.models.base import utcnow
 from app.models.manifest import ManifestRecord
 from app.models.page import Page
 from app.models.run import Run, RunStatus
-from app.storage import sql_engine, sql_migrate
-from app.storage.ledger_rules import encode_cursor
-from app.storage.ledger_search import asset_listing
-from app.storage.ledger_sql import SqlLedger, open_sql_ledger
-from app.storage.sql_tables import Base
+from app.storage.shared.ledger_rules import encode_cursor
+from app.storage.shared.search_terms import asset_listing
+from app.storage.sql import driver as sql_driver
+from app.storage.sql import migrate as sql_migrate
+from app.storage.sql.ledger import SqlLedger, open_sql_ledger
+from app.storage.sql.tables import Base
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +119,7 @@ async def test_what_is_in_a_ledger_of_the_first_release_is_kept(
 
 
 async def test_a_ledger_behind_this_release_is_not_ready(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.storage.ledger_sql.known_versions", lambda: (*sql_migrate.known_versions(), "9999_next"))
+    monkeypatch.setattr("app.storage.sql.ledger.known_versions", lambda: (*sql_migrate.known_versions(), "9999_next"))
     with pytest.raises(LedgerUnavailable, match="9999_next") as caught:
         await ledger.ping()
     assert "spatial-etl migrate" in caught.value.fix
@@ -140,7 +141,7 @@ def test_the_name_of_a_migration_is_its_file_name() -> None:
 
 def test_opening_the_ledger_does_not_load_alembic() -> None:
     code = (
-        "import sys, app.storage.ledger_sql; sys.exit(any(m.split('.')[0] in ('alembic', 'mako') for m in sys.modules))"
+        "import sys, app.storage.sql.ledger; sys.exit(any(m.split('.')[0] in ('alembic', 'mako') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -150,6 +151,11 @@ async def test_a_start_without_pending_migrations_does_not_run_alembic(
 ) -> None:
     monkeypatch.setattr(sql_migrate, "_run_alembic", lambda _: pytest.fail("nothing is pending"))
     assert await ledger.migrate() == ()
+
+
+# Indexes that have the newest versions only.
+_OF_THE_NEWEST = ("ix_assets_catalog", "ix_assets_newest_of", "ix_assets_kind", "ix_assets_testing", "ix_assets_box")
+_OF_THE_NEWEST += ("ix_asset_terms_term",)
 
 
 async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: Path) -> None:
@@ -176,13 +182,15 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
         {"dataset_id": "a"},
         {"lane": "a"},
     ]
-    of_assets: list[dict[str, Any]] = [{}, {"dataset_id": "a"}, {"run_id": "a"}, {"kind": "a"}, {"latest_only": True}]
+    of_assets: list[dict[str, Any]] = [{}, {"dataset_id": "a"}, {"run_id": "a"}]
     for where, page in product(of_manifests, pages["manifests"]):
         await ledger.list_manifests(ManifestFilter(**where), page)
     for where, page in product(of_runs, pages["runs"]):
         await ledger.list_runs(RunFilter(**where), page)
-    of_assets += [{"keywords": ("a",)}, {"tags": ("a:b",)}, {"text": "a"}, {"project": "a"}, {"testing": True}]
-    of_assets += [{"since": now}, {"bbox": Bounds(minx=1, miny=2, maxx=3, maxy=4)}, {"bbox": WORLD}]
+    of_catalog: list[dict[str, Any]] = [{}, {"kind": "a"}, {"deleted": True}]
+    of_catalog += [{"keywords": ("a",)}, {"tags": ("a:b",)}, {"text": "a"}, {"project": "a"}, {"testing": True}]
+    of_catalog += [{"since": now}, {"bbox": Bounds(minx=1, miny=2, maxx=3, maxy=4)}, {"bbox": WORLD}]
+    of_assets += [each | {"latest_only": True} for each in of_catalog]
     for each, first in product(of_assets, (True, False)):
         asked = AssetFilter(**each)
         cursor = None if first else encode_cursor(asset_listing(asked), (now, "a", 1))
@@ -194,12 +202,14 @@ async def test_every_listing_is_one_range_of_an_index(ledger: SqlLedger, path: P
     await ledger.list_events("a")
     await ledger.get_asset("a")
     await ledger.get_asset_by_key("a")
-    assert len(statements) == 59
+    assert len(statements) == 61
     with create_engine(f"sqlite:///{quote(str(path))}").connect() as connection:
         for sql, values in statements:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
             assert all("INDEX" in step or "CORRELATED" in step for step in plan), (sql, plan)
             assert not any("TEMP B-TREE" in step for step in plan), (sql, plan)
+            if "is_newest = 1" in sql:
+                assert any(index in step for index in _OF_THE_NEWEST for step in plan), (sql, plan)
 
 
 async def test_lookups_of_children_and_due_runs_use_an_index(ledger: SqlLedger, path: Path) -> None:
@@ -258,7 +268,7 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 async def test_a_lock_that_never_ends_is_told(ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_engine, "LOCK_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sql_driver, "LOCK_WAIT_SECONDS", 0.05)
     with create_engine(f"sqlite:///{quote(str(path))}").connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")
         now = utcnow()

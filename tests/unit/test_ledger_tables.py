@@ -14,12 +14,12 @@ from sqlalchemy import Table, create_engine, insert, select
 from app.models.activity import Activity
 from app.models.api_key import ApiKey, Scope
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletion, ParentInput, SourceInput
-from app.models.attempt import AttemptRecord, Outcome
+from app.models.attempt import AttemptOutcome, AttemptRecord
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
-from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, Warning_
-from app.storage import sql_tables as tables
-from app.storage.ledger_rules import checked_change, to_json
+from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
+from app.storage.shared.ledger_rules import checked_change, to_json
+from app.storage.sql import conversion, tables
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -49,7 +49,7 @@ RUN = Run(
     attempt=3,
     attempts=(
         AttemptRecord(
-            number=2, worker=ODD, started_at=T0, ended_at=T0 + MINUTE, outcome=Outcome.OUT_OF_MEMORY, reason=ODD
+            number=2, worker=ODD, started_at=T0, ended_at=T0 + MINUTE, outcome=AttemptOutcome.OUT_OF_MEMORY, reason=ODD
         ),
     ),
     blocked=True,
@@ -59,13 +59,14 @@ RUN = Run(
     step="load",
     progress=Progress(rows_done=2**40, rows_total=2**41),
     counts={"rows_in": 2**53 + 1},
-    warnings=(Warning_(code="w", message=ODD, count=7, samples=(1, "x", None, [1.5])),),
+    warnings=(RunWarning(code="w", message=ODD, count=7, samples=(1, "x", None, [1.5])),),
     error=RunError(code="c", detail=ODD, fix="f", step="load", file="a/b.gpkg"),
     reserved_version=2**40,
     unchanged_version=2**41,
     new_version="always",
     engine={"geos": "3.13"},
     traceparent="00-1-2-01",
+    asked_by=ODD,
     created_at=T0,
     started_at=T0 + MINUTE,
     completed_at=T0 + 2 * MINUTE,
@@ -131,13 +132,13 @@ API_KEY = ApiKey(
 
 Row = Mapping[str, Any]
 CASES: list[tuple[Table, Any, Callable[[Any], dict[str, Any]], Callable[[Any], Any]]] = [
-    (tables.MANIFESTS, MANIFEST, tables.manifest_values, tables.manifest_from),
-    (tables.RUNS, RUN, lambda run: tables.run_values(run) | {"last_seq": 0}, tables.run_from),
-    (tables.EVENTS, EVENT, tables.event_values, tables.event_from),
-    (tables.ASSETS, ASSET, tables.asset_values, tables.asset_from),
-    (tables.ACTIVITY, ACTIVITY, tables.activity_values, tables.activity_from),
-    (tables.DELIVERIES, DELIVERY, tables.delivery_values, tables.delivery_from),
-    (tables.API_KEYS, API_KEY, tables.api_key_values, tables.api_key_from),
+    (tables.MANIFESTS, MANIFEST, conversion.manifest_values, conversion.manifest_from),
+    (tables.RUNS, RUN, lambda run: conversion.run_values(run) | {"last_seq": 0}, conversion.run_from),
+    (tables.EVENTS, EVENT, conversion.event_values, conversion.event_from),
+    (tables.ASSETS, ASSET, conversion.asset_values, conversion.asset_from),
+    (tables.ACTIVITY, ACTIVITY, conversion.activity_values, conversion.activity_from),
+    (tables.DELIVERIES, DELIVERY, conversion.delivery_values, conversion.delivery_from),
+    (tables.API_KEYS, API_KEY, conversion.api_key_values, conversion.api_key_from),
 ]
 IDS = [case[0].name for case in CASES]
 
@@ -189,13 +190,13 @@ def test_optional_fields_are_null_not_json_null(table: Table, model: Any, to_row
 
 @pytest.mark.parametrize("name", sorted(set(Run.model_fields) - {"run_id", "batch_id"}))
 def test_a_change_of_a_run_writes_the_columns_of_its_fields_only(name: str) -> None:
-    row = tables.run_changes(RUN, {name: None})
+    row = conversion.run_changes(RUN, {name: None})
     assert set(row) == ({"lease_owner", "lease_expires_at"} if name == "lease" else {name})
-    assert row == {column: tables.run_values(RUN)[column] for column in row}
+    assert row == {column: conversion.run_values(RUN)[column] for column in row}
 
 
 def test_parents_are_rows_and_sources_are_not() -> None:
-    rows = tables.parent_values(ASSET)
+    rows = conversion.parent_values(ASSET)
     assert [(row["position"], row["parent_dataset_id"], row["parent_version"], row["role"]) for row in rows] == [
         (0, "p", 2, "spatial"),
         (1, "q", 3, "tabular"),
@@ -203,7 +204,7 @@ def test_parents_are_rows_and_sources_are_not() -> None:
 
 
 def test_text_that_no_database_stores_is_replaced() -> None:
-    values = tables.manifest_values(MANIFEST.model_copy(update={"error_message": "a\0b\ud800c🗺"}))
+    values = conversion.manifest_values(MANIFEST.model_copy(update={"error_message": "a\0b\ud800c🗺"}))
     assert stored(tables.MANIFESTS, values)["error_message"] == "a\ufffdb\ufffdc🗺"
 
 

@@ -24,8 +24,8 @@ from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity
 from app.ledger import Guard, Ledger
 from app.models.asset import Asset, AssetInput, AssetMetadata, ColumnSchema, ParentInput, SourceInput
 from app.models.run import RunStatus
-from app.services.lineage import Encoding, Lineage, encode, trace
-from app.services.lineage_mermaid import escape
+from app.services.lineage.graph import Encoding, Lineage, encode, provenances_of, trace
+from app.services.lineage.mermaid import escape
 from tests.contract.ledgers import BACKENDS, MINUTE, T0, a_manifest, a_run, an_asset, claim, put_asset
 
 pytestmark = pytest.mark.anyio
@@ -362,3 +362,32 @@ async def test_the_same_lineage_gives_the_same_text(ledger: Ledger, lineage: Lin
     assert await encode(ledger, lineage, encoding) == once
     again = await trace(ledger, "joined", 1, "up", 8)
     assert await encode(ledger, again, encoding) == once
+
+
+async def test_a_version_with_many_children_has_a_bounded_lineage(ledger: Ledger) -> None:
+    await made(ledger, "root", 0, SOURCE, intent="ingest_vector")
+    for number in range(1, 41):
+        parent = ParentInput(dataset_id="root", version=1, role="left")
+        await made(ledger, f"child-{number:02}", number, parent, intent="join_datasets", kind="joined")
+    everything = await trace(ledger, "root", 1, "both", 8)
+    assert (len(everything.assets), everything.truncated) == (41, False)
+    for nodes in (10, 30, 60):
+        some = await trace(ledger, "root", 1, "both", 8, nodes)
+        graph = json.loads(await encode(ledger, some, "graph"))
+        assert (some.truncated, graph["truncated"], some.root.dataset_id) == (True, True, "root")
+        assert nodes - 3 <= len(some.assets) * 3 <= nodes
+        assert len(graph["nodes"]) <= nodes
+        # The oldest come first.
+        assert [asset.dataset_id for asset in some.assets[1:3]] == ["child-01", "child-02"]
+
+
+async def test_a_version_of_many_files_has_a_bounded_lineage(ledger: Ledger) -> None:
+    sources = [SOURCE.model_copy(update={"s3_key": f"landing-zone/in/{n}.shp"}) for n in range(300)]
+    await made(ledger, "many", 0, *sources, intent="ingest_vector")
+    some = await trace(ledger, "many", 1, "both", 8, 50)
+    assert (some.truncated, len(json.loads(await encode(ledger, some, "graph"))["nodes"])) == (True, 50)
+    for encoding in ("openlineage", "prov", "mermaid"):
+        assert await encode(ledger, some, encoding)  # type: ignore[arg-type] # one of them
+    (one,) = await provenances_of(ledger, some)
+    assert one.manifest is not None
+    assert len(one.manifest.manifest["files"]) == 48

@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from aiohttp import ClientConnectionResetError
 from anyio.from_thread import start_blocking_portal
 
-from app import logs
-from app.models.trace import accepted, new_traceparent
+from app.models.trace import new_traceparent, parse_traceparent
+from app.system import logs
 
 logger = logging.getLogger("app.tests")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -38,7 +39,7 @@ def lines(said: Callable[[], str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said().splitlines()]
 
 
-def test_a_line_is_one_object_with_what_is_at_hand(said: Callable[[], str]) -> None:
+def test_a_line_is_one_object_with_the_log_context(said: Callable[[], str]) -> None:
     logs.configure("json", "info", "worker")
     with logs.bound(run_id="r1", attempt=2, traceparent=TRACE, lane=None):
         logger.info("two\nlines of %s", "text", extra={"event": "step.finished"})
@@ -85,7 +86,7 @@ def test_text_is_a_line_for_people(said: Callable[[], str]) -> None:
     assert re.fullmatch(r"\S+ \S+ sweep \d+ WARNING app\.tests: said\n", said())
 
 
-def test_what_is_at_hand_reaches_the_event_loop_beside_a_job_and_no_other_thread(said: Callable[[], str]) -> None:
+def test_the_log_context_reaches_the_event_loop_beside_a_job_and_no_other_thread(said: Callable[[], str]) -> None:
     logs.configure("json", "info", "worker")
 
     async def say() -> None:
@@ -102,7 +103,7 @@ def test_what_is_at_hand_reaches_the_event_loop_beside_a_job_and_no_other_thread
 
 @pytest.mark.parametrize("given", [TRACE, TRACE.replace("00-", "01-", 1) + "-more", TRACE[:-2] + "00"])
 def test_a_trace_is_kept(given: str) -> None:
-    assert accepted([given]) == given
+    assert parse_traceparent([given]) == given
 
 
 @pytest.mark.parametrize(
@@ -121,12 +122,21 @@ def test_a_trace_is_kept(given: str) -> None:
     ],
 )
 def test_what_is_no_trace_is_replaced(given: str) -> None:
-    made = accepted([given])
+    made = parse_traceparent([given])
     assert made != given
-    assert accepted([made]) == made
-    assert accepted([given, TRACE]) != TRACE, "of several none is believed"
-    assert accepted([]) != accepted([])
+    assert parse_traceparent([made]) == made
+    assert parse_traceparent([given, TRACE]) != TRACE, "of several none is believed"
+    assert parse_traceparent([]) != parse_traceparent([])
 
 
 def test_new_traces_differ() -> None:
     assert len({new_traceparent() for _ in range(100)}) == 100
+
+
+def test_a_connection_that_breaks_under_a_request_is_told_once(said: Callable[[], str]) -> None:
+    """aiohttp raises it where the answer is awaited, and leaves it in the task that wrote the request."""
+    logs.configure("json", "warning", "worker")
+    for error in (ClientConnectionResetError("Cannot write to closing transport"), LookupError("a defect")):
+        logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=error)
+    (line,) = lines(said)
+    assert "a defect" in line["exception"]

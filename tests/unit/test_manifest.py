@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from app.errors import Fault
-from app.models.faults import faults_from
-from app.models.intents import INTENTS, intent_names
+from app.models.faults import invalid_manifest
+from app.models.intents import intent_names
 from app.models.manifest import Manifest
+from app.models.manifest_rules import DATASET_ID_PATTERN
+from app.models.recipe_table import SHIPPED
 from tests.service import manifest
 
 GOOD = manifest("b-1", ("a/x.gpkg", "GPKG"))
@@ -20,7 +23,7 @@ GOOD = manifest("b-1", ("a/x.gpkg", "GPKG"))
 def faults(document: Any) -> tuple[Fault, ...]:
     with pytest.raises(ValidationError) as caught:
         Manifest.model_validate(document)
-    return faults_from(caught.value.errors())
+    return tuple(invalid_manifest(caught.value.errors()).faults)
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -45,6 +48,26 @@ ONE_FAULT = [
     ("batch_id", "x" * 129, "/batch_id", "string_pattern_mismatch"),
     ("batch_id", "b\n", "/batch_id", "string_pattern_mismatch"),
     ("batch_id", 5, "/batch_id", "string_type"),
+    ("uploader", "x" * 201, "/uploader", "string_too_long"),
+    ("intent", "ingest_" + "x" * 122, "/intent", "string_too_long"),
+    ("files", [{}] * 5_001, "/files", "too_long"),
+    ("files/0/layer", "x" * 1_001, "/files/0/layer", "string_too_long"),
+    ("files/0/crs", "x" * 10_001, "/files/0/crs", "string_too_long"),
+    ("files/0/format", "x" * 101, "/files/0/format", "string_too_long"),
+    ("files/0/options", {"encoding": "x" * 65}, "/files/0/options/encoding", "string_too_long"),
+    ("files/0/options", {"encoding": "rot13"}, "/files/0/options/encoding", "encoding_unknown"),
+    ("files/0/options", {"nulls": ["x"] * 201}, "/files/0/options/nulls", "too_long"),
+    ("files/0/options", {"types": dict.fromkeys(map(str, range(2_001)), "text")}, "/files/0/options/types", "too_long"),
+    ("metadata/title", "x" * 1_001, "/metadata/title", "string_too_long"),
+    ("metadata/description", "x" * 10_001, "/metadata/description", "string_too_long"),
+    ("metadata/source", "x" * 2_001, "/metadata/source", "string_too_long"),
+    ("metadata/license", "x" * 10_001, "/metadata/license", "string_too_long"),
+    ("metadata/attribution", "x" * 2_001, "/metadata/attribution", "string_too_long"),
+    ("metadata/project", "x" * 201, "/metadata/project", "string_too_long"),
+    ("metadata/keywords", ["x" * 201], "/metadata/keywords/0", "string_too_long"),
+    ("metadata/keywords", ["x"] * 201, "/metadata/keywords", "too_long"),
+    ("metadata/tags", {str(n): n for n in range(201)}, "/metadata/tags", "too_long"),
+    ("metadata/tags", {"a": "x" * 2_001}, "/metadata/tags/a", "tag_too_long"),
     ("uploader", "  ", "/uploader", "empty"),
     ("intent", "make_map", "/intent", "intent_unknown"),
     ("intent", "ingest_", "/intent", "intent_unknown"),
@@ -192,25 +215,48 @@ def test_a_manifest_survives_the_ledger_unchanged() -> None:
     assert read.metadata.tags["b"] is False
 
 
-def test_without_a_tag_the_dataset_is_named_after_the_batch() -> None:
+@pytest.mark.parametrize(
+    ("title", "readable"),
+    [
+        ("Flurstücke (Großmühlbach), 2026", "flurstuecke-grossmuehlbach-2026"),
+        ("Łódź & Ålesund", "lodz-alesund"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("東京", "dataset"),
+        ("word " * 100, "-".join(["word"] * 12)),
+        ("x" * 500, "x" * 60),
+    ],
+)
+def test_without_a_tag_the_dataset_is_named_after_title_and_batch(title: str, readable: str) -> None:
     document = changed("metadata/tags", {})
+    document["metadata"]["title"] = title
     named = Manifest.model_validate(document).dataset_id
     assert named == Manifest.model_validate(document).dataset_id
-    assert named.startswith("dataset_")
-    assert len(named) == len("dataset_") + 12
+    assert re.fullmatch(rf"{readable}-[0-9a-f]{{12}}", named)
+    assert re.fullmatch(DATASET_ID_PATTERN, named)
+    # Two manifests of the same title have nothing to do with each other.
     document["batch_id"] = "b-2"
+    assert Manifest.model_validate(document).dataset_id.startswith(f"{readable}-")
     assert Manifest.model_validate(document).dataset_id != named
 
 
 def test_any_other_ingest_intent_runs_the_default_recipe_on_its_own_lane() -> None:
     row = Manifest.model_validate(changed("intent", "ingest_trees")).intent_row
     assert (row.job_name, row.lane) == ("ingest_job", "ingest")
-    default = next(intent for intent in INTENTS if intent.name == "ingest_vector")
-    assert row.recipe is not None
-    assert default.recipe is not None
-    assert row.recipe.steps == default.recipe.steps
+    assert SHIPPED.of("ingest_trees") == SHIPPED.of("ingest_vector")
 
 
 @pytest.mark.parametrize("spelling", ["SHP", "shp", "ESRI Shapefile", "shapefile"])
 def test_formats_have_aliases(spelling: str) -> None:
     assert Manifest.model_validate(changed("files/0/format", spelling)).files[0].format == "SHP"
+
+
+def test_what_was_accepted_before_there_were_limits_is_still_read() -> None:
+    """A queued run of an earlier release, or a rerun of its manifest, is not refused for its lengths."""
+    document = copy.deepcopy(manifest("before", ("p.geojson", "GeoJSON")))
+    document["metadata"] |= {"title": "t" * 20_000, "keywords": ["k" * 300], "tags": {"note": "n" * 5_000}}
+    with pytest.raises(ValidationError) as refused:
+        Manifest.model_validate(document)
+    assert {line["type"] for line in refused.value.errors()} == {"string_too_long", "tag_too_long"}
+    kept = Manifest.from_ledger(document)
+    assert kept.metadata.title == "t" * 20_000
+    assert kept.metadata.tags["note"] == "n" * 5_000

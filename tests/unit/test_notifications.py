@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.services.notifications import Announced, Unreadable, delivery_id_of, read_notification
+from app.services.intake.bucket_events import ObjectEvent, UnreadableEvent, delivery_id_of, read_notification
 
 
 def record(key: str = "manifests%2Fa.json", **changes: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def record(key: str = "manifests%2Fa.json", **changes: Any) -> dict[str, Any]:
     }
 
 
-def only(document: Any) -> Announced | Unreadable:
+def only(document: Any) -> ObjectEvent | UnreadableEvent:
     (event,) = read_notification(json.dumps(document))
     return event
 
@@ -31,7 +31,7 @@ def test_minios_envelope_and_plain_records_mean_the_same() -> None:
     minio = {"EventName": "s3:ObjectCreated:Put", "Key": "landing-zone/manifests/a.json", **plain}
     event = only(plain)
     assert only(minio) == event
-    assert isinstance(event, Announced)
+    assert isinstance(event, ObjectEvent)
     assert (event.bucket, event.keys[0], event.etag, event.sequencer) == (
         "landing-zone",
         "manifests/a.json",
@@ -52,14 +52,14 @@ CEPH = """{"Records":[{"eventVersion":"2.2","eventSource":"ceph:s3","eventTime":
 
 def test_an_event_of_ceph() -> None:
     (event,) = read_notification(CEPH)
-    assert isinstance(event, Announced)
+    assert isinstance(event, ObjectEvent)
     assert (event.name, event.creates, event.sequencer) == ("ObjectCreated:Put", True, "CDD7036B35CE2420")
     assert event.keys == ("manifests/a b c % ü.json", "manifests/a b+c %25 ü.json")
 
 
 def test_the_envelope_alone_is_an_event_whose_key_is_not_escaped() -> None:
     event = only({"EventName": "s3:ObjectCreated:Put", "Key": "landing-zone/manifests/100%25+a b.json"})
-    assert event == Announced("s3:ObjectCreated:Put", "landing-zone", ("manifests/100%25+a b.json",))
+    assert event == ObjectEvent("s3:ObjectCreated:Put", "landing-zone", ("manifests/100%25+a b.json",))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_envelope_alone_is_an_event_whose_key_is_not_escaped() -> None:
 )
 def test_keys_of_records_are_taken_both_ways(sent: str, keys: tuple[str, ...]) -> None:
     event = only({"Records": [record(sent)]})
-    assert isinstance(event, Announced)
+    assert isinstance(event, ObjectEvent)
     assert event.keys == keys
 
 
@@ -92,13 +92,13 @@ def test_keys_of_records_are_taken_both_ways(sent: str, keys: tuple[str, ...]) -
 )  # fmt: skip
 def test_only_new_content_counts(name: str, creates: bool) -> None:
     event = only({"Records": [record(eventName=name)]})
-    assert isinstance(event, Announced)
+    assert isinstance(event, ObjectEvent)
     assert event.creates is creates
 
 
 def test_the_test_event_of_s3() -> None:
     event = only({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "landing-zone", "RequestId": "1"})
-    assert isinstance(event, Announced)
+    assert isinstance(event, ObjectEvent)
     assert event.is_test
     assert not event.creates
 
@@ -122,19 +122,19 @@ def test_the_test_event_of_s3() -> None:
 )
 def test_what_is_no_event_is_said(document: Any, detail: str) -> None:
     event = only(document)
-    assert isinstance(event, Unreadable)
+    assert isinstance(event, UnreadableEvent)
     assert detail in event.detail
 
 
 @pytest.mark.parametrize("body", ["", "{", "\ufffd", "[" * 100_000, '{"a":' * 50_000, "1" * 10_000])
 def test_what_is_no_json_is_said(body: str) -> None:
     (event,) = read_notification(body)
-    assert isinstance(event, Unreadable)
+    assert isinstance(event, UnreadableEvent)
 
 
 def test_good_records_beside_bad_ones_are_read() -> None:
     events = read_notification(json.dumps({"Records": [1, record(), {}, record()]}))
-    assert [type(event) for event in events] == [Unreadable, Announced, Unreadable]
+    assert [type(event) for event in events] == [UnreadableEvent, ObjectEvent, UnreadableEvent]
 
 
 def test_a_repeat_has_the_same_id_and_everything_else_another() -> None:
@@ -196,7 +196,7 @@ def test_nothing_that_is_sent_is_an_error(body: str) -> None:
     assert events
     assert len(delivery_id_of(events, "d")) == 32
     for event in events:
-        if isinstance(event, Announced):
+        if isinstance(event, ObjectEvent):
             for text in (event.name, event.bucket, *event.keys, event.etag, event.version, event.sequencer):
                 text.encode()
                 assert "\0" not in text
@@ -206,4 +206,4 @@ def test_of_many_records_some_are_looked_at_and_the_rest_is_said() -> None:
     """What becomes of each is kept in one document, which has a limit of its own."""
     events = read_notification(json.dumps({"Records": [{}] * 200_000}))
     assert len(events) == 10_001
-    assert events[-1] == Unreadable("Of 200000 records only the first 10000 were looked at.")
+    assert events[-1] == UnreadableEvent("Of 200000 records only the first 10000 were processed.")

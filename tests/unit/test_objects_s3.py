@@ -19,9 +19,10 @@ from app.errors import DomainError, NotFound, ObjectExists, StoreUnavailable
 from app.models.manifest import LAKE_BUCKET as LAKE
 from app.models.manifest import LANDING_BUCKET as LANDING
 from app.settings import MiB, ObjectsSettings
-from app.storage.objects_s3 import S3ObjectStore, open_s3_store
-from app.storage.s3_config import endpoint_url
-from app.storage.s3_objects import SHA256_KEY
+from app.storage.s3.config import endpoint_url
+from app.storage.s3.metadata import SHA256_KEY
+from app.storage.s3.store import S3ObjectStore, open_s3_store
+from tests.contract.stores import LISTS_NO_UPLOADS, MINIO_REFUSES
 from tests.servers import s3
 from tests.servers.ports import free_port
 
@@ -138,13 +139,13 @@ class TestRefusals:
         assert f"{GROUP}BUCKET_PREFIX" in error.value.fix
 
     async def test_tls_where_there_is_none(self, server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.storage.s3_config._TRIES", 1)
+        monkeypatch.setattr("app.storage.s3.config._TRIES", 1)
         error = await refused(server.settings(endpoint=server.endpoint.replace("http://", "https://")))
         assert "does not speak TLS" in error.detail
         assert "http://" in error.fix
 
     async def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.storage.s3_config._TRIES", 1)
+        monkeypatch.setattr("app.storage.s3.config._TRIES", 1)
         place = s3.Server(f"http://127.0.0.1:{free_port()}", "an-access-key", "a-secret-key")
         error = await refused(place.settings())
         assert "No object store can be reached at http://127.0.0.1:" in error.detail
@@ -236,6 +237,11 @@ class TestConnections:
 
 
 class TestUploads:
+    @pytest.fixture(autouse=True)
+    def _only_where_uploads_are_listed(self, request: pytest.FixtureRequest) -> None:
+        if request.node.callspec.params["server"] in LISTS_NO_UPLOADS:
+            pytest.skip("this server does not list its unfinished uploads, and removes stale ones by itself")
+
     async def test_what_breaks_off_leaves_no_parts(self, server: s3.Server, tmp_path: Path) -> None:
         async def broken() -> AsyncIterator[bytes]:
             yield b"x" * 11 * MiB
@@ -299,7 +305,7 @@ class TestDownloads:
         async with s3.fresh_store(settings) as store, s3.raw_client(settings) as client:
             wrong = {SHA256_KEY: "0" * 64}
             await client.put_object(Bucket=settings.bucket_prefix + LANDING, Key="k", Body=b"x", Metadata=wrong)
-            with pytest.raises(StoreUnavailable, match="not those whose hash"):
+            with pytest.raises(StoreUnavailable, match="do not match the hash"):
                 await store.fetch(LANDING, "k", tmp_path / "target")
             assert not (tmp_path / "target").exists()
 
@@ -307,7 +313,8 @@ class TestDownloads:
         """Uploaded by another program: no hash of ours, and names that are no keys."""
         settings = server.settings()
         async with s3.fresh_store(settings) as store, s3.raw_client(settings) as client:
-            for key in ("folder/", "folder/k", "folder//x"):
+            refused = MINIO_REFUSES if "MinIO" in (await store.ping())["server"] else ()
+            for key in {"folder/", "folder/k", "folder//x"} - set(refused):
                 await client.put_object(Bucket=settings.bucket_prefix + LANDING, Key=key, Body=b"abc")
             assert [info.key for info in (await store.list_objects(LANDING)).objects] == ["folder/k"]
             fetched = await store.fetch(LANDING, "folder/k", tmp_path / "target")
@@ -329,7 +336,7 @@ async def test_urls_expire_and_bind_their_key(radosgw: s3.Server) -> None:
 
 async def test_urls_name_the_public_endpoint(server: s3.Server) -> None:
     settings = server.settings(public_endpoint="https://files.example.org")
-    async with open_s3_store(settings) as store:
+    async with s3.fresh_store(settings) as store:
         url, form = await store.presign("PUT", LANDING, "k"), await store.presign_post(LANDING, "k", 1)
     for each in (url, form):
         assert each is not None

@@ -15,7 +15,14 @@ from pydantic import BaseModel
 
 from app.cli import app
 from app.cli.formats import markdown
+from app.errors import InvalidManifest
+from app.messages.__main__ import DOCUMENT, with_tables
+from app.messages.catalogue import codes
+from app.messages.message import Notice, Refusal
+from app.models.attempt import AttemptOutcome
+from app.models.attempt_rules import rule_of
 from app.models.intents import INTENTS
+from app.services.intake.manifest_json import read_manifest
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -85,8 +92,20 @@ def test_the_table_of_formats_is_the_registry() -> None:
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)", README)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
+
+
+def test_the_example_of_a_wrong_manifest_is_answered_like_that() -> None:
+    shown = README.partition("All faults of an invalid manifest")[2].partition("```console\n")[2].partition("```")[0]
+    sent, _, answer = shown.partition("-d '")[2].partition("}]}'")
+    with pytest.raises(InvalidManifest) as refused:
+        read_manifest(f"{sent}}}]}}".encode())
+    assert f'"detail":"{refused.value.detail}"' in answer
+    faults = {(fault.pointer, fault.code, fault.detail) for fault in refused.value.faults}
+    quoted = set(re.findall(r'"pointer":"([^"]+)","code":"([^"]+)","detail":"([^"]+)"', answer))
+    assert len(quoted) == 3
+    assert quoted <= faults
 
 
 @pytest.mark.parametrize("path", sorted(re.findall(r"\]\((?!http)([^)#]+)\)", README)))
@@ -101,19 +120,31 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
     assert found.stdout == ""
 
 
-def test_every_code_that_a_run_is_refused_for_is_documented() -> None:
-    section = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## What a run is refused for")[2]
-    documented = set(re.findall(r"`([a-z_]+)`", section)) - {"geo"}
-    literals: set[str] = set()
-    reasons: set[str] = set()
-    modules = [*(ROOT / "app" / "pipelines").rglob("*.py"), *(ROOT / "app" / "models").glob("attempt*.py")]
-    modules += [ROOT / "app" / "lifecycle.py", ROOT / "app" / "errors.py"]
-    for path in modules:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                literals.add(node.value)
-            if isinstance(node, ast.keyword) and node.arg == "reason" and isinstance(node.value, ast.Constant):
-                reasons.add(str(node.value.value))
-    assert len(reasons) > 30
-    assert reasons <= documented, reasons - documented
-    assert documented <= literals, documented - literals
+def test_the_tables_of_refusals_and_warnings_are_the_catalogue() -> None:
+    """Made by `python -m app.messages`."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_tables(text) == text, "Run: python -m app.messages"
+    assert codes(Refusal).keys() | codes(Notice).keys() <= set(re.findall(r"^\| `([a-z0-9_]+)` \|", text, re.MULTILINE))
+
+
+def test_a_document_without_a_place_for_the_tables_is_refused() -> None:
+    with pytest.raises(ValueError, match="refusals"):
+        with_tables("# How each format is read\n")
+
+
+def test_every_other_code_of_a_failed_run_is_documented() -> None:
+    """Codes of how attempts end: of the rules, of full disks, and of runs that never began."""
+    failed = set(AttemptOutcome) - {AttemptOutcome.SUCCESS, AttemptOutcome.CANCELED, AttemptOutcome.REFUSED}
+    # An attempt that met a full disk says which one.
+    rules = {rule_of(outcome).code for outcome in failed - {AttemptOutcome.DISK_FULL}}
+    words = {
+        node.value
+        for path in (ROOT / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    table = DOCUMENT.read_text(encoding="utf-8").partition("<!-- attempts -->")[2].partition("<!-- /attempts -->")[0]
+    documented = set(re.findall(r"`([a-z0-9_]+)`", "".join(re.findall(r"^\|[^|]*\|", table, re.MULTILINE))))
+    assert documented - rules == {"scratch_full", "store_full", "ledger_full", "not_begun"}
+    assert documented >= rules
+    assert documented <= words

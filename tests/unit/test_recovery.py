@@ -14,24 +14,24 @@ from pydantic import SecretStr
 from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable
 from app.ledger import Guard
-from app.lifecycle import attempt_died
-from app.models.attempt import AttemptEnd, Outcome
+from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
 from app.models.run import Lease, Retries, Run, RunStatus
 from app.objects import Listing
-from app.processes import process_name
-from app.services.lineage import graph_of, trace
-from app.services.runs_control import cancel
-from app.services.sweep import Repair, Sweep
+from app.runs.ending import attempt_died
+from app.services.lineage.graph import graph_of, trace
+from app.services.runs.control import cancel
+from app.services.sweep.sweep import Repair, Sweep
 from app.settings import ObjectsSettings, Settings
-from app.storage.objects_local import LocalObjectStore
+from app.storage.local.store import LocalObjectStore
+from app.system.processes import process_name
 from app.worker import RunWorker
 from tests.contract.ledgers import an_asset, put_asset, put_run, put_running
 
 pytestmark = pytest.mark.anyio
 
-KILLED = AttemptEnd(outcome=Outcome.KILLED, detail="it was killed")
+KILLED = AttemptEnd(outcome=AttemptOutcome.KILLED, detail="it was killed")
 
 
 @pytest.fixture

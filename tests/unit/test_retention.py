@@ -17,9 +17,9 @@ from app.models.delivery import Delivery
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, ManifestStatus
 from app.models.page import Page
 from app.models.run import RunStatus
-from app.services.cleanup import clean_up_tests
-from app.services.removal import Outcome
-from app.services.retention_rules import RULES, apply
+from app.services.retention.cleanup_tests import clean_up_tests
+from app.services.retention.removal import Outcome
+from app.services.retention.rules import RULES, apply
 from app.settings import RetentionSettings, Settings
 from tests.api.test_metrics_api import api
 from tests.contract.ledgers import a_manifest, an_asset, claim, put_run, put_running
@@ -242,7 +242,7 @@ async def test_clean_up_takes_test_runs_and_all_they_made(clients: Clients) -> N
     assert (young.removed, len(young.kept)) == ({}, 4)
     done = await cleaned(clients)
     assert done.removed == {"version": 2, "batch": 3, "archived": 0}
-    assert done.kept == ["used: u v1 is what rj v1 was made from."]
+    assert done.kept == ["used: u v1 is an input of rj v1."]
     assert await versions(clients) == ["r/v1", "rj/v1", "u/v1"]
     assert {key.rpartition("/")[0] for key in await keys(clients)} == {"r/v1", "rj/v1", "u/v1"}
     left = (await clients.ledger.list_manifests(ManifestFilter(), Page())).items

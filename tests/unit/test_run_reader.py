@@ -12,8 +12,8 @@ import pytest
 from app.errors import LedgerUnavailable, NotFound
 from app.ledger import Guard
 from app.models.run import Progress, Run, RunStatus
-from app.services.run_reader import RunReader
-from app.storage.ledger_sql import SqlLedger, open_sql_ledger
+from app.services.runs.batch_reader import RunReader
+from app.storage.sql.ledger import SqlLedger, open_sql_ledger
 from tests.contract.ledgers import put_run
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from app.pipelines.formats.findings import Findings
-from app.pipelines.formats.shapes import from_wkb, to_wkb
+from app.pipelines.common.findings import Findings
+from app.pipelines.common.shapes import from_wkb, to_wkb
 
 OPEN_RING = struct.pack("<BIII8d", 1, 3, 1, 4, 0, 0, 1, 0, 1, 1, 0, 1)
 # Two rings, the second one open.

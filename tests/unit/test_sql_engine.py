@@ -14,8 +14,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.util import await_only
 
 from app.errors import LedgerUnavailable
-from app.storage import sql_engine
-from app.storage.sql_engine import Database
+from app.storage.sql import sqlite
+from app.storage.sql.driver import Body
+from app.storage.sql.engine import Database
 from tests.servers import postgres_ledgers
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,7 @@ def numbers(connection: Connection) -> list[int]:
     return list(connection.exec_driver_sql("SELECT n FROM numbers ORDER BY n").scalars())
 
 
-def adding(number: int) -> sql_engine.Body[int]:
+def adding(number: int) -> Body[int]:
     def add(connection: Connection) -> int:
         connection.exec_driver_sql("INSERT INTO numbers VALUES (?)", (number,))
         return number
@@ -78,7 +79,7 @@ async def test_what_waits_is_committed_together(database: Database) -> None:
 
 
 async def test_a_group_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_engine, "_GROUP", 8)
+    monkeypatch.setattr(sqlite, "_MAX_GROUP", 8)
     commits: list[object] = []
     event.listen(database.engine, "commit", commits.append)
     async with Held(database):
@@ -124,8 +125,8 @@ async def test_nothing_is_put_aside_in_files(database: Database) -> None:
 CONFINED = """
 import asyncio, sys
 from pathlib import Path
-from app.jobs.confinement import confine_job
-from app.storage.sql_engine import Database
+from app.jobs.sandbox import sandbox_job
+from app.storage.sql.engine import Database
 from tests.servers import postgres_ledgers
 data = Path(sys.argv[1])
 async def work():
@@ -138,7 +139,7 @@ async def work():
     await database.write(change)
     print(await database.read(lambda connection: connection.exec_driver_sql("SELECT sum(b) FROM t").scalar_one()))
     await database.close()
-confine_job(data)
+sandbox_job(data)
 asyncio.run(work())
 """
 

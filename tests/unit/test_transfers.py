@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,12 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from app.clients import Clients, open_clients
-from app.errors import DomainError, RunCanceled, StaleAttempt
+from app.errors import DomainError, RunCanceled, StaleAttempt, TimeLimitExceeded
 from app.ledger import Guard
 from app.models.manifest import LAKE_BUCKET, Manifest
 from app.models.run import RunStatus
-from app.pipelines import attempt as attempts
-from app.pipelines.attempt import Attempt
+from app.pipelines.job import attempt as attempts
+from app.pipelines.job.attempt import Attempt
 from app.settings import MiB, Settings
 from tests.contract.ledgers import put_running
 from tests.service import manifest
@@ -45,7 +48,7 @@ def test_upload_of_a_run_that_is_over(
     changes: dict[str, Any],
     error: type[DomainError],
 ) -> None:
-    monkeypatch.setattr(attempts, "_LOOK_EVERY", 0)
+    monkeypatch.setattr(attempts, "_CHECK_EVERY", 0)
     run = portal.call(put_running, clients.ledger)
 
     async def change() -> None:
@@ -57,9 +60,35 @@ def test_upload_of_a_run_that_is_over(
     document = Manifest.model_validate(manifest("b", ("k.gpkg", "GPKG")))
     parts: dict[str, Any] = {"limits": Settings().limits, "threads": 1, "memory_bytes": 1, "engine": None}
     parts["scratch_limit"] = 1024 * MiB
-    attempt = Attempt(run, document, clients, portal.call, tmp_path, **parts)
+    attempt = Attempt(run=run, manifest=document, clients=clients, call=portal.call, scratch=tmp_path, **parts)
     attempt._upload(path, "d/v1/whole", 128 * MiB)
     portal.call(change)
     with pytest.raises(error):
         attempt._upload(path, "d/v1/k", 128 * MiB)
     assert portal.call(clients.objects.stat, LAKE_BUCKET, "d/v1/k") is None
+
+
+def test_an_alarm_waits_until_the_commit_is_over(portal: BlockingPortal) -> None:
+    """Also beside other threads, which have the signal unblocked and may be the ones that receive it."""
+
+    def time_limit(_number: int, _frame: Any) -> None:
+        raise TimeLimitExceeded("too long")
+
+    async def commit() -> str:
+        # To the process, as setitimer does: the event loop's thread is one of those that may receive it.
+        for _ in range(20):
+            os.kill(os.getpid(), signal.SIGALRM)
+            await asyncio.sleep(0.01)
+        return "committed"
+
+    before = signal.signal(signal.SIGALRM, time_limit)
+    committed = None
+    try:
+        with pytest.raises(TimeLimitExceeded), attempts._time_limit_held_back():
+            committed = portal.call(commit)
+        assert committed == "committed"
+        assert signal.getsignal(signal.SIGALRM) is time_limit
+        with attempts._time_limit_held_back():
+            pass
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.pipelines.formats.utf8 import is_utf8, open_end
+from app.pipelines.common.utf8 import is_utf8, open_end
 
 ODD = (
     b"\xc0\x80",

@@ -8,10 +8,10 @@ from alembic import op
 revision = "0001_ledger"
 down_revision = None
 
-# Code point order on every database, so that pages do not depend on the language of the server.
+# Sorted by code points on every database, so that pages do not depend on the language of the server.
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 TIME = sa.DateTime(timezone=True)
-# Not JSONB, which forgets the order of keys.
+# Not JSONB, which loses the order of keys.
 JSON = sa.JSON()
 INTEGER = sa.BigInteger()
 
@@ -86,7 +86,7 @@ def _runs() -> None:
         sa.Column("started_at", TIME),
         sa.Column("completed_at", TIME),
         sa.Column("revision", INTEGER, nullable=False),
-        # Number of the run's newest event.
+        # Number of the run's last event.
         sa.Column("last_seq", INTEGER, nullable=False),
         sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
         sa.ForeignKeyConstraint(["batch_id"], ["manifests.batch_id"], name="fk_runs_batch_id"),
@@ -140,7 +140,7 @@ def _assets() -> None:
 
 
 def _asset_inputs() -> None:
-    """Parents only, repeated from assets.inputs for the way down the lineage."""
+    """Parents only, repeated from assets.inputs to find children."""
     op.create_table(
         "asset_inputs",
         sa.Column("dataset_id", TEXT, nullable=False),
@@ -163,7 +163,7 @@ def _asset_inputs() -> None:
 def _activity_logs() -> None:
     op.create_table(
         "activity_logs",
-        # SQLite numbers rows by itself only for a key declared INTEGER.
+        # SQLite numbers rows only for a key declared INTEGER.
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("timestamp", TIME, nullable=False),
         sa.Column("user", TEXT, nullable=False),

@@ -1,4 +1,4 @@
-"""The webhook: deliveries as they came in, and on manifests the object that they came from and what was wrong."""
+"""The webhook: deliveries, and for manifests the object that they came from and their faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTEGER = sa.BigInteger()
 
 
 def upgrade() -> None:
-    # Plain ALTER TABLE on SQLite too: a copy of the table would lose the foreign keys that point at it.
+    # ALTER TABLE on SQLite, too: a copy of the table would lose the foreign keys that refer to it.
     op.add_column("manifests", sa.Column("faults", JSON, nullable=False, server_default=sa.text("'[]'")))
     op.add_column("manifests", sa.Column("object_key", TEXT))
     op.add_column("manifests", sa.Column("object_etag", TEXT))

@@ -1,4 +1,4 @@
-"""Runs that found their result in the catalogue already."""
+"""Runs whose result was in the catalogue already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalogue is searched by: terms, test runs and the box in degrees; also of the versions that are there."""
+"""Search in the catalogue: terms, test runs and the box in degrees; also of existing versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from app.storage.ledger_search import SEARCHED, box_fields, searchable_fields
+from app.storage.shared.search_terms import SEARCHED, box_fields, searchable_fields
 
 revision = "0004_catalog"
 down_revision = "0003_unchanged"
@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 
 def _fill() -> None:
-    """Batch by batch: a catalogue need not fit into memory."""
+    """In batches, because a catalogue may not fit into memory."""
     types: dict[str, Any] = dict.fromkeys(SEARCHED, TEXT) | dict.fromkeys(BOX, sa.Double())
     types |= {"bounds": JSON, "metadata": JSON, "statistics": JSON}
     types |= {"version": INTEGER, "created_at": TIME, "testing": sa.Boolean(), "term": TEXT}

@@ -1,4 +1,4 @@
-"""Further runs that want a new version whatever there is, and counters for the metrics."""
+"""Further runs that publish a new version even without a change, and counters for the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which process sweeps."""
+"""Elections: which process sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys: hashes, scopes, prefixes, and when they were made, used and revoked."""
+"""API keys: hashes, scopes, prefixes, and when they were created, used and revoked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each attempt of a run ended. Of attempts that ended before nothing is known."""
+"""How each attempt of a run ended. Earlier attempts have no record."""
 
 from __future__ import annotations
 

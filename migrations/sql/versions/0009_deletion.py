@@ -1,4 +1,4 @@
-"""Versions that were deleted: when, by whom, why, and whether their objects are gone. Runs whose log was removed."""
+"""Deleted versions: when, by whom, why, and whether their objects are removed. Runs whose log was removed."""
 
 from __future__ import annotations
 

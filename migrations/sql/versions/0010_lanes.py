@@ -1,4 +1,4 @@
-"""Which run may begin: turns of datasets, back-off, lanes. Runs that are there get into the line of their dataset."""
+"""Scheduling: queues of datasets, back-off, lanes. Existing runs are added to the queue of their dataset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("limit_is_set", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("lane", name="pk_lanes"),
     )
-    # A run that is carried goes before those that wait. Should several be, they are left to end.
+    # A run under way is the writer before those that wait. If several are under way, they may end.
     op.execute(
         """INSERT INTO dataset_writers (dataset_id, run_id)
         SELECT partition_key, run_id FROM (

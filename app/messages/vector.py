@@ -1,0 +1,282 @@
+"""Messages about vector sources."""
+
+from __future__ import annotations
+
+from app.messages.common import REPORT_DEFECT
+from app.messages.message import Notice, Refusal
+
+UNDAMAGED = "Send an undamaged file."
+REAL_ENCODING = "Give the real encoding in `options.encoding`, for example CP1252."
+
+# The file as a whole
+
+NOT_VECTOR = Refusal(
+    "format_not_vector",
+    "a file that is not a vector file, in a run for vector files",
+    "{file} is declared as {type} {format}. This pipeline reads vector files.",
+    "Use an intent for that type of file.",
+)
+INTENT_NOT_VECTOR = Refusal(
+    "format_not_vector",
+    "a file that is not a vector file, in a run for vector files",
+    "The vector pipeline cannot process {subject}.",
+    "Send vector files, or use an intent for that type of file.",
+)
+ZIP_NOT_ACCEPTED = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is a zip archive. {format} is not accepted in archives.",
+    "Send the file itself.",
+)
+OTHER_DRIVER = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is declared as {format}, GDAL reads it as {driver}.",
+    "Correct `files[].format`.",
+)
+UNREADABLE = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} cannot be read as {format}: {error}",
+    "Correct `files[].format`, or send an undamaged file.",
+)
+FILE_DAMAGED = Refusal("file_damaged", "a file is damaged", "{file} is damaged: {error}", UNDAMAGED)
+READING_STOPPED = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file} is damaged: reading stopped after row {done} of {rows}: {error}",
+    UNDAMAGED,
+)
+ROWS_MISSING = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file} announces {announced:# row|# rows}, {read} could be read.",
+    "The file is truncated or damaged. Upload it again.",
+)
+ARCHIVE_LAYER_AMBIGUOUS = Refusal(
+    "layer_ambiguous",
+    "a source has several layers or rasters, and files[].layer names none of them",
+    "The archive {file} has {number:# source|# sources} of the format {format}: {found}.",
+    "Name one of them in `files[].layer`, without its suffix.",
+)
+CRS_DIFFERS = Refusal(
+    "crs_differs",
+    "files whose CRS is to be kept have different CRSs",
+    "{file} is in {crs} and {first} in {first_crs}. The recipe keeps the CRS of the files.",
+    "Name one CRS in `recipe.crs`, or send one manifest for each CRS.",
+)
+NO_FEATURES = Refusal(
+    "no_features", "a source has no features", "{file} has no features.", "Send a source with at least one feature."
+)
+SCHEMA_MISMATCH = Refusal(
+    "schema_mismatch",
+    "the files of a manifest differ in their columns or geometry types",
+    "The files differ: {differences}",
+    "Give all files the same columns in the same order, or send one manifest for each.",
+)
+
+# Layers and geometries
+
+LAYER_AMBIGUOUS = Refusal(
+    "layer_ambiguous",
+    "a source has several layers or rasters, and files[].layer names none of them",
+    "{file} has {count:# layer|# layers}: {names}.",
+    "Name one of them in `files[].layer`.",
+)
+NO_LAYERS = Refusal(
+    "layer_unknown",
+    "files[].layer names a layer that the source does not have, or a file contains no raster",
+    "{file} has no layers, the manifest names {layer!r}.",
+    "Remove `files[].layer`.",
+)
+GEOMETRY_MISSING = Refusal(
+    "geometry_missing",
+    "a layer has no geometry column",
+    "{subject} has no geometry column.",
+    "Send a layer with geometries.",
+)
+GEOMETRY_COLUMNS = Refusal(
+    "geometry_columns",
+    "a layer has several geometry columns",
+    "{file}: layer {layer!r} has {count:# geometry column|# geometry columns}.",
+    "Send a layer with exactly one.",
+)
+GML_GEOMETRY_PROPERTIES = Refusal(
+    "geometry_columns",
+    "a layer has several geometry columns",
+    "{file} has features of {layer!r} with {count} geometries each, in {properties}.",
+    "Send features with exactly one geometry.",
+)
+TRIANGULATED_SURFACES = Refusal(
+    "geometry_damaged",
+    "a geometry cannot be read",
+    "{file} has triangulated surfaces, which are not supported.",
+    "Convert them to polygons.",
+)
+FEATURE_TOO_LARGE = Refusal(
+    "feature_too_large", "one feature is larger than 2 GiB", "{file}: row {row} is larger than 2 GiB.", "Split it."
+)
+GEOMETRIES_LOST = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file} is damaged: {read:# row was|# rows were} read without a geometry, at most {expected} should be.",
+    UNDAMAGED,
+)
+MISPLACED = Refusal(
+    "outside_area_of_use",
+    "data lie far outside the area of use of their CRS",
+    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of their CRS"
+    "{example}.",
+    "Check the CRS and the axis order of the source.",
+)
+CRS_MIXED = Refusal(
+    "crs_mixed",
+    "the geometries of one layer name several CRSs",
+    "{file} does not use one srsName throughout layer {layer!r}. It has {found}.",
+    "Split the file by CRS, or write the same srsName on every geometry.",
+)
+
+# Text and values
+
+ENCODING_WRONG = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file}: field {field!r} of row {row} has the bytes {found}, which are not {encoding} (rows count from 0).",
+    REAL_ENCODING,
+)
+FILE_NOT_IN_ENCODING = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file} is not {encoding} (`options.encoding`) near byte {at}.",
+    REAL_ENCODING,
+)
+COLUMNS_DUPLICATE = Refusal(
+    "columns_duplicate",
+    "two columns have the same name",
+    "{file} has columns of the same name: {names}.",
+    "Rename them.",
+)
+
+# Engines
+
+POSTGIS_FAILED = Refusal(
+    "postgis_failed",
+    "PostGIS cannot compute some rows",
+    "{place}: PostGIS cannot compute these rows: {error}.",
+    "Check these rows, or set `SPATIAL_ETL_ENGINE__NAME=local` to compute them without PostGIS.",
+)
+ROWS_LOST = Refusal(
+    "rows_lost",
+    "a defect of the service: rows were lost",
+    "{file}: {read:# row|# rows} read, {written} written.",
+    REPORT_DEFECT,
+)
+
+# Warnings before a row is read
+
+GDAL_NOTE = Notice("reader_note", "the reader of a source reports something", "{file}: GDAL reports: {note}")
+GML_SCHEMA_IGNORED = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: ignored the .xsd beside it, which includes other schemas or is damaged. Types come from the values.",
+)
+DBF_DELETED = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: ignored {deleted:# record that is|# records that are} marked as deleted in the .dbf.",
+)
+MIXED_COLUMNS = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: kept columns with text and other values as text: {names}.",
+)
+MEMBERS_IGNORED = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: ignored members of features besides properties: {members}.",
+)
+EDGES_PLANAR = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: edges are {edges!r}. Read them as straight lines between vertices.",
+)
+OTHER_GEOMETRIES = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: kept geometry columns besides {geometry!r} as binary attributes, without reprojection: {names}.",
+)
+REPROJECTED_IN_PROCESS = Notice(
+    "reprojected_in_process",
+    "PostGIS transforms between two CRSs with another result than PROJ in the worker",
+    "{file}: reprojected the rows in the worker, because PostGIS transforms {source} to {target} differently ({why}).",
+)
+
+# Warnings about what was found in, or done to, the rows
+
+NULL_GEOMETRIES = Notice("null_geometries", "rows without a geometry", "Kept {count:# row|# rows} without a geometry.")
+EMPTY_GEOMETRIES = Notice(
+    "empty_geometries", "rows with an empty geometry", "Kept {count:# row|# rows} with an empty geometry."
+)
+RINGS_CLOSED = Notice(
+    "rings_closed", "rings that were not closed", "Closed the open rings of {count:# geometry|# geometries}."
+)
+M_DROPPED = Notice(
+    "m_dropped", "M values, which are dropped", "Dropped the M values of {count:# geometry|# geometries}."
+)
+CURVES_LINEARIZED = Notice(
+    "curved_linearized",
+    "curves, which are converted to lines",
+    "Converted {count:# curved geometry|# curved geometries} to lines (GDAL's default step).",
+)
+LONGITUDES_WRAPPED = Notice(
+    "longitudes_wrapped",
+    "longitudes beyond ±180°",
+    "Moved the longitudes of {count:# geometry|# geometries} from beyond ±180° to within.",
+)
+EMPTY_PARTS_SKIPPED = Notice(
+    "empty_parts_skipped",
+    "multi geometries with empty parts",
+    "Removed the empty parts of {count:# multi geometry|# multi geometries}.",
+)
+ANTIMERIDIAN_SPLIT = Notice(
+    "antimeridian_split",
+    "geometries that cross the antimeridian",
+    "Split {count:# geometry|# geometries} at the antimeridian.",
+)
+REPAIRED = Notice("repaired", "invalid geometries", "Repaired {count:# invalid geometry|# invalid geometries}.")
+REPAIRED_TYPE_CHANGED = Notice(
+    "repaired_type_changed",
+    "repairs that change the geometry type",
+    "Changed the geometry type of {count:# geometry|# geometries} by repairing {count:it|them}.",
+)
+INVALID_KEPT = Notice(
+    "invalid_kept",
+    "invalid geometries that the recipe keeps",
+    "Kept {count:# invalid geometry|# invalid geometries}, because the recipe repairs none.",
+)
+GEOMETRY_REDUCED = Notice(
+    "geometry_reduced",
+    "the recipe took more of the area or length than the setting allows without a warning",
+    "The recipe took {area:.1%} of the area and {length:.1%} of the length of all geometries, more than {limit:.1%}. "
+    "Compare the result with the source, and lower `recipe.simplify.tolerance` if it is too coarse.",
+)
+COLLAPSED = Notice(
+    "collapsed",
+    "geometries that have no area, or no length, after the recipe",
+    "{count:# geometry has|# geometries have} lost the whole area, or the whole length, by the recipe.",
+)
+SIMPLIFY_KEPT = Notice(
+    "simplify_kept",
+    "geometries that would become invalid by simplification",
+    "Did not simplify {count:# geometry|# geometries}, because the result would be invalid.",
+)
+NULL_ISLAND = Notice(
+    "null_island",
+    "geometries at 0, 0",
+    "{count:# geometry lies|# geometries lie} at 0, 0. Missing coordinates are often written as 0, 0.",
+)
+OUTSIDE_AREA_OF_USE = Notice(
+    "outside_area_of_use",
+    "data reach outside the area of use of their CRS",
+    "{count:# geometry reaches|# geometries reach} outside the area of use of the CRS.",
+)

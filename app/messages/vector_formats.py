@@ -1,0 +1,259 @@
+"""Messages about the formats of vector sources."""
+
+from __future__ import annotations
+
+from app.messages.common import UPLOAD_AGAIN
+from app.messages.message import Refusal
+from app.messages.vector import REAL_ENCODING, UNDAMAGED
+
+# GeoPackage
+
+GPKG_DAMAGED = Refusal("file_damaged", "a file is damaged", "{file} is a damaged GeoPackage: {error}.", UNDAMAGED)
+GPKG_VIRTUAL_TABLE = Refusal(
+    "gpkg_virtual_table",
+    "a GeoPackage has a virtual table, which could run code or read other files",
+    "{file} has a virtual table {table!r} of the module {module!r}.",
+    "Send the GeoPackage without it.",
+)
+GPKG_VIEW = Refusal(
+    "gpkg_view",
+    "a layer of a GeoPackage is a view",
+    "{file}: layer {layer!r} is a view. Reading it would run SQL from the file.",
+    "Save the view as a table and send that.",
+)
+GPKG_COLUMN_TYPES = Refusal(
+    "column_type_unknown",
+    "a GeoPackage declares types that are not in its standard",
+    "{file}: columns of layer {layer!r} have types that GeoPackage does not define: {columns}.",
+    "Declare them with types of GeoPackage, such as TEXT, INTEGER, REAL, DATE or DATETIME.",
+)
+GPKG_VALUE = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: column {column!r} of row {row} has the value {value}, which does not fit the type {expected} "
+    "(rows count from 0).",
+    "Correct the value, set it to NULL, or give column {column!r} a type that fits its values.",
+)
+GPKG_GEOMETRY = Refusal(
+    "geometry_damaged",
+    "a geometry cannot be read",
+    "{file}: column {column!r} of row {row} has the value {value}, which is not a geometry (rows count from 0).",
+    "Correct the geometry, or set it to NULL.",
+)
+
+# Shapefiles
+
+SIDECAR_MISSING = Refusal(
+    "sidecar_missing",
+    "a required file of a shapefile is not there",
+    "{file}: its {suffix} file is missing.",
+    "Upload {name} beside it, or send a zip archive with all files of the shapefile.",
+)
+SHP_RECORD = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file} is damaged: {found} (records count from 0).",
+    "Send the .shp and the .shx of the same, undamaged shapefile.",
+)
+DBF_TRUNCATED = Refusal("file_truncated", "a file ends too early", "{file}: its .dbf is truncated.", UPLOAD_AGAIN)
+DBF_ROWS_TRUNCATED = Refusal(
+    "file_truncated",
+    "a file ends too early",
+    "{file}: its .dbf is truncated. It has {size:# byte|# bytes} for {rows:# row|# rows} of {record} bytes.",
+    UPLOAD_AGAIN,
+)
+DBF_FIELDS = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file}: its .dbf is damaged. A record has {record:# byte|# bytes}, its fields need {fields}.",
+    "Send the .dbf that was written with the .shp.",
+)
+DBF_WIDE_INTEGERS = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: {readable} of the {fields:# field|# fields} in its .dbf can be read, and some have whole numbers of more "
+    "than {digits} digits.",
+    "Send the data as GPKG.",
+)
+DBF_ENCODING = Refusal(
+    "encoding_unknown",
+    "the declared encoding is unknown, or is not one for this kind of text",
+    "{file}: the text of a .dbf cannot be in {encoding} ({origin}).",
+    REAL_ENCODING,
+)
+CPG_ENCODING = Refusal(
+    "encoding_unknown",
+    "the declared encoding is unknown, or is not one for this kind of text",
+    "{file}: its .cpg names the unknown encoding {text!r}.",
+    "Give `options.encoding`, for example CP1252.",
+)
+DBF_TEXT = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file}: {place}, which are not {encoding} ({origin}; rows count from 0).",
+    REAL_ENCODING,
+)
+DBF_CUT_TEXT = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file}: one of the rows {first} to {last} has the bytes {found}, which are not {encoding} (rows count from 0).",
+    REAL_ENCODING,
+)
+ENCODING_MISSING = Refusal(
+    "encoding_missing",
+    "no encoding is declared, and the content does not show which one it is",
+    "{file} names no encoding (no .cpg, no language in the .dbf), and {place}, which are not UTF-8 "
+    "(rows count from 0).",
+    "Give `options.encoding`, for example CP1252 or ISO-8859-1, or send the .cpg file too.",
+)
+
+# GML and KML
+
+XML_DOCTYPE = Refusal(
+    "xml_doctype",
+    "an XML document has a DOCTYPE",
+    "{file} has a DOCTYPE, which can name entities and other files.",
+    "Save it without a DOCTYPE.",
+)
+XML_INVALID = Refusal(
+    "xml_invalid",
+    "an XML document is not well-formed",
+    "{file} is not well-formed XML: {error}.",
+    "Correct it, `xmllint --noout` should find no error, and upload it again.",
+)
+XML_TRUNCATED = Refusal(
+    "file_truncated", "a file ends too early", "{file} is truncated: its XML ends early ({error}).", UPLOAD_AGAIN
+)
+KML_SAME_COLUMN = Refusal(
+    "columns_duplicate",
+    "two columns have the same name",
+    "{file} has Data named {name!r}, which would become the same column as {other}.",
+    "Rename one of them. Names must differ in their ASCII letters and digits, case aside.",
+)
+KML_NAME_TWICE = Refusal(
+    "columns_duplicate",
+    "two columns have the same name",
+    "{file} has {element} {name!r} twice (upper and lower case count as the same).",
+    "Rename one of them.",
+)
+KML_UNDECLARED = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file} has SimpleData {name!r} without a SimpleField in a Schema. Its values would be lost.",
+    "Add the SimpleField to the Schema, or use Data.",
+)
+KML_VALUE = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file} has the value {value!r} in SimpleData {name!r}, which its Schema declares as {type}.",
+    "Correct or remove the value, or declare the field as string.",
+)
+
+# GeoJSON
+
+JSON_INVALID = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file} is not valid JSON {place}: {error}.",
+    "Correct it.",
+)
+JSON_BETWEEN_FEATURES = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file} has {found} between its features, after byte {at}.",
+    "Separate features with one comma, or with line breaks in GeoJSONSeq.",
+)
+JSON_AFTER_FEATURES = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file} has {found} after its features, at byte {at}.",
+    "Remove it.",
+)
+JSON_AFTER_END = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file} continues after its end with {found}.",
+    "Remove what follows the closing bracket.",
+)
+JSON_HEAD_TOO_LARGE = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file} has more than {limit:# byte|# bytes} before its features.",
+    "Put `features` first, or make the other members smaller.",
+)
+JSON_ROW_INVALID = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file}: row {row} is not valid JSON ({error}; rows count from 0).",
+    "Correct it.",
+)
+JSON_COORDINATES = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file}: the coordinates of row {row} are not valid JSON ({error}; rows count from 0).",
+    "Correct them.",
+)
+NOT_A_FEATURE = Refusal(
+    "json_invalid",
+    "a text is not valid JSON or not GeoJSON",
+    "{file}: row {row} is not a GeoJSON feature (rows count from 0).",
+    "Correct or remove it.",
+)
+JSON_ROW_ENCODING = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file}: row {row} is not UTF-8 at {found} (rows count from 0).",
+    "Give the real encoding in `options.encoding`, for example CP1252, or save the file as UTF-8.",
+)
+JSON_TRUNCATED = Refusal("file_truncated", "a file ends too early", "{file} is truncated: {found}.", UPLOAD_AGAIN)
+NOT_A_COLLECTION = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is declared as GeoJSON. Its `features` belong to an object of type {found}, not to a FeatureCollection.",
+    "Convert it to GeoJSON.",
+)
+NOT_GEOJSON = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is declared as GeoJSON. It is a JSON object of type {found}.",
+    "Convert it to GeoJSON.",
+)
+GEOJSON_CRS = Refusal(
+    "crs_unknown",
+    "a CRS is unknown to PROJ, is too long, or refers to another file",
+    "{file}: its `crs` member {found} names no CRS. Links are not followed.",
+    "Write the CRS by name, or remove the member for longitude and latitude.",
+)
+
+# GeoParquet
+
+GEOPARQUET_NO_METADATA = Refusal(
+    "geoparquet_metadata",
+    "the `geo` metadata of a GeoParquet file is missing or invalid",
+    "{file} is Parquet without the `geo` metadata of GeoParquet.",
+    "Write it with a tool that writes GeoParquet, for example the method `to_parquet` of geopandas.",
+)
+GEOPARQUET_METADATA = Refusal(
+    "geoparquet_metadata",
+    "the `geo` metadata of a GeoParquet file is missing or invalid",
+    "{file} has invalid `geo` metadata: {error}.",
+    "Write the file again with valid GeoParquet metadata.",
+)
+GEOPARQUET_VERSION = Refusal(
+    "geoparquet_version",
+    "a GeoParquet version that is not supported",
+    "{file} is GeoParquet {version}.",
+    "Send GeoParquet 1.0 or 1.1.",
+)
+GEOPARQUET_ENCODING = Refusal(
+    "geoparquet_encoding",
+    "geometries of a GeoParquet file are not WKB",
+    "{file} has geometries in the encoding {encoding}.",
+    "Write it with geometry encoding WKB.",
+)
+GEOPARQUET_CRS = Refusal(
+    "crs_unknown",
+    "a CRS is unknown to PROJ, is too long, or refers to another file",
+    "{file} has a CRS (PROJJSON) that PROJ cannot read.",
+    "Write the file again, with a CRS that PROJ knows.",
+)

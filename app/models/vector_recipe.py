@@ -1,0 +1,84 @@
+"""What a recipe for vector files says: the fields that a manifest and the operator's file can give.
+
+The defaults are the shipped recipe: EPSG:4326, repaired, every vertex kept.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field
+
+from app.messages.manifest import CRS_INVALID
+from app.models.base import Frozen
+from app.models.json_values import shown
+from app.models.problem_text import wrong
+from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+
+SOURCE = "source"
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9._]+")
+# WKT, PROJJSON and PROJ strings; PROJ itself is asked where the sources are read.
+_TEXT = re.compile(r"\s*(?:[A-Za-z_]+\s*[\[(]|\{|\+)")
+_MOST_CRS = 10_000
+
+
+def _crs_form(value: str) -> str:
+    value = value.strip()
+    if value.lower() == SOURCE:
+        return SOURCE
+    if len(value) <= _MOST_CRS and (_CODE.fullmatch(value) or _TEXT.match(value)):
+        return value
+    raise wrong(CRS_INVALID, value=shown(value), limit=_MOST_CRS)
+
+
+class SimplifyChoice(Frozen):
+    """Topology-preserving simplification of each geometry."""
+
+    tolerance: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, strict=True)] = Field(
+        description="The largest distance that a line may move.", examples=[0.5]
+    )
+    unit: Literal["m", "crs"] = Field(
+        "m", description="Of the tolerance: metres, or the unit of the CRS of the result (degrees for EPSG:4326)."
+    )
+
+
+class VectorRecipe(Frozen):
+    """What happens to vector files. Fields that a manifest leaves out are those of its intent."""
+
+    crs: Annotated[str, AfterValidator(_crs_form), Field(max_length=_MOST_CRS)] = Field(
+        "EPSG:4326",
+        description="CRS of the result: a code such as `EPSG:25832`, WKT, or `source` to keep that of the files.",
+        examples=["EPSG:4326"],
+    )
+    repair: Literal["linework", "structure", "off"] = Field(
+        "linework",
+        description="How invalid geometries are repaired: GEOS' method `linework` keeps every line, `structure` the "
+        "areas; `off` keeps and counts invalid geometries.",
+    )
+    simplify: SimplifyChoice | None = Field(None, description="Without it every vertex is kept.")
+    dimensions: Literal["source", "2d"] = Field("source", description="`2d` drops the heights.")
+    multi: Literal["source", "promote"] = Field(
+        "source", description="`promote` makes points, lines and polygons multi geometries of one part."
+    )
+
+    def with_changes(self, given: Self | None) -> Self:
+        """This recipe with the fields that `given` sets."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        if given is not None:
+            values |= {name: getattr(given, name) for name in given.model_fields_set}
+        return self.model_copy(update=values)
+
+    def steps(self, name: str) -> Recipe:
+        """The steps that carry it out, in order. name: of the intent, for messages."""
+        steps: list[Step] = [DropZ()] if self.dimensions == "2d" else []
+        steps.append(Reproject(None if self.crs == SOURCE else self.crs))
+        if self.repair != "off":
+            steps.append(MakeValid(self.repair))
+        if self.simplify is not None:
+            steps.append(Simplify(self.simplify.tolerance, self.simplify.unit))
+        if self.repair == "off":
+            steps.append(CountInvalid())
+        if self.multi == "promote":
+            steps.append(Promote())
+        return Recipe(name, tuple(steps))

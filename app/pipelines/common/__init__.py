@@ -1,0 +1,1 @@
+"""What several kinds of data use: CRSs, GDAL's settings, shapes, archives, profiles, the GeoParquet writer."""

@@ -1,0 +1,54 @@
+"""Counts of what the steps of a pipeline find in the rows, with the first few rows as samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.messages.message import MOST_SAMPLES
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(slots=True)
+class Findings:
+    """Counts by name, and for each name up to five samples: {row, …}. Rows are numbered from 0 within their file.
+
+    sizes: sums of what is no count, such as areas, by name.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    sizes: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: Rows | npt.NDArray[np.bool_], first_row: int = 0, **more: Iterable[Any]) -> None:
+        """Count rows and keep the first few as samples.
+
+        Args:
+            name: what was found.
+            rows: a mask, or positions in the chunk.
+            first_row: number of the chunk's first row within the file.
+            more: further fields of the samples, each with a value for each of the first rows.
+        """
+        at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        if not len(at):
+            return
+        self.counts[name] += len(at)
+        kept = self.samples.setdefault(name, [])
+        details = [dict(zip(more, values, strict=True)) for values in zip(*more.values(), strict=False)]
+        for index, row in enumerate(at[: MOST_SAMPLES - len(kept)] if len(kept) < MOST_SAMPLES else ()):
+            kept.append({"row": first_row + int(row), **(details[index] if index < len(details) else {})})
+
+    def merge(self, other: Findings, file: str) -> None:
+        """Add the findings of a later chunk of `file`."""
+        self.counts.update(other.counts)
+        for name, size in other.sizes.items():
+            self.sizes[name] = self.sizes.get(name, 0.0) + size
+        for name, samples in other.samples.items():
+            kept = self.samples.setdefault(name, [])
+            kept += [{"file": file, **sample} for sample in samples[: MOST_SAMPLES - len(kept)]]

@@ -1,0 +1,255 @@
+"""Reprojection of whole chunks: one PROJ call for all coordinates, and checks for silent errors."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from pyproj import CRS, Transformer, network
+from pyproj.exceptions import ProjError
+from pyproj.transformer import TransformerGroup
+
+from app.messages.common import (
+    COORDINATES_NOT_FINITE,
+    COORDINATES_NOT_TRANSFORMABLE,
+    CRS_NOT_TRANSFORMABLE,
+    DATUM_GRID_MISSING,
+)
+from app.models.run import RunWarning
+from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
+from app.pipelines.common.crs import Box, area_of_use, crs_name, same_crs
+from app.pipelines.common.findings import Findings
+from app.pipelines.common.shapes import Coordinates, Geometries, Shapes
+
+# A feature farther than this outside its CRS's area of use, in degrees, counts as misplaced: one UTM zone. Whole
+# countries are commonly stored in the zone of their middle.
+FAR_DEGREES = 6.0
+FAR = "far_outside_area_of_use"
+HALF_TURN = 180.0
+
+
+@dataclass(slots=True)
+class Reprojector:
+    """Transforms coordinates from `source` to `target`, x before y in both. Make one per file; threads may share it.
+
+    Attributes:
+        source: CRS of the file.
+        target: CRS of the product.
+        file: the key of the source, for messages.
+        is_identity: both CRSs are the same, so coordinates stay.
+
+    Raises:
+        RunRefused: crs_not_transformable when it is made and PROJ has no transformation.
+    """
+
+    source: CRS
+    target: CRS
+    file: str
+    is_identity: bool = field(init=False)
+    _area: Box | None = field(init=False)
+    _local: threading.local = field(init=False, default_factory=threading.local)
+    _may_wrap: bool = field(init=False)
+    _degrees: tuple[float, float] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
+        self.is_identity = same_crs(self.source, self.target)
+        self._may_wrap = self.source.is_projected and self.target.is_geographic
+        self._degrees = _to_degrees(self.source) if self.target.is_geographic else None
+        self._area = area_of_use(self.source) if self.target.is_geographic else None
+        self._transformer()
+
+    def warnings(self) -> list[RunWarning]:
+        """What a user should know about the transformation, independent of the rows: `datum_grid_missing`."""
+        if self.is_identity:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            group = TransformerGroup(self.source, self.target, always_xy=True)
+        if group.best_available or not group.transformers:
+            return []
+        grids = sorted({g.short_name for op in group.unavailable_operations for g in op.grids if not g.available})
+        used = group.transformers[0]
+        accuracy = f"{used.accuracy:g} m" if used.accuracy is not None and used.accuracy >= 0 else "unknown accuracy"
+        return [
+            DATUM_GRID_MISSING(
+                file=self.file,
+                source=crs_name(self.source),
+                target=crs_name(self.target),
+                grids=", ".join(grids) or "a grid",
+                used=used.description,
+                accuracy=accuracy,
+            )
+        ]
+
+    def apply(self, shapes: Shapes, first_row: int, findings: Findings) -> Geometries:
+        """The geometries of a chunk in the target CRS, one per row; null and empty geometries stay.
+
+        Z is transformed where it is finite. Lines and polygons that cross the antimeridian are split there, and
+        longitudes of a geographic source beyond ±180° are moved within.
+
+        Args:
+            shapes: the chunk, in the source CRS.
+            first_row: number of its first row within the file.
+            findings: counts `antimeridian_split`, `longitudes_wrapped` and `repaired`.
+
+        Raises:
+            RunRefused: coordinates_not_finite, coordinates_not_transformable, antimeridian_unsplittable.
+        """
+        coords = shapes.coordinates
+        self._check_finite(shapes, first_row)
+        if self.is_identity:
+            if self._degrees is None or not len(coords) or np.abs(coords[:, 0]).max() <= HALF_TURN:
+                return shapes.build(None)
+            return wrap_longitudes(shapes.build(None), self.file, first_row, findings)
+        moved = self._transform(coords)
+        self._check_transformed(shapes, moved, first_row)
+        if self._degrees is not None and len(moved):
+            # PROJ wraps each vertex separately. Undo that, then wrap whole geometries.
+            factor, offset = self._degrees
+            turns = np.round((coords[:, 0] * factor + offset - moved[:, 0]) / 360)
+            if turns.any() or np.abs(moved[:, 0]).max() > HALF_TURN:
+                moved[:, 0] += 360 * turns
+                return wrap_longitudes(shapes.build(moved), self.file, first_row, findings)
+        result = shapes.build(moved)
+        if self._may_wrap and len(moved) and np.ptp(moved[:, 0]) > 180:
+            result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
+        return result
+
+    @property
+    def area(self) -> Box | None:
+        """(west, south, east, north) of the source's area of use in degrees; None where it is unknown or the target is
+        projected."""
+        return self._area
+
+    def is_plain(self, boxes: Coordinates, margin: float) -> bool:
+        """Whether no check can find anything in these transformed features, so that checks can be skipped.
+
+        True when all (n, 4) boxes lie in the area of use, at least `margin` degrees from its edge, and none is wide
+        enough to cross the antimeridian.
+        """
+        boxes = boxes[~np.isnan(boxes[:, 0])]
+        if self._area is None or not np.isfinite(boxes).all():
+            return False
+        west, south, east, north = self._area
+        inside = (boxes[:, :2] >= (west + margin, south + margin)) & (boxes[:, 2:] <= (east - margin, north - margin))
+        return bool(inside.all() and (boxes[:, 2] - boxes[:, 0] < HALF_TURN - 1).all())
+
+    def is_plain_source(self, coords: Coordinates) -> bool:
+        """A quick estimate of `is_plain` from (n, 2) source coordinates.
+
+        False for coordinates that are not finite or have z, and for longitudes of a geographic source near ±180°.
+        """
+        if self._area is None or self._area[0] > self._area[2] or coords.shape[1] != 2 or not len(coords):
+            return False
+        low, high = coords.min(axis=0), coords.max(axis=0)
+        if not np.isfinite([low, high]).all():
+            return False
+        if self._degrees is not None:
+            factor, offset = self._degrees
+            if max(abs(low[0] * factor + offset), abs(high[0] * factor + offset)) > HALF_TURN - 1:
+                return False
+        try:
+            box = self._transformer().transform_bounds(low[0], low[1], high[0], high[1], errcheck=True)
+        except ProjError:
+            return False
+        return bool(box[0] < box[2]) and self.is_plain(np.array([box]), 0.0)
+
+    def move(self, coords: Coordinates) -> Coordinates:
+        """(n, 2) coordinates in the target CRS, without checks: infinite where PROJ has no answer."""
+        return self._transform(coords)
+
+    def points_of_use(self, side: int = 25) -> Coordinates:
+        """Up to side² points in the source CRS, spread evenly over the area of use."""
+        if self._area is None or self._area[0] > self._area[2]:
+            return np.empty((0, 2))
+        west, south, east, north = self._area
+        steps = (np.arange(side) + 0.5) / side
+        x, y = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
+        points: Coordinates = np.column_stack(self._transformer().transform(x.ravel(), y.ravel(), direction="INVERSE"))
+        return points[np.isfinite(points).all(axis=1)]
+
+    def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
+        """Count features outside the area of use as `outside_area_of_use`, those more than 6° outside also as FAR.
+
+        Args:
+            boxes: (n, 4) minx, miny, maxx, maxy in the target CRS; NaN for features without coordinates.
+            first_row: number of the first feature within the file.
+            findings: where to count them.
+        """
+        if self._area is None or np.isnan(boxes[:, 0]).all():
+            return
+        west, south, east, north = self._area
+        low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
+        if west <= low[0] and high[0] <= east and south <= low[1] and high[1] <= north:
+            return
+        for name, margin in (("outside_area_of_use", 1e-6), (FAR, FAR_DEGREES)):
+            with np.errstate(invalid="ignore"):
+                outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
+                if west <= east:
+                    outside |= (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
+                else:  # the area crosses the antimeridian
+                    outside |= (boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin)
+            at = np.flatnonzero(outside)
+            findings.add(name, at, first_row, bounds=(box.tolist() for box in boxes[at[:5]]))
+
+    def _transformer(self) -> Transformer:
+        found: Transformer | None = getattr(self._local, "transformer", None)
+        if found is None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = Transformer.from_crs(self.source, self.target, always_xy=True)
+            except ProjError:
+                raise CRS_NOT_TRANSFORMABLE(
+                    file=self.file, source=crs_name(self.source), target=crs_name(self.target)
+                ) from None
+            self._local.transformer = found
+        return found
+
+    def _transform(self, coords: Coordinates) -> Coordinates:
+        """Transform (n, 2) or (n, 3) coordinates. A z that is not finite is not transformed and stays as it is."""
+        out = np.empty_like(coords)
+        transform = self._transformer().transform
+        if coords.shape[1] == 2:
+            out[:, 0], out[:, 1] = transform(coords[:, 0], coords[:, 1])
+            return out
+        high = np.isfinite(coords[:, 2])
+        out[:, 2] = coords[:, 2]
+        if high.any():
+            x, y, z = coords[high].T
+            out[high] = np.column_stack(transform(x, y, z))
+        if not high.all():
+            out[~high, 0], out[~high, 1] = transform(coords[~high, 0], coords[~high, 1])
+        return out
+
+    def _check_finite(self, shapes: Shapes, first_row: int) -> None:
+        finite = np.isfinite(shapes.coordinates[:, :2])
+        if not finite.all():
+            rows = first_row + np.unique(shapes.rows()[~finite.all(axis=1)])
+            raise COORDINATES_NOT_FINITE(file=self.file, rows=len(rows), first=int(rows[0]))
+
+    def _check_transformed(self, shapes: Shapes, moved: Coordinates, first_row: int) -> None:
+        finite = np.isfinite(moved[:, :2])
+        if finite.all():
+            return
+        bad = ~finite.all(axis=1)
+        rows = first_row + np.unique(shapes.rows()[bad])
+        x, y = shapes.coordinates[bad][0, :2]
+        raise COORDINATES_NOT_TRANSFORMABLE(
+            file=self.file, source=crs_name(self.source), target=crs_name(self.target), rows=len(rows),
+            first=int(rows[0]), x=float(x), y=float(y),
+        )  # fmt: skip
+
+
+def _to_degrees(crs: CRS) -> tuple[float, float] | None:
+    """(factor, offset) from longitudes of a geographic CRS to degrees from Greenwich; None for any other CRS."""
+    geodetic = crs.geodetic_crs
+    if not crs.is_geographic or geodetic is None or not geodetic.axis_info:
+        return None
+    meridian = geodetic.prime_meridian
+    offset = math.degrees(meridian.longitude * float(meridian.unit_conversion_factor)) if meridian is not None else 0.0
+    return math.degrees(geodetic.axis_info[0].unit_conversion_factor), offset

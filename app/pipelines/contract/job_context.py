@@ -1,0 +1,95 @@
+"""What the contexts of a run and of a plan share: copies of the inputs, warnings, and the fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from app.jobs.shared_state import record_current_file
+from app.models.asset import Asset
+from app.models.manifest import Manifest, ManifestFile
+from app.models.run import RunWarning
+from app.objects import Progress
+from app.pipelines.contract.context import Call, FetchedAsset, FetchedFile
+from app.pipelines.contract.engine import VectorEngine
+from app.pipelines.contract.fetch_source import fetch_with_sidecars
+from app.pipelines.contract.fetch_version import fetch_version
+from app.pipelines.contract.fingerprint import fingerprint
+from app.settings import Limits
+
+if TYPE_CHECKING:
+    from app.clients import Clients
+
+
+@dataclass(kw_only=True)
+class JobContext:
+    """The common part of a `RunContext`, which is its own `Watch`. Subclasses add steps, progress and `publish`.
+
+    Attributes:
+        manifest: of the run or plan.
+        clients: the ledger and the object store, to be used through `call` only.
+        call: runs a coroutine function on the event loop beside the thread of the job.
+        scratch: an empty directory for this job alone.
+        limits: of sources.
+        threads: how many threads the pipeline may use.
+        memory_bytes: how much memory work may hold that could also be done through scratch.
+        engine: runs the recipes of vector intents.
+        warnings: those of the pipeline so far.
+    """
+
+    manifest: Manifest
+    clients: Clients
+    call: Call
+    scratch: Path
+    limits: Limits
+    threads: int
+    memory_bytes: int
+    engine: VectorEngine
+    warnings: list[RunWarning] = field(default_factory=list)
+    _fingerprint: str | None = None
+
+    @property
+    def watch(self) -> Self:
+        return self
+
+    @property
+    def _dataset_id(self) -> str:
+        return self.manifest.dataset_id
+
+    @property
+    def _new_version(self) -> Literal["if_changed", "always"]:
+        return self.manifest.new_version
+
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        directory = self.scratch / f"in{self.manifest.files.index(file)}"
+        directory.mkdir()
+        record_current_file(file.key)
+        progress = self._transfer_progress()
+        return fetch_with_sidecars(file, directory, self.clients.objects, self.call, self.limits, progress)
+
+    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
+        directory = self.scratch / f"parent{sum(1 for _ in self.scratch.glob('parent*'))}"
+        directory.mkdir()
+        record_current_file(f"{dataset_id} v{version or 'newest'}")
+        return fetch_version(dataset_id, version, directory, self.clients, self.call, self._transfer_progress())
+
+    def unchanged(
+        self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
+    ) -> Asset | None:
+        self._fingerprint = fingerprint(self.manifest, inputs, recipe, engine)
+        newest = self.call(self.clients.ledger.get_asset, self._dataset_id)
+        if newest is None or newest.metadata.fingerprint != self._fingerprint or self._new_version == "always":
+            return None
+        return newest
+
+    def check(self) -> None:
+        """Called now and then while a reader works. Raises an error where the job must stop."""
+
+    def warn(self, warning: RunWarning) -> None:
+        self.warnings.append(warning)
+
+    def _transfer_progress(self) -> Progress | None:
+        """What is called during a transfer with the bytes so far; what it raises ends the transfer."""
+        return None

@@ -1,0 +1,94 @@
+"""The context of a pipeline that only plans: it reads what a run would read, and writes nothing.
+
+The `plan` of a pipeline makes the checks of its `run` in the same order, and stops before rows or pixels are changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Never, TypeVar
+
+from app.errors import RunRefused
+from app.models.asset import Asset, AssetInput
+from app.models.plan import PlannedColumn, PlannedFile, PlannedParent
+from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
+from app.pipelines.contract.job_context import JobContext
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass
+class Draft:
+    """What a plan knows so far; a refusal half-way keeps what was found before it.
+
+    Attributes:
+        files: what was found in each source.
+        parents: the versions that the run would read.
+        steps: the recipe, as text.
+        engine: names and versions of the software that would compute.
+        sql: the statements that the engine would run.
+        columns: of the product.
+        counts: rows, pixels and other counts that are known before a run.
+        objects: patterns of the names that the objects of the product would have.
+        not_looked_at: what only a run finds out.
+    """
+
+    files: list[PlannedFile] = field(default_factory=list)
+    parents: list[PlannedParent] = field(default_factory=list)
+    steps: Sequence[str] = ()
+    engine: Mapping[str, str] = field(default_factory=dict)
+    sql: Sequence[str] = ()
+    columns: Sequence[PlannedColumn] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    objects: Sequence[str] = ()
+    not_looked_at: Sequence[str] = ()
+
+
+@dataclass(kw_only=True)
+class PlanContext(JobContext):
+    """The context of a plan: it reads inputs, collects what a run would do in `draft`, and publishes nothing.
+
+    Attributes:
+        draft: what is known of the run so far.
+        refusals: those of all files; a run ends with the first.
+        same: the version that the run would make again.
+    """
+
+    draft: Draft = field(default_factory=Draft)
+    refusals: list[RunRefused] = field(default_factory=list)
+    same: Asset | None = None
+
+    @contextmanager
+    def step(self, _name: Literal["load", "transform", "export"]) -> Iterator[None]:
+        yield
+
+    def each(self, items: Iterable[T], check: Callable[[T], R]) -> list[R]:
+        """Return `check(item)` for all items. Refusals are collected, because a plan names those of all files.
+
+        Raises:
+            RunRefused: the first refusal, after all items were checked.
+        """
+        found: list[R] = []
+        for item in items:
+            try:
+                found.append(check(item))
+            except RunRefused as err:
+                self.refusals.append(err)
+        if self.refusals:
+            raise self.refusals[0]
+        return found
+
+    def unchanged(
+        self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
+    ) -> Asset | None:
+        self.same = super().unchanged(inputs, recipe, engine)
+        return self.same
+
+    def publish(self, _product: Product, _inputs: Sequence[AssetInput]) -> Never:
+        raise RuntimeError("a plan publishes nothing")
+
+    def advance(self, rows_done: int, rows_total: int | None) -> None:
+        """Do nothing: a plan is answered as a whole."""

@@ -1,0 +1,1 @@
+"""Raster files become one COG."""

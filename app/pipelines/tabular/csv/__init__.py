@@ -1,0 +1,1 @@
+"""CSV and TSV: dialect, records, and blocks that are parsed in parallel."""

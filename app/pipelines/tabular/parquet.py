@@ -1,0 +1,61 @@
+"""Parquet tables: the columns are kept as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.messages.common import CONTENT_MISMATCH, END_MARK_MISSING, ROWS_TOO_MANY
+from app.messages.tabular import (
+    SCHEMA_ONLY,
+    TYPED_TABLE_DAMAGED,
+)
+from app.models.file_options import FileOptions
+from app.models.formats import Format
+from app.pipelines.common.content import looks_like
+from app.pipelines.contract.watch import Watch
+from app.pipelines.tabular.source import TypedSource, check_columns
+from app.settings import Limits
+
+_BATCH_ROWS = 16_384
+_MAGIC = b"PAR1"
+
+
+def open_source(
+    path: Path, fmt: Format, _options: FileOptions, limits: Limits, file: str, _watch: Watch
+) -> TypedSource:
+    """See OpenSource.
+
+    Raises:
+        RunRefused: content_mismatch, file_truncated, file_damaged, columns_too_many, header_too_long, rows_too_many,
+            no_rows.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(16)
+        stream.seek(max(size - 4, 0))
+        tail = stream.read()
+    if not head.startswith(_MAGIC):
+        raise CONTENT_MISMATCH(file=file, format=fmt.name, found=looks_like(head))
+    if size < 12 or tail != _MAGIC:
+        raise END_MARK_MISSING(file=file, size=size, mark="the closing `PAR1` of Parquet")
+    try:
+        with pq.ParquetFile(path) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError):
+        raise TYPED_TABLE_DAMAGED(file=file, format=fmt.name) from None
+    check_columns(schema.names, limits, file)
+    if rows > limits.rows:
+        raise ROWS_TOO_MANY(file=file, limit=limits.rows)
+    if rows == 0 or not schema.names:
+        raise SCHEMA_ONLY(file=file)
+    return TypedSource(file, fmt.name, schema, rows, partial(_batches, path))
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        yield from opened.iter_batches(_BATCH_ROWS, use_threads=True)

@@ -1,0 +1,1 @@
+"""XLSX: workbooks, their styles and cells."""

@@ -1,0 +1,1 @@
+"""Vector files become one GeoParquet."""

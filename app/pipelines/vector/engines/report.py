@@ -1,0 +1,104 @@
+"""What a run over vector sources says at its beginning and at its end, whichever engine computed it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from app.messages.message import Notice
+from app.messages.vector import (
+    ANTIMERIDIAN_SPLIT,
+    COLLAPSED,
+    CURVES_LINEARIZED,
+    EMPTY_GEOMETRIES,
+    EMPTY_PARTS_SKIPPED,
+    INVALID_KEPT,
+    LONGITUDES_WRAPPED,
+    M_DROPPED,
+    MISPLACED,
+    NO_FEATURES,
+    NULL_GEOMETRIES,
+    NULL_ISLAND,
+    OUTSIDE_AREA_OF_USE,
+    REPAIRED,
+    REPAIRED_TYPE_CHANGED,
+    RINGS_CLOSED,
+    ROWS_LOST,
+    SIMPLIFY_KEPT,
+)
+from app.models.asset import ColumnSchema
+from app.models.run import RunWarning
+from app.pipelines.common.findings import Findings
+from app.pipelines.common.geoparquet_writer import GEOMETRY
+from app.pipelines.common.reproject import FAR, FAR_DEGREES
+from app.pipelines.contract.watch import Watch
+from app.pipelines.vector.source import VectorSource
+
+
+def check_rows(sources: Sequence[VectorSource], written: int, read: int) -> None:
+    """Raises RunRefused: rows_lost, no_features."""
+    files = ", ".join(source.file for source in sources)
+    if read != written:
+        raise ROWS_LOST(file=files, read=read, written=written)
+    if read == 0:
+        raise NO_FEATURES(file=sources[0].file)
+
+
+def warn_before(sources: Sequence[VectorSource], warnings: Sequence[list[RunWarning]], watch: Watch) -> None:
+    """Give the warnings of each source, then those of its plan, before a row is read."""
+    for source, of_plan in zip(sources, warnings, strict=True):
+        for warning in (*source.warnings, *of_plan):
+            watch.warn(warning)
+
+
+# The code of each is the name of its finding.
+_WARNINGS: tuple[Notice, ...] = (
+    NULL_GEOMETRIES,
+    EMPTY_GEOMETRIES,
+    RINGS_CLOSED,
+    M_DROPPED,
+    CURVES_LINEARIZED,
+    LONGITUDES_WRAPPED,
+    EMPTY_PARTS_SKIPPED,
+    ANTIMERIDIAN_SPLIT,
+    REPAIRED,
+    REPAIRED_TYPE_CHANGED,
+    INVALID_KEPT,
+    SIMPLIFY_KEPT,
+    COLLAPSED,
+    NULL_ISLAND,
+    OUTSIDE_AREA_OF_USE,
+)
+
+
+def warn_after(findings: Findings, watch: Watch) -> None:
+    """One warning for each kind of thing that was found or changed, with samples."""
+    for notice in _WARNINGS:
+        if number := findings.counts.get(notice.code, 0):
+            watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
+
+
+def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
+    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
+    findings.counts.pop(FAR, None)
+    samples = findings.samples.pop(FAR, [])
+    for file, number in far.items():
+        if number * 2 > placed[file]:
+            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
+            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
+
+
+def column_schema(schema: pa.Schema, box: str, old_names: dict[str, str]) -> dict[str, ColumnSchema]:
+    """What the catalogue says of each column; old_names: {new name: name in the source} where they differ."""
+    columns = {}
+    for field in schema:
+        logical = (field.metadata or {}).get(b"logical_type", b"").decode() or None
+        if field.name == GEOMETRY:
+            logical = "geometry"
+        elif field.name == box:
+            logical = "bbox"
+        title = old_names.get(field.name, field.name)
+        columns[field.name] = ColumnSchema(title=title, type_name=str(field.type), logical_type=logical)
+    return columns

@@ -1,0 +1,1 @@
+"""A GeoJSON reader that keeps every value as it is written."""

@@ -1,0 +1,162 @@
+"""KML, and what GDAL's LIBKML driver would lose or mix up: found by reading the XML as a stream before GDAL does."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from app.messages.vector_formats import KML_NAME_TWICE, KML_SAME_COLUMN, KML_UNDECLARED, KML_VALUE
+from app.pipelines.vector.formats.files import neutral_copy
+from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.reader import SourceFile
+from app.pipelines.vector.formats.xml import check_xml, parse_xml
+from app.pipelines.vector.source import VectorSource
+
+__all__ = ["check_content", "list_layers", "open_source"]
+
+_NAMESPACES = ("http://www.opengis.net/kml/", "http://earth.google.com/kml/")
+# The fields that LIBKML gives every layer, or layers with such elements.
+_FIELDS = frozenset(
+    (
+        *("id", "name", "description", "timestamp", "begin", "end", "altitudemode", "tessellate", "extrude"),
+        *("visibility", "draworder", "icon", "snippet"),
+    )
+)
+_INTEGERS = {
+    "int": (-(2**31), 2**31 - 1),
+    "short": (-(2**31), 2**31 - 1),
+    "ushort": (-(2**31), 2**31 - 1),
+    "uint": (-(2**63), 2**63 - 1),
+}
+
+
+def check_content(source: SourceFile, head: bytes) -> None:
+    """See VectorFormat: well-formed XML with the root element `kml`, without a DOCTYPE."""
+    check_xml(source, head, lambda root, _namespaces: _is_root(root))
+
+
+def _is_root(name: str) -> bool:
+    return name.rpartition(" ")[2] == "kml" and (" " not in name or name.startswith(_NAMESPACES))
+
+
+def open_source(source: SourceFile) -> VectorSource:
+    """See VectorFormat.
+
+    Raises:
+        RunRefused: columns_duplicate, value_invalid.
+    """
+    path = neutral_copy(source.path, source.format.suffixes[0])
+    layer = open_layer(path, source, source.declared.layer)
+    names = _original_names(path, layer.name, layer.fields.names, source.file)
+    fields = pa.schema([old.with_name(name) for old, name in zip(layer.fields, names, strict=True)])
+    return layer_source(source, replace(layer, fields=fields))
+
+
+def _original_names(path: Path, layer: str, fields: Sequence[str], file: str) -> list[str]:
+    """The names of the fields as the document has them: LIBKML makes `_` of what is not an ASCII letter or digit.
+
+    Raises RunRefused columns_duplicate where that makes one column of two, value_invalid where LIBKML would change or
+    drop a value of a typed field.
+    """
+    scan = _KmlScan(file)
+    parse_xml(path, scan.start_field)  # a Schema may follow its data
+    parse_xml(path, scan.start, scan.end, scan.text)
+    names = scan.data.get(layer, scan.data[None])
+    made: dict[str, str] = {name.lower(): f"SimpleField {name!r}" for name in scan.types}
+    original: dict[str, str] = {}
+    for name in names:
+        laundered = re.sub(rb"[^A-Za-z0-9_]", b"_", name.encode()).decode()
+        key = laundered.lower()
+        doubled = f"{laundered}2" in fields and f"{laundered}2" not in names
+        other = made.get(key) or made.get(name.lower())
+        other = other or (f"the field {laundered!r} of the Placemark" if key in _FIELDS or doubled else None)
+        if other:
+            raise KML_SAME_COLUMN(file=file, name=name, other=other)
+        made[key] = f"Data {name!r}"
+        original[laundered] = name
+    return [original.get(name, name) for name in fields]
+
+
+@dataclass(slots=True)
+class _KmlScan:
+    """What stands in a document; its methods are handlers of the XML parser.
+
+    Attributes:
+        data: the names of Data, by the names of the containers around them; under None all of them.
+        types: of each SimpleField.
+    """
+
+    file: str
+    data: dict[str | None, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    types: dict[str, str] = field(default_factory=dict)
+    _lower: dict[str, str] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+    _containers: list[str | None] = field(default_factory=lambda: [None])
+    _in_placemark: set[str] = field(default_factory=set)
+    _value: str | None = None
+    _text: list[str] | None = None
+
+    def start_field(self, name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(" ")[2] == "SimpleField" and "name" in attributes:
+            found = attributes["name"]
+            other = self._lower.setdefault(found.lower(), found)
+            if other != found:
+                raise KML_NAME_TWICE(file=self.file, element="SimpleField", name=found)
+            self.types[found] = attributes.get("type", "string")
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        local = name.rpartition(" ")[2]
+        parent = self._open[-1] if self._open else ""
+        self._open.append(local)
+        if local in ("Folder", "Document"):
+            self._containers.append(None)
+        elif local == "Placemark":
+            self._in_placemark = set()
+        elif local == "name" and parent in ("Folder", "Document"):
+            self._text = []
+        elif local == "SimpleData" and "name" in attributes:
+            self._value, self._text = attributes["name"], []
+            self._once("SimpleData", self._value)
+        elif local == "Data" and parent == "ExtendedData" and "name" in attributes:
+            self._once("Data", attributes["name"])
+            for container in self._containers:
+                self.data[container][attributes["name"]] = None
+
+    def text(self, data: str) -> None:
+        if self._text is not None:
+            self._text.append(data)
+
+    def end(self, _name: str) -> None:
+        local = self._open.pop()
+        if local in ("Folder", "Document"):
+            self._containers.pop()
+        elif local == "SimpleData" and self._value is not None:
+            self._check(self._value, "".join(self._text or ()))
+            self._value = self._text = None
+        elif local == "name" and self._text is not None:
+            self._containers[-1] = "".join(self._text).strip()
+            self._text = None
+
+    def _once(self, element: str, name: str) -> None:
+        if name in self._in_placemark:
+            raise KML_NAME_TWICE(file=self.file, element=element, name=name)
+        self._in_placemark.add(name)
+
+    def _check(self, name: str, text: str) -> None:
+        kind = self.types.get(name)
+        if kind is None:
+            raise KML_UNDECLARED(file=self.file, name=name)
+        least, most = _INTEGERS.get(kind, (0, 0))
+        try:
+            is_good = least <= int(text) <= most if kind in _INTEGERS else True
+            if kind in ("float", "double"):
+                float(text)
+        except ValueError:
+            is_good = False
+        if not is_good or (kind in (*_INTEGERS, "float", "double") and ("_" in text or not text.isascii())):
+            raise KML_VALUE(file=self.file, value=text[:40], name=name, type=kind)

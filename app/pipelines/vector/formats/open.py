@@ -1,0 +1,119 @@
+"""Opening a vector source of any format: unpack it, check it, hand it to the module of its format."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from app.jobs.shared_state import record_current_file
+from app.messages.common import (
+    ARCHIVE_AMBIGUOUS,
+    ARCHIVE_NO_SOURCE,
+    COLUMNS_TOO_MANY,
+    CONTENT_MISMATCH,
+    FILE_EMPTY,
+    FILE_MISSING,
+    FILE_TOO_LARGE,
+    MEMBER_WITHOUT_ARCHIVE,
+    ROWS_TOO_MANY,
+)
+from app.messages.vector import ARCHIVE_LAYER_AMBIGUOUS, NO_FEATURES, NOT_VECTOR, ZIP_NOT_ACCEPTED
+from app.models.formats import Format, find_format
+from app.models.manifest import ManifestFile
+from app.pipelines.common.archives import choose_member, is_zip, unpack
+from app.pipelines.common.unknown_layer import unknown_layer
+from app.pipelines.contract.context import FetchedFile
+from app.pipelines.vector.formats.reader import SourceFile, reader_of
+from app.pipelines.vector.source import VectorSource
+from app.settings import Limits
+
+_HEAD_BYTES = 4096
+
+
+def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
+    """Open and check one file of a manifest, reading no more of it than its description needs.
+
+    An archive is unpacked beside the file. Only the drivers of the declared format can open the file, under a neutral
+    name and in a directory without other files. Null and empty geometries and the order of the rows stay as they are.
+
+    Raises:
+        RunRefused: with the codes of this module and of the format's: file_*, archive_*, content_mismatch,
+            sidecar_missing, layer_*, crs_*, encoding_*, columns_too_many, rows_too_many, no_features,
+            format_not_vector, geometry_columns, columns_duplicate, value_invalid.
+    """
+    declared = fetched.declared
+    record_current_file(declared.key)
+    fmt = find_format(declared.format)
+    if fmt is None or fmt.type != "vector" or not fmt.available:
+        raise NOT_VECTOR(file=declared.key, type=declared.type, format=declared.format)
+    file = SourceFile(_locate(fetched.path, fmt, declared, limits), fmt, declared, limits, threads)
+    _check_content(file)
+    source = reader_of(fmt).open_source(file)
+    _check_size_of_layer(source, limits)
+    return source
+
+
+def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> Path:
+    """The file itself, or the one member of its archive that is of the declared format."""
+    file = declared.key
+    if not path.is_file() or not is_zip(path):
+        if declared.member is not None:
+            raise MEMBER_WITHOUT_ARCHIVE(file=file, member=declared.member)
+        return path
+    if not fmt.zipped:
+        raise ZIP_NOT_ACCEPTED(file=file, format=fmt.name)
+    into = Path(tempfile.mkdtemp(prefix="unpacked-", dir=path.parent))
+    members = unpack(path, into, limits, file)
+    if declared.member is not None:
+        folders = {m.parent for m in members if m.name == fmt.directory_marker}
+        return choose_member({str(m.relative_to(into)): m for m in (*folders, *members)}, declared.member, file)
+    if fmt.directory_marker:
+        found = sorted({m.parent for m in members if m.name == fmt.directory_marker})
+    else:
+        found = sorted(m for m in members if m.suffix.lower() in fmt.suffixes and not _is_clutter(m.relative_to(into)))
+    names = ", ".join(repr(str(m.relative_to(into))) for m in found)
+    if fmt.files_are_layers and declared.layer is not None and len(found) > 1:
+        stems = [m.stem for m in found]
+        if declared.layer not in stems:
+            raise unknown_layer(declared.layer, stems, file)
+        found = [m for m in found if m.stem == declared.layer]
+    if not found:
+        listed = ", ".join(repr(str(m.relative_to(into))) for m in members[:5]) or "no files"
+        raise ARCHIVE_NO_SOURCE(file=file, format=fmt.name, suffixes=", ".join(fmt.suffixes), found=listed)
+    if len(found) > 1:
+        ambiguous = ARCHIVE_LAYER_AMBIGUOUS if fmt.files_are_layers else ARCHIVE_AMBIGUOUS
+        raise ambiguous(file=file, number=len(found), format=fmt.name, found=names)
+    return found[0]
+
+
+def _is_clutter(member: Path) -> bool:
+    """What archivers add without being asked: resource forks and hidden files."""
+    return member.parts[0] == "__MACOSX" or member.name.startswith(".")
+
+
+def _check_content(source: SourceFile) -> None:
+    """Refuse a file that is missing, empty, too large, or not of its declared format."""
+    path, file = source.path, source.file
+    if not path.exists():
+        raise FILE_MISSING(file=file)
+    if path.is_dir():
+        marker = source.format.directory_marker
+        if not marker or not (path / marker).is_file():
+            raise CONTENT_MISMATCH(file=file, format=source.format.name, found="a directory")
+        return
+    if source.size > source.limits.file_bytes:
+        raise FILE_TOO_LARGE(file=file, limit=source.limits.file_bytes)
+    if source.size == 0:
+        raise FILE_EMPTY(file=file)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    reader_of(source.format).check_content(source, head)
+
+
+def _check_size_of_layer(source: VectorSource, limits: Limits) -> None:
+    if len(source.schema) > limits.columns:
+        raise COLUMNS_TOO_MANY(file=source.file, columns=len(source.schema), limit=limits.columns)
+    if source.rows is not None and source.rows > limits.rows:
+        raise ROWS_TOO_MANY(file=source.file, limit=limits.rows)
+    if source.rows == 0:
+        raise NO_FEATURES(file=source.file)

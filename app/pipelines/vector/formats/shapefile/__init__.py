@@ -1,0 +1,1 @@
+"""Shapefiles: the .shp with its index, attributes and sidecars."""

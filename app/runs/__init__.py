@@ -1,0 +1,1 @@
+"""How a run gets into the queue, and how it ends, whichever process is responsible for it."""

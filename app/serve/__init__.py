@@ -1,0 +1,1 @@
+"""`serve`: the processes of one installation, started, watched and stopped together."""

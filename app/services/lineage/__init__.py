@@ -1,0 +1,1 @@
+"""The graph of a version's inputs and products, and its encodings."""

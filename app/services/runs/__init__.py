@@ -1,0 +1,1 @@
+"""Reading, cancelling and repeating runs, and the lanes they run in."""

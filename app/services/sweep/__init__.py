@@ -1,0 +1,1 @@
+"""The periodic job of one elected process: it makes every state move on."""

@@ -1,0 +1,1 @@
+"""Schemas, COPY and statements on a PostGIS server."""

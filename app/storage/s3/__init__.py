@@ -1,0 +1,1 @@
+"""The object store behind the S3 API, by aioboto3."""

@@ -1,0 +1,1 @@
+"""Rules that every ledger keeps in the same way."""

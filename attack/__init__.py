@@ -1,0 +1,1 @@
+"""Attacks on a running installation: what one sender can do to the others, measured."""
