@@ -52,7 +52,7 @@ def configure(form: Literal["text", "json"], level: str, role: str) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether nobody else has the error: aiohttp also gives it to whoever waits for the answer to the request."""
+    """False for an error that is raised elsewhere too: aiohttp gives it to the caller, and logs it as well."""
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__name__ != "ClientConnectionResetError"
 
