@@ -25,12 +25,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Never
 
 from app.jobs.channel import Channel, ChannelClosed
 from app.jobs.sandbox import sandbox_reader
 from app.jobs.scratch import temporary_files_in
 from app.jobs.seccomp import deny_ways_out
+from app.models.formats import FORMATS
 from app.models.intents import pipelines
 from app.system.logs import configure
 from app.system.processes import blame_for_memory, die_with_parent, name_process
@@ -226,6 +227,8 @@ def _close_all_but(kept: list[int]) -> None:
 
 def _get_ready() -> None:
     """What every job needs, before anything foreign is read."""
+    from pyproj import CRS
+
     from app.pipelines.common import gdal
     from app.pipelines.raster import gdal as raster_gdal
 
@@ -235,6 +238,9 @@ def _get_ready() -> None:
     os.nice(_NICENESS)
     gdal.forget_other_drivers()
     raster_gdal.forget_other_drivers()
+    # The first CRS costs more than all later ones; nearly every job looks these up.
+    for code in ("OGC:CRS84", "EPSG:4326"):
+        CRS.from_user_input(code)
     name_process(SPARE)
 
 
@@ -279,11 +285,12 @@ def leave_network() -> bool:
 def import_readers() -> None:
     """Everything that a pipeline needs, once, so that no reader pays for it.
 
-    rasterio and pyogrio load what they can work without, and what no pipeline uses.
+    A reader may not keep compiled modules: each would compile what it imports. rasterio and pyogrio load what they can
+    work without, and what no pipeline uses.
     """
     for name in _NOT_NEEDED:
         sys.modules[name] = None  # type: ignore[assignment] # an import of it raises ImportError
-    names: set[Any] = {path.partition(":")[0] for path in pipelines()}
+    names = {path.partition(":")[0] for path in pipelines()} | {fmt.reader for fmt in FORMATS}
     for name in (*sorted(names), "app.pipelines.job.reader_side"):
         importlib.import_module(name)
 

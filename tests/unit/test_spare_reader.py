@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import psutil
 import pytest
 
 from app.jobs.readers import ReaderServer
+from app.models.formats import FORMATS
 from app.pipelines.common.gdal_options import ENVIRONMENT
 from app.reader import BUSY, SPARE
 from tests.service import wait_for
@@ -86,3 +89,10 @@ def test_without_a_worker_no_reader_is_left(server: ReaderServer) -> None:
     server._process.kill()
     psutil.wait_procs([spare], timeout=30)
     assert not spare.is_running()
+
+
+def test_no_reader_imports_what_its_server_could_have() -> None:
+    """A reader may not keep compiled modules, so each of its jobs would compile them again."""
+    code = "from app.reader import import_readers; import_readers(); import sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {fmt.reader for fmt in FORMATS} <= set(loaded)
