@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from app.lane_limits import LaneRules, Lanes
 from app.ledger import Ledger
 from app.objects import ObjectStore
-from app.queue import RunQueue, redis_url
+from app.queue.connection import redis_url
+from app.queue.run_queue import RunQueue
 from app.settings import Settings
 from app.storage.local.store import LocalObjectStore
 from app.storage.postgis.server import Postgis

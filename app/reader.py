@@ -24,8 +24,9 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 from app.jobs.channel import Channel, ChannelClosed
 from app.jobs.sandbox import sandbox_reader
@@ -43,7 +44,6 @@ SPARE, BUSY = "spare reader", "reader"
 _NICENESS = 10
 _MAX_DESCRIPTORS = 64
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
-_NOT_NEEDED = ("boto3", "geopandas")
 # What a reader's libraries may write to standard error, of which each line becomes a line of the log.
 _MAX_ERROR_BYTES = 64 * 1024
 
@@ -282,14 +282,23 @@ def leave_network() -> bool:
     return True
 
 
+class _NotNeeded(MetaPathFinder):
+    """Makes these look as if they were not installed."""
+
+    names = ("boto3", "geopandas", "pandas")
+
+    def find_spec(self, fullname: str, _path: Any, _target: Any = None) -> None:
+        if fullname in self.names:
+            raise ModuleNotFoundError(f"readers do without {fullname}", name=fullname)
+
+
 def import_readers() -> None:
     """Everything that a pipeline needs, once, so that no reader pays for it.
 
     A reader may not keep compiled modules: each would compile what it imports. rasterio and pyogrio load what they can
     work without, and what no pipeline uses.
     """
-    for name in _NOT_NEEDED:
-        sys.modules[name] = None  # type: ignore[assignment] # an import of it raises ImportError
+    sys.meta_path.insert(0, _NotNeeded())
     names = {path.partition(":")[0] for path in pipelines()} | {fmt.reader for fmt in FORMATS}
     for name in (*sorted(names), "app.pipelines.job.reader_side"):
         importlib.import_module(name)

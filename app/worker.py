@@ -42,7 +42,8 @@ from app.pipelines.common.gdal_options import ENVIRONMENT
 from app.pipelines.contract.context import Call
 from app.pipelines.job import plan_runner, runner
 from app.pipelines.job.job_side import InReader
-from app.queue import PLAN_JOB, OwnJob, check_connection, connect, plan_id_of, redis_url, refusal
+from app.queue.connection import check_connection, connect, redis_url
+from app.queue.jobs import PLAN_JOB, OwnJob, plan_id_of, refusal
 from app.runs.ending import attempt_died
 from app.settings import Settings
 from app.system.logs import bound, configure

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.errors import QueueUnavailable
-from app.queue import PRIVATE_USER, private_redis_password, private_redis_socket
+from app.queue.connection import PRIVATE_USER, private_redis_password, private_redis_socket
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 import app
 from app.clients import open_ledger, open_objects
 from app.errors import QueueUnavailable, StoreUnavailable
-from app.queue import connect, redis_url
+from app.queue.connection import connect, redis_url
 from app.serve.private_redis import PrivateRedis
 from app.serve.roles import check_bind_address, listening, serve_api, stop_on_signals, sweeping
 from app.services.store_probe import probe_store

@@ -40,7 +40,8 @@ def nothing_left(service: Service, dataset: str) -> None:
 
 
 def waiting_jobs(service: Service, run_id: str) -> bool:
-    from app.queue import RunQueue, redis_url
+    from app.queue.connection import redis_url
+    from app.queue.run_queue import RunQueue
     from app.settings import Settings
 
     queue = RunQueue(redis_url(Settings(data_dir=service.data_dir)), "spatial-etl", 60)

@@ -17,7 +17,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from app.queue import connect, private_redis_password, private_redis_socket, redis_url
+from app.queue.connection import connect, private_redis_password, private_redis_socket, redis_url
 from app.settings import Settings
 from tests.hostile.web import counting_server
 from tests.service import POINTS, Service, manifest, running_service, wait_for

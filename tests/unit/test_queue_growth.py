@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from app.errors import TooManyPlans
-from app.queue import RunQueue
+from app.queue.run_queue import RunQueue
 from tests.contract.ledgers import a_run
 from tests.servers.redis import RedisServer
 

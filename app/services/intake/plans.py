@@ -24,7 +24,7 @@ from app.models.caller import ANYBODY, Caller
 from app.models.manifest import Manifest
 from app.models.plan import Plan, PlanOutcome, PlanProblem
 from app.models.recipe_table import SHIPPED, RecipeTable
-from app.queue import PlanJob, RunQueue
+from app.queue.run_queue import PlanJob, RunQueue
 from app.services.access.prefixes import check_files
 from app.services.intake.submit import batch_conflict, check_available, is_same
 
