@@ -9,6 +9,7 @@ import pytest
 import shapely
 
 from app.errors import RunRefused
+from app.pipelines.ingest.why_no_number import shortened
 from tests.pipelines.conftest import Bench, Result
 from tests.pipelines.points import LON_LAT, WRITERS, table
 
@@ -45,20 +46,21 @@ NO_NUMBERS = {
     "48.1, 11.5": "has two numbers",
     "1e999": "is not a number",
     "here": "is not a number",
+    "1" + " " * 50_000 + "2x": "is not a number",
 }
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: value[:20])
 def test_text_that_is_no_number_is_named_with_what_to_do(bench: Bench, value: str) -> None:
     body = WRITERS["TSV"]({"lon": [1.5, value], "lat": [2, 3]})
     error = refused(bench, body, "TSV")
     assert error.reason == "rows_quarantined"
-    assert f"t: 1 of 2 lines cannot be read as rows (line 3: column 'lon': {value!r} " in error.detail
+    assert f"t: 1 of 2 lines cannot be read as rows (line 3: column 'lon': {shortened(value)} " in error.detail
     assert NO_NUMBERS[value] in error.detail
     body = WRITERS["Parquet"]({"lon": ["1.5", value], "lat": [2, 3]})
     error = refused(bench, body, "Parquet")
     assert error.reason == "geometry_damaged"
-    assert f"t: row 1 cannot be read: column 'lon': {value!r} " in error.detail
+    assert f"t: row 1 cannot be read: column 'lon': {shortened(value)} " in error.detail
 
 
 def test_numbers_as_the_manifest_says_they_are_written(bench: Bench) -> None:
@@ -150,6 +152,8 @@ SHAPES = {
     "GEOMETRYCOLLECTION (" * 300 + "POINT (1 2)" + ")" * 300: "more than 200 nested collections",
     "GEOMETRYCOLLECTION (" * 100_000: "more than 200 nested collections",
     "0101000000000000000000F03F0000000000000040": 'name the column as "wkb"',
+    "SRID=" + "9" * 5_000 + ";POINT (1 2)": "is not WKT",
+    " " * 9 + "POINT" + " " * 50_000 + "x": "is not WKT",
     '{"type": "Point", "coordinates": [1, 2]}': "looks like GeoJSON",
 }
 

@@ -26,7 +26,7 @@ from app.pipelines.tabular.declared_types import convert_declared
 from app.pipelines.tabular.notation import PLAIN, Notation
 
 Reasons = dict[int, str]
-_SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
+_SRID = re.compile(r"\s*SRID\s*=\s*(\d{1,10})\s*;", re.IGNORECASE)
 _CURVES = re.compile(r"CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE", re.IGNORECASE)
 _SURFACES = re.compile(r"\s*(TIN|TRIANGLE|POLYHEDRALSURFACE)\b", re.IGNORECASE)
 _CURVE_TYPES, _SURFACE_TYPES = range(8, 15), range(15, 18)
@@ -138,7 +138,7 @@ def decode_wkt(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_]
     srids = np.zeros(len(texts), np.int64)
     for row, text in enumerate(texts):
         if (prefix := _SRID.match(text)) is not None:
-            srids[row], texts[row] = int(prefix[1]) % (1 << 62), text[prefix.end() :]
+            srids[row], texts[row] = int(prefix[1]), text[prefix.end() :]
         if (why := _why_unread(texts[row])) is not None:
             reasons[row], texts[row] = f"{shortened(text)} {why}", None
     geometries = _from_wkt(texts, "ignore")

@@ -8,6 +8,8 @@ import re
 from app.pipelines.tabular.notation import Notation
 
 _SHOWN = 80
+# Longer text is no coordinate in any notation, and the patterns below are slow with it.
+_MOST = 60
 _LETTER = r"[NSEWOnsewo]"
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _DEGREES = re.compile(
@@ -32,6 +34,8 @@ def why_no_number(value: str, notation: Notation, *, has_notation: bool) -> str:
         has_notation: whether files[].options of the format have `decimal` and `thousands`.
     """
     found = shortened(value)
+    if len(value) > _MOST:
+        return f"{found} is not a number"
     if _NOT_FINITE.fullmatch(value):
         return f"{found} is not a finite number; leave the value empty where there is no coordinate"
     change = _other_notation(value, notation)

@@ -17,6 +17,8 @@ from app.models.run import RunWarning
 from app.pipelines.tabular.declared_types import titles_for_types
 
 _ROWS = 1_000
+# Characters of a value that show whether it is WKT.
+_LOOK = 100
 _WORLD = "EPSG:4326"
 # What a reader of the proposal has to replace.
 _UNKNOWN = "EPSG:CODE"
@@ -31,7 +33,7 @@ _SHAPES = ("wkt", "wkb", "geom", "geometry", "the_geom", "shape", "geometrie", "
 # Millions of x by which a CRS is known that puts its zone before the easting.
 _BY_MILLIONS = {2: 31466, 3: 31467, 4: 31468, 5: 31469, 32: 4647, 33: 5650}
 _WKT = re.compile(
-    r"\s*(?:SRID\s*=\s*(\d+)\s*;)?\s*(?:MULTI)?(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION)\b", re.IGNORECASE
+    r"\s*(?:SRID\s*=\s*(\d{1,10})\s*;)?\s*(?:MULTI)?(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION)\b", re.IGNORECASE
 )
 _WKB = re.compile(r"(?:\\x|0x)?0[01](?:[0-9a-f]{2}){8,}", re.IGNORECASE)
 
@@ -70,9 +72,9 @@ def _shape(path: Path, schema: pa.Schema, known: dict[str, str]) -> dict[str, st
         value = next((each for each in _first_rows(path, [name]).column(0).to_pylist() if each), None)
         if not isinstance(value, str):
             continue
-        if (found := _WKT.match(value)) is not None:
+        if (found := _WKT.match(value[:_LOOK])) is not None:
             return {"wkt": known[name], "crs": f"EPSG:{found[1]}" if found[1] not in (None, "0") else _UNKNOWN}
-        if _WKB.fullmatch(value):
+        if _WKB.match(value):
             return {"wkb": known[name], "crs": _UNKNOWN}
     return None
 
