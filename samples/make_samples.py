@@ -5,6 +5,7 @@
 countries.zip: Natural Earth's 177 countries (public domain), a zipped shapefile, taken from the pyogrio package.
 raster/terrain.tif: the height of the hills around that village in decimetres, EPSG:25832, with a pond as nodata.
 parcels.gpkg: invented field parcels around an invented village, EPSG:25832, with the faults that such files have.
+tabular/wells.csv: wells around that village with their coordinates in two columns, as a water board would send them.
 tabular/population.csv: populations of those countries (public domain), with the traps that such tables have.
 join/population_map.json: that table and those countries together, a manifest without a file.
 """
@@ -210,6 +211,49 @@ def make_population(folder: Path) -> None:
     (folder / "tabular" / "population.json").write_text(text, encoding="utf-8")
 
 
+def make_wells(folder: Path) -> None:
+    """Invented wells as a table: decimal commas, German dates, and one well that was never surveyed."""
+    rng = np.random.default_rng(31)
+    lines = ["Brunnen;Lage;Rechtswert;Hochwert;Tiefe (m);Gemessen am"]
+    for number in range(1, 25):
+        east, north = bend(np.array([rng.uniform(0, 2_800), rng.uniform(0, 2_900)]))
+        lane, measured = LANES[rng.integers(len(LANES))], date(2026, 3, 1) + timedelta(days=number % 5)
+        place = f"{east:.2f};{north:.2f}" if number != 17 else ";"
+        numbers = f"{place};{rng.uniform(8, 60):.1f}".replace(".", ",")
+        lines.append(f"{number:03d};{lane};{numbers};{measured:%d.%m.%Y}")
+    (folder / "tabular").mkdir(exist_ok=True)
+    (folder / "tabular" / "wells.csv").write_text("\r\n".join([*lines, ""]), encoding="utf-8", newline="")
+    document = {
+        "batch_id": "demo-wells",
+        "uploader": "demo",
+        "intent": "ingest_vector",
+        "files": [
+            {
+                "path": "s3://landing-zone/demo/wells.csv",
+                "type": "tabular",
+                "format": "CSV",
+                "options": {
+                    "geometry": {"x": "Rechtswert", "y": "Hochwert", "crs": "EPSG:25832"},
+                    "decimal": ",",
+                    "date_format": "dmy",
+                },
+            }
+        ],
+        "metadata": {
+            "title": "Wells around Großmühlbach",
+            "description": "Invented wells with their coordinates in two columns of a table.",
+            "source": "samples/make_samples.py",
+            "license": "CC0-1.0",
+            "attribution": "",
+            "keywords": ["wells", "groundwater"],
+            "project": "demo",
+            "tags": {"dataset_id": "wells"},
+        },
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (folder / "tabular" / "wells.json").write_text(text, encoding="utf-8")
+
+
 def make_join(folder: Path) -> None:
     """The map that the table was made for. Natural Earth has no codes for two of the table's countries."""
     document = {
@@ -301,6 +345,7 @@ if __name__ == "__main__":
     make_countries(target)
     make_parcels(target)
     make_population(target)
+    make_wells(target)
     make_terrain(target)
     make_join(target)
     make_manifests(target)

@@ -246,6 +246,13 @@ COORDINATES_NOT_TRANSFORMABLE = Refusal(
     "{source} to {target}; the first is row {first} with x={x:g}, y={y:g} (rows count from 0).",
     "Check the CRS and the axis order of the source.",
 )
+MISPLACED = Refusal(
+    "outside_area_of_use",
+    "data lie far outside the area of use of their CRS",
+    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of their CRS"
+    "{example}.",
+    "Check the CRS and the axis order of the source.",
+)
 ANTIMERIDIAN_UNSPLITTABLE = Refusal(
     "antimeridian_unsplittable",
     "a geometry crosses the antimeridian and cannot be split there",

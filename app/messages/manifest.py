@@ -152,6 +152,13 @@ TYPE_NOT_OF_INTENT = FaultMessage(
     "{intent} takes {types} files, not {declared}.",
     "Use an intent for {declared} files.",
 )
+TABLE_WITHOUT_GEOMETRY = FaultMessage(
+    "type_not_of_intent",
+    "the intent does not take files of this type",
+    "{intent} takes a table only with the columns of its coordinates.",
+    'Name them in options, for example "options": {{"geometry": {{"x": "lon", "y": "lat", "crs": "EPSG:4326"}}}}, or '
+    "a column wkt or wkb. For a table without coordinates use ingest_tabular.",
+)
 FILES_NOT_ALLOWED = FaultMessage(
     "files_not_allowed",
     "files[] has files, and the intent takes none",
@@ -211,6 +218,30 @@ OPTION_NOT_OF_FORMAT = FaultMessage(
     "the reader of the format does not have this option",
     "The option {name!r} does not apply to {format}.",
     "Remove it. Options of {format}: {known}.",
+)
+GEOMETRY_COLUMNS_UNCLEAR = FaultMessage(
+    "geometry_columns_unclear",
+    "files[].options.geometry does not name one way to find the coordinates",
+    "geometry names {found}.",
+    "Name the columns x and y, or the column wkt, or the column wkb, and the crs of their coordinates.",
+)
+GEOMETRY_CRS_UNKNOWN = FaultMessage(
+    "geometry_crs_unknown",
+    "files[].options.geometry.crs names no CRS that PROJ knows",
+    "{value} does not name a CRS of x and y that PROJ knows.",
+    "Write a code such as EPSG:4326 for degrees of longitude and latitude or EPSG:25832 for UTM zone 32, or WKT.",
+)
+GEOMETRY_CRS_TWICE = FaultMessage(
+    "options_contradict",
+    _CONTRADICTION,
+    "Both files[].crs and options.geometry.crs are given.",
+    "Remove files[].crs: the CRS of coordinates in columns is that of options.geometry.",
+)
+GEOMETRY_NOT_OF_INTENT = FaultMessage(
+    "option_not_of_intent",
+    "the intent has no use for this option",
+    "{intent} makes no geometries, so the option 'geometry' does not apply.",
+    "Remove it, or use ingest_vector, which makes GeoParquet of the table.",
 )
 ENCODING_UNKNOWN = FaultMessage(
     "encoding_unknown",

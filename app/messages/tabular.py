@@ -174,9 +174,15 @@ TYPED_TABLE_DAMAGED = Refusal(
 
 TYPED_COLUMN_UNKNOWN = Refusal(
     "column_unknown",
-    "files[].options.types or join_config names a column that is missing or there several times",
-    "{file} has {number:# column|# columns} {name!r}, which files[].options.types names.",
+    "files[].options or join_config names a column that is missing or there several times",
+    "{file} has {number:# column|# columns} {name!r}, which files[].options.{option} names.",
     "{hint}Its columns: {columns}.",
+)
+COLUMN_VALUE_INVALID = Refusal(
+    "geometry_damaged",
+    "a geometry cannot be read",
+    "{file}: row {row} cannot be read: {reason} (rows count from 0).",
+    "Correct the value, or write null where a row has no geometry.",
 )
 TYPES_MIXED = Notice(
     "types_mixed",
@@ -197,6 +203,12 @@ DATE_AS_TEXT = Notice(
     "date_as_text",
     "columns of text that look like dates; the warning names the options that read them, or says why none does",
     "Kept the column {column!r} as text, although its values look like dates. {advice}",
+)
+COORDINATES_FOUND = Notice(
+    "coordinates_found",
+    "columns of a table that look like coordinates; only a plan says so",
+    "The columns {columns} of {file} look like coordinates. To make features of the rows, use the intent ingest_vector "
+    "with files[].options {options}, if that is their CRS.{hint}",
 )
 LINES_BLANK = Notice(
     "lines_blank", "blank lines, which were ignored", "Ignored {count:# blank line|# blank lines} in {file}."

@@ -122,12 +122,31 @@ GEOMETRIES_LOST = Refusal(
     "{file} is damaged: {read:# row was|# rows were} read without a geometry, at most {expected} should be.",
     UNDAMAGED,
 )
-MISPLACED = Refusal(
-    "outside_area_of_use",
-    "data lie far outside the area of use of their CRS",
-    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of their CRS"
-    "{example}.",
-    "Check the CRS and the axis order of the source.",
+AXES_SWAPPED = Refusal(
+    "axes_swapped",
+    "most points of a table lie where x and y are swapped",
+    "{file}: {number} of {total} points lie outside the area of use of {crs}, and inside it with x and y swapped, for "
+    "example row {row} with {x!r} = {x_value:.10g} and {y!r} = {y_value:.10g} (rows count from 0).",
+    "Swap the columns in files[].options: {swapped}. If they are right, correct the crs.",
+)
+AXES_MAYBE_SWAPPED = Notice(
+    "axes_maybe_swapped",
+    "a few points of a table lie where x and y are swapped",
+    "{count:# point lies|# points lie} outside the area of use of {crs}, and inside it with x and y swapped. Compare "
+    "the columns {x!r} and {y!r} of {file} in these rows.",
+)
+GEOMETRY_SRID = Refusal(
+    "crs_conflict",
+    "the source, its .prj and the manifest declare different CRSs",
+    "{file}: the column {column!r} has a geometry with the SRID {srid}, {value}, and files[].options.geometry.crs is "
+    "{crs}.",
+    "Correct files[].options.geometry.crs, or send one file for each CRS.",
+)
+GEOMETRY_COLUMN_TYPE = Refusal(
+    "geometry_column_type",
+    "a column that files[].options.geometry names has values of another type",
+    "{file}: the column {column!r}, which files[].options.geometry names, has values of the type {found}.",
+    "Name a column with {wanted}.",
 )
 CRS_MIXED = Refusal(
     "crs_mixed",

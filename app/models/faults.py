@@ -29,7 +29,7 @@ from app.messages.request import FIELD_MISSING as PARAMETER_MISSING
 from app.messages.request import FIELD_MISSPELT as BODY_FIELD_MISSPELT
 from app.messages.request import FIELD_UNKNOWN as BODY_FIELD_UNKNOWN
 from app.messages.values import NOT_VALID, VALUES
-from app.models.file_options import FileOptions
+from app.models.file_options import FileOptions, GeometryColumns
 from app.models.json_values import shown
 from app.models.manifest import MAX_FAULTS, OMITTED, JoinConfig, Manifest, ManifestFile, Metadata
 from app.models.nearest import nearest
@@ -59,6 +59,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Manifest,
     ("files",): ManifestFile,
     ("files", "options"): FileOptions,
+    ("files", "options", "geometry"): GeometryColumns,
     ("recipe",): VectorRecipe,
     ("recipe", "simplify"): SimplifyChoice,
     ("metadata",): Metadata,

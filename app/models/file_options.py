@@ -7,9 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from app.messages.manifest import DATE_FORMAT_INVALID, DELIMITER_INVALID, ENCODING_UNKNOWN, TYPE_UNKNOWN
+from app.messages.manifest import (
+    DATE_FORMAT_INVALID,
+    DELIMITER_INVALID,
+    ENCODING_UNKNOWN,
+    GEOMETRY_CRS_UNKNOWN,
+    TYPE_UNKNOWN,
+)
 from app.models.base import Frozen
 from app.models.bounded import MAX_COLUMNS, MAX_TERMS, AtMost, Column
+from app.models.crs_text import MOST_CHARACTERS, has_form_of_crs, may_be_known
 from app.models.date_formats import DIRECTIVES, date_pattern
 from app.models.encodings import encoding_name
 from app.models.json_values import shown
@@ -45,10 +52,39 @@ def _date_format(value: str) -> str:
     return value
 
 
+def _known_crs(value: str) -> str:
+    value = value.strip()
+    if not has_form_of_crs(value) or not may_be_known(value):
+        raise wrong(GEOMETRY_CRS_UNKNOWN, value=shown(value))
+    return value
+
+
 MAX_SKIPPED = 1_000_000
 Encoding = Annotated[str, AtMost(64), AfterValidator(_encoding_name)]
 
+GeometryColumn = Annotated[str, Field(min_length=1), AtMost(1_000)]
 DateFormat = Annotated[str, AtMost(100), AfterValidator(_date_format)]
+
+
+class GeometryColumns(Frozen):
+    """Which columns of a table say where its rows lie: x and y, or wkt, or wkb."""
+
+    x: GeometryColumn | None = Field(
+        None, description="Column of the eastings or longitudes, named as in the header.", examples=["lon"]
+    )
+    y: GeometryColumn | None = Field(None, description="Column of the northings or latitudes.", examples=["lat"])
+    wkt: GeometryColumn | None = Field(None, description="Column of geometries as WKT or EWKT, instead of x and y.")
+    wkb: GeometryColumn | None = Field(
+        None, description="Column of geometries as WKB or EWKB, in hexadecimal digits where the format has only text."
+    )
+    crs: Annotated[str, AfterValidator(_known_crs), Field(max_length=MOST_CHARACTERS)] = Field(
+        description="CRS of the coordinates, x before y.", examples=["EPSG:4326"]
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns: x and y, or one."""
+        return tuple(name for name in (self.x, self.y, self.wkt, self.wkb) if name is not None)
 
 
 class FileOptions(Frozen):
@@ -112,6 +148,12 @@ class FileOptions(Frozen):
         description="Share of unreadable lines, 0 to 1, that may go to quarantine before the run is refused; default: "
         "the limit of the service (tabular).",
         examples=[0.05],
+    )
+    geometry: GeometryColumns | None = Field(
+        None,
+        description="Makes features of the rows of a table: its columns `x` and `y`, or `wkt`, or `wkb`, and their "
+        "`crs` (tabular, in intents for vector files).",
+        examples=[{"x": "lon", "y": "lat", "crs": "EPSG:4326"}],
     )
     warp: Literal["EPSG:4326"] | None = Field(
         None, description="Warp to this CRS (raster); without it pixels stay on their own grid."

@@ -69,6 +69,7 @@ _RASTER_OPTIONS = ("warp", "resampling")
 _VECTOR = "app.pipelines.vector.formats"
 
 _VALUE_OPTIONS = ("types", "trim", "decimal", "thousands", "date_format", "quarantine_share")
+_GEOMETRY_OPTIONS = ("geometry",)
 _ROW_OPTIONS = ("skip_rows", "header", "header_row", "nulls", *_VALUE_OPTIONS)
 _TEXT_OPTIONS = ("encoding", "quote", *_ROW_OPTIONS, "short_rows")
 
@@ -188,7 +189,7 @@ FORMATS: tuple[Format, ...] = (
         (),
         (".csv",),
         zipped=True,
-        options=(*_TEXT_OPTIONS, "delimiter"),
+        options=(*_TEXT_OPTIONS, "delimiter", *_GEOMETRY_OPTIONS),
         reader="app.pipelines.tabular.csv.reader",
     ),
     Format(
@@ -197,7 +198,7 @@ FORMATS: tuple[Format, ...] = (
         (),
         (".tsv", ".tab"),
         zipped=True,
-        options=_TEXT_OPTIONS,
+        options=(*_TEXT_OPTIONS, *_GEOMETRY_OPTIONS),
         reader="app.pipelines.tabular.csv.tsv",
     ),
     Format(
@@ -206,7 +207,7 @@ FORMATS: tuple[Format, ...] = (
         (),
         (".xlsx",),
         ("Excel",),
-        options=("sheet", *_ROW_OPTIONS),
+        options=("sheet", *_ROW_OPTIONS, *_GEOMETRY_OPTIONS),
         reader="app.pipelines.tabular.xlsx.reader",
     ),
     Format(
@@ -216,10 +217,17 @@ FORMATS: tuple[Format, ...] = (
         (".jsonl", ".ndjson"),
         ("JSON lines",),
         zipped=True,
-        options=("encoding", *_VALUE_OPTIONS),
+        options=("encoding", *_VALUE_OPTIONS, *_GEOMETRY_OPTIONS),
         reader="app.pipelines.tabular.jsonl",
     ),
-    Format("Parquet", "tabular", (), (".parquet",), reader="app.pipelines.tabular.parquet"),
+    Format(
+        "Parquet",
+        "tabular",
+        (),
+        (".parquet",),
+        options=_GEOMETRY_OPTIONS,
+        reader="app.pipelines.tabular.parquet",
+    ),
 )
 
 # Every option that some format understands.

@@ -19,7 +19,8 @@ LANES = ("spatial", "tabular", "join", "ingest")
 class Intent:
     """One row of the table.
 
-    file_types: what files[].type may be; empty when the intent takes no files. max_files: None for no limit.
+    file_types: what files[].type may be; empty when the intent takes no files. What takes vector files takes tables
+    too, if they have coordinates (files[].options.geometry). max_files: None for no limit.
     recipe: of a raster intent; those of vector intents are in `app/models/recipe_table.py`.
     pipeline: dotted path `module:function`, or None while this release has no pipeline for the intent.
     """
@@ -35,8 +36,7 @@ class Intent:
     needs_join_config: bool = False
 
 
-_VECTOR = "app.pipelines.vector.pipeline:run"
-_ANY = "app.pipelines.ingest:run"
+_ANY = "app.pipelines.ingest.pipeline:run"
 _CLEAN = "GeoParquet in EPSG:4326, invalid geometries repaired, every vertex kept, unless a recipe says otherwise"
 
 INTENTS: tuple[Intent, ...] = (
@@ -46,7 +46,7 @@ INTENTS: tuple[Intent, ...] = (
         "spatial",
         ("vector",),
         _CLEAN,
-        pipeline=_VECTOR,
+        pipeline=_ANY,
     ),
     Intent(
         "ingest_building_footprints",
@@ -54,7 +54,7 @@ INTENTS: tuple[Intent, ...] = (
         "spatial",
         ("vector",),
         _CLEAN,
-        pipeline=_VECTOR,
+        pipeline=_ANY,
     ),
     Intent(
         "ingest_road_network",
@@ -62,7 +62,7 @@ INTENTS: tuple[Intent, ...] = (
         "spatial",
         ("vector",),
         _CLEAN,
-        pipeline=_VECTOR,
+        pipeline=_ANY,
     ),
     Intent(
         "ingest_raster",

@@ -144,6 +144,11 @@ class ManifestFile(Frozen):
         """Key in the landing bucket."""
         return self.path.removeprefix(f"s3://{LANDING_BUCKET}/")
 
+    @property
+    def has_geometries(self) -> bool:
+        """Whether it is read as vector data: a vector file, or a table whose columns have the coordinates."""
+        return self.type == "vector" or (self.options is not None and self.options.geometry is not None)
+
 
 class JoinConfig(Frozen):
     """Which two datasets `join_datasets` joins, and by which keys."""

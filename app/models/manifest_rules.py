@@ -16,6 +16,9 @@ from app.messages.manifest import (
     FILES_NOT_ALLOWED,
     FILES_TOO_MANY,
     FORMAT_TYPE_MISMATCH,
+    GEOMETRY_COLUMNS_UNCLEAR,
+    GEOMETRY_CRS_TWICE,
+    GEOMETRY_NOT_OF_INTENT,
     HEADER_CONTRADICTED,
     INTENT_UNKNOWN,
     JOIN_CONFIG_MISSING,
@@ -25,6 +28,7 @@ from app.messages.manifest import (
     OPTION_NOT_OF_FORMAT,
     PATH_DUPLICATE,
     RECIPE_NOT_ALLOWED,
+    TABLE_WITHOUT_GEOMETRY,
     TESTING_INVALID,
     TEXT_INVALID,
     TYPE_NOT_OF_INTENT,
@@ -89,10 +93,20 @@ def cross_field_faults(raw: Mapping[str, Any]) -> list[InitErrorDetails]:
 
 
 def _has_vector_files(intent: Intent, files: object) -> bool:
-    """Whether the intent takes vector files, and no file is declared to be another."""
+    """Whether the intent takes vector files, and no file is declared to be without geometries."""
     declared = files if isinstance(files, list | tuple) else ()
-    others = any(isinstance(entry, Mapping) and entry.get("type") in ("raster", "tabular") for entry in declared)
+    others = any(
+        isinstance(entry, Mapping)
+        and (entry.get("type") == "raster" or (entry.get("type") == "tabular" and _geometry(entry) is None))
+        for entry in declared
+    )
     return "vector" in intent.file_types and not others
+
+
+def _geometry(entry: Mapping[Any, Any]) -> object:
+    """files[].options.geometry as it was given."""
+    options = entry.get("options")
+    return options.get("geometry") if isinstance(options, Mapping) else None
 
 
 def text_faults(value: object, loc: tuple[str | int, ...] = ()) -> Iterator[InitErrorDetails]:
@@ -129,9 +143,14 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
             zipped = ", ".join(each.name for each in FORMATS if each.zipped)
             loc = ("files", index, "member")
             faults.append(_fault(loc, entry["member"], MEMBER_NOT_OF_FORMAT, format=fmt.name, zipped=zipped))
+        faults += _geometry_faults(index, entry, intent)
         if intent and intent.file_types and kind in ("vector", "raster", "tabular") and kind not in intent.file_types:
+            table = kind == "tabular" and "vector" in intent.file_types
+            if table and _geometry(entry) is not None:
+                continue
+            message = TABLE_WITHOUT_GEOMETRY if table else TYPE_NOT_OF_INTENT
             values = {"intent": intent.name, "types": " or ".join(intent.file_types), "declared": kind}
-            faults.append(_fault(("files", index, "type"), kind, TYPE_NOT_OF_INTENT, **values))
+            faults.append(_fault(("files", index, "type"), kind, message, **values))
     return faults + (_count_faults(files, intent) if intent else [])
 
 
@@ -153,6 +172,28 @@ def _option_faults(index: int, options: object, fmt: Format | None) -> list[Init
         if options.get(name) is not None and name not in fmt.options
     ]
     return foreign + _contradicting_options(("files", index, "options"), options)
+
+
+def _geometry_faults(index: int, entry: Mapping[Any, Any], intent: Intent | None) -> list[InitErrorDetails]:
+    """What is wrong with files[].options.geometry as a whole, or with having it."""
+    given = _geometry(entry)
+    if given is None or entry.get("type") != "tabular":
+        return []
+    loc = ("files", index, "options", "geometry")
+    faults = []
+    if intent is not None and "vector" not in intent.file_types:
+        faults.append(_fault(loc, None, GEOMETRY_NOT_OF_INTENT, intent=intent.name))
+    if entry.get("crs") is not None:
+        faults.append(_fault(("files", index, "crs"), None, GEOMETRY_CRS_TWICE))
+    if isinstance(given, Mapping):
+        named = [name for name in ("x", "y", "wkt", "wkb") if given.get(name) is not None]
+        if named not in (["x", "y"], ["wkt"], ["wkb"]):
+            found = f"only {' and '.join(named)}" if len(named) == 1 else " and ".join(named) or "no column"
+            faults.append(_fault(loc, None, GEOMETRY_COLUMNS_UNCLEAR, found=found))
+        elif named == ["x", "y"] and given["x"] == given["y"]:
+            found = f"the column {shown(given['x'])} as both x and y"
+            faults.append(_fault(loc, None, GEOMETRY_COLUMNS_UNCLEAR, found=found))
+    return faults
 
 
 def _contradicting_options(loc: tuple[str | int, ...], options: Mapping[str, Any]) -> list[InitErrorDetails]:

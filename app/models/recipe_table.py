@@ -48,7 +48,7 @@ class RecipeTable:
     def resolve(self, manifest: Manifest) -> Manifest:
         """The manifest with the whole recipe of its run; unchanged where its intent or files have none."""
         intent = find_intent(manifest.intent)
-        if intent is None or "vector" not in intent.file_types or any(f.type != "vector" for f in manifest.files):
+        if intent is None or "vector" not in intent.file_types or not all(f.has_geometries for f in manifest.files):
             return manifest
         recipe = self.of(manifest.intent).with_changes(manifest.recipe)
         # Complete: what is stored means the same under another file, and in a later release.

@@ -5,31 +5,27 @@ The defaults are the shipped recipe: EPSG:4326, repaired, every vertex kept.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
 from app.messages.manifest import CRS_INVALID
 from app.models.base import Frozen
+from app.models.crs_text import MOST_CHARACTERS, has_form_of_crs
 from app.models.json_values import shown
 from app.models.problem_text import wrong
 from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Reproject, Simplify, Step
 
 SOURCE = "source"
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9._]+")
-# WKT, PROJJSON and PROJ strings; PROJ itself is asked where the sources are read.
-_TEXT = re.compile(r"\s*(?:[A-Za-z_]+\s*[\[(]|\{|\+)")
-_MOST_CRS = 10_000
 
 
 def _crs_form(value: str) -> str:
     value = value.strip()
     if value.lower() == SOURCE:
         return SOURCE
-    if len(value) <= _MOST_CRS and (_CODE.fullmatch(value) or _TEXT.match(value)):
+    if has_form_of_crs(value):
         return value
-    raise wrong(CRS_INVALID, value=shown(value), limit=_MOST_CRS)
+    raise wrong(CRS_INVALID, value=shown(value), limit=MOST_CHARACTERS)
 
 
 class SimplifyChoice(Frozen):
@@ -46,7 +42,7 @@ class SimplifyChoice(Frozen):
 class VectorRecipe(Frozen):
     """What happens to vector files. Fields that a manifest leaves out are those of its intent."""
 
-    crs: Annotated[str, AfterValidator(_crs_form), Field(max_length=_MOST_CRS)] = Field(
+    crs: Annotated[str, AfterValidator(_crs_form), Field(max_length=MOST_CHARACTERS)] = Field(
         "EPSG:4326",
         description="CRS of the result: a code such as `EPSG:25832`, WKT, or `source` to keep that of the files.",
         examples=["EPSG:4326"],

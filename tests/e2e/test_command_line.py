@@ -123,11 +123,12 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     """The second time the same batches give the same runs: no new version."""
     data = tmp_path / "demo data"
     first = json.loads(cli("demo", "--data-dir", str(data), "--json").stdout)
-    names = ["countries", "parcels", "population", "terrain", "population-map"]
+    names = ["countries", "parcels", "population", "terrain", "wells", "population-map"]
     assert [result["asset"]["dataset_id"] for result in first] == names
     assert first[0]["run"]["counts"]["rows_out"] == 177
     assert first[1]["run"]["counts"]["repaired"] > 0
-    assert first[4]["run"]["counts"]["tabular_rows_unmatched"] == 2
+    assert first[4]["run"]["counts"]["null_geometries"] == 1
+    assert first[5]["run"]["counts"]["tabular_rows_unmatched"] == 2
     for result in first:
         if result["asset"]["kind"] == "tabular":
             assert result["map"] is None
@@ -137,7 +138,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     lake = sorted((data / "objects" / "data-lake").rglob("v1/*"))
     assert {path.relative_to(data / "objects" / "data-lake").parts[0] for path in lake} == set(names)
     second = cli("demo", "--data-dir", str(data)).stdout
-    assert second.count("ingested before") == 5
+    assert second.count("ingested before") == 6
     assert "Afghanistan" in second
     assert sorted((data / "objects" / "data-lake").rglob("v*/*")) == lake
 

@@ -105,6 +105,20 @@ def test_options_are_checked_at_the_door(service: Service, options: Any, pointer
     assert [(fault["pointer"], fault["code"]) for fault in response.json()["errors"]] == [(pointer, code)]
 
 
+def test_a_table_with_coordinates_is_read_by_a_reader(service: Service) -> None:
+    service.put("tables/points.csv", b"n,lon,lat\n1,11.5,48.1\n2,x,48\n")
+    options = {"geometry": {"x": "lon", "y": "lat", "crs": "EPSG:4326"}, "quarantine_share": 0.5}
+    run = service.ingest(table("points", "tables/points.csv", "CSV", **options) | {"intent": "ingest_vector"})
+    assert run["status"] == "success", run["error"]
+    assert (run["counts"]["rows_out"], run["counts"]["rows_quarantined"]) == (1, 1)
+    version = service.http.get(run["links"]["asset"]).json()
+    assert (version["kind"], version["bounds"]["minx"]) == ("spatial", 11.5)
+    files = service.http.get(f"{run['links']['asset']}/files").json()["items"]
+    assert [each["name"] for each in files] == ["data.parquet", "quarantine.parquet"]
+    events = service.http.get(version["links"]["lineage"], headers={"Accept": "application/vnd.openlineage+json"})
+    assert "coordinates become geometries" in events.text
+
+
 def test_a_share_of_bad_rows_that_is_allowed_by_the_settings(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", SPATIAL_ETL_LIMITS__QUARANTINE_SHARE="0.5") as tolerant:
         tolerant.put("t.csv", b"a,b\n1,2\n3\n4,5\n")

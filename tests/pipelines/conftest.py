@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import geopandas
 import numpy as np
@@ -22,11 +22,15 @@ from app.models.asset import Asset, AssetInput, AssetMetadata, SourceInput
 from app.models.base import utcnow
 from app.models.formats import find_format
 from app.models.manifest import Manifest, ManifestFile
+from app.models.plan import Plan
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.run import RunWarning
 from app.pipelines.contract.context import FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
-from app.pipelines.vector import pipeline as vector
+from app.pipelines.contract.plan_context import PlanContext
+from app.pipelines.ingest import pipeline as ingest
+from app.pipelines.job.make_plan import make_plan
+from app.pipelines.job.pipeline import pipeline_function
 from app.pipelines.vector.engines.local import LocalEngine
 from app.settings import Limits
 from tests.pipelines.engines import ENGINES, OVER_ALL_ENGINES, assert_agree, assert_same_geometries
@@ -118,6 +122,19 @@ class Context:
         )
 
 
+@dataclass(kw_only=True)
+class LocalPlan(PlanContext):
+    """The context of a plan over files in `landing`."""
+
+    landing: Context
+
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        return self.landing.fetch(file)
+
+    def unchanged(self, *_: object) -> None:
+        return None
+
+
 @dataclass
 class Result:
     asset: Asset
@@ -172,11 +189,21 @@ class Bench:
 
     def run(self, *files: dict[str, Any], intent: str = "ingest_vector", **more: Any) -> Result:
         ctx = self.context(*files, intent=intent, **more)
-        asset = vector.run(ctx)
+        asset = ingest.run(ctx)
         assert ctx.product is not None
         self._versions = ctx.product.engine
         assert "engine" in more or self._versions["engine"] == self.engine
         return Result(asset, ctx.product, ctx.watch, self.lake / asset.s3_key, ctx.steps)
+
+    def plan(self, *files: dict[str, Any], intent: str = "ingest_vector", **more: Any) -> Plan:
+        """The plan of the same files, made in this process."""
+        ctx = self.context(*files, intent=intent, **more)
+        local = LocalPlan(
+            manifest=ctx.manifest, scratch=ctx.scratch, limits=ctx.limits, threads=ctx.threads,
+            memory_bytes=ctx.memory_bytes, engine=ctx.engine, clients=cast("Any", None), call=cast("Any", None),
+            landing=ctx,
+        )  # fmt: skip
+        return make_plan(local, pipeline_function(ctx.manifest, "plan"), lambda: 0)
 
     def one(self, path: str, fmt: str, **more: Any) -> Result:
         """Run over one file; limits=… goes to the context, everything else into the manifest's entry."""

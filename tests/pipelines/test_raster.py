@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 from app.errors import RunCanceled, TimeLimitExceeded
-from app.pipelines import ingest
+from app.pipelines.ingest import pipeline as ingest
 from app.pipelines.raster import pipeline as raster
 from app.settings import Limits
 from tests.pipelines.conftest import Watch
@@ -416,7 +416,7 @@ def test_progress_counts_the_lines_of_the_sources(rasters: Rasters) -> None:
 def test_other_intents_take_rasters_too(rasters: Rasters) -> None:
     name = rasters.put("x.tif", terrain())
     ctx = rasters.context({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_heights")
-    assert ctx.manifest.intent_row.pipeline == "app.pipelines.ingest:run"
+    assert ctx.manifest.intent_row.pipeline == "app.pipelines.ingest.pipeline:run"
     asset = ingest.run(ctx)
     assert asset.kind == "raster"
 

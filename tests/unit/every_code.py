@@ -58,6 +58,8 @@ REFUSED: Mapping[str, str | Never] = {
     "geometry_columns": "pipelines/test_xml.py::test_gml_with_two_geometries",
     "feature_too_large": Never("One feature of more than 2 GiB is more than a test can write and read."),
     "outside_area_of_use": "pipelines/test_engine.py::test_area_of_use",
+    "axes_swapped": "pipelines/test_points_refused.py::test_swapped_axes_are_refused",
+    "geometry_column_type": "pipelines/test_points_refused.py::test_columns_of_other_types_are_refused",
     "crs_mixed": "pipelines/test_xml.py::test_gml_with_several_crs",
     "encoding_wrong": "pipelines/test_geojson.py::test_encodings",
     "columns_duplicate": "pipelines/test_xml.py::test_kml_names_that_collide",
@@ -121,6 +123,8 @@ REFUSED: Mapping[str, str | Never] = {
 }
 
 WARNED: Mapping[str, str | Never] = {
+    "axes_maybe_swapped": "pipelines/test_points_refused.py::test_a_few_swapped_points_are_warned_of",
+    "coordinates_found": "pipelines/test_points_planned.py::test_a_plan_proposes_the_option",
     "datum_grid_missing": "pipelines/test_engine.py::test_datum_grids_that_are_missing_are_told",
     "intent_unknown": "api/test_manifests_api.py::test_an_unknown_ingest_intent_runs_with_a_warning",
     "reader_note": "pipelines/test_geojson.py::test_mixed_columns_warn",

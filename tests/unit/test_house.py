@@ -25,7 +25,7 @@ def test_every_limit_is_about_a_folder_that_there_is() -> None:
 
 def test_arrows_join_folders_at_any_depth() -> None:
     found = [
-        ("app.pipelines.ingest", "app.pipelines.vector.pipeline"),
+        ("app.pipelines.ingest.pipeline", "app.pipelines.vector.pipeline"),
         ("app.pipelines.vector.pipeline", "app.pipelines.vector.source"),
         ("app.pipelines.vector.pipeline", "app.pipelines.vector.formats.open"),
         ("app.pipelines.vector.pipeline", "app.pipelines.vector.formats.ogr"),

@@ -7,28 +7,38 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.errors import Fault
 from app.models.faults import invalid_manifest
 from app.models.formats import FORMATS, OPTION_NAMES
 from app.models.manifest import Manifest
+from app.models.recipe_table import SHIPPED
+from app.models.vector_recipe import VectorRecipe
 from tests.service import manifest
 
 
 def document(fmt: str, options: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """intent=…, recipe=… go into the manifest, all else into the entry of the file."""
     made = manifest("b-1", ("t", fmt))
-    made["intent"] = "ingest_tabular"
+    made["intent"] = more.pop("intent", "ingest_tabular")
+    if "recipe" in more:
+        made["recipe"] = more.pop("recipe")
     made["files"][0] |= {"type": "tabular", "options": options, **more}
     return made
 
 
-def found(fmt: str, options: dict[str, Any], **more: Any) -> set[tuple[str, str]]:
-    """{(pointer below the file, code)}"""
+def faults(fmt: str, options: dict[str, Any], **more: Any) -> tuple[Fault, ...]:
     try:
         Manifest.model_validate(document(fmt, options, **more))
     except ValidationError as err:
-        faults = invalid_manifest(err.errors()).faults
-        assert all(fault.detail and fault.fix for fault in faults)
-        return {(fault.pointer.removeprefix("/files/0/"), fault.code) for fault in faults}
-    return set()
+        listed = invalid_manifest(err.errors()).faults
+        assert all(fault.detail and fault.fix for fault in listed)
+        return listed
+    return ()
+
+
+def found(fmt: str, options: dict[str, Any], **more: Any) -> set[tuple[str, str]]:
+    """{(pointer below the file, code)}"""
+    return {(fault.pointer.removeprefix("/files/0/"), fault.code) for fault in faults(fmt, options, **more)}
 
 
 # (format, options, {option: code of its fault})
@@ -70,10 +80,81 @@ FAULTS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("JSONL", {"skip_rows": 1}, {"skip_rows": "option_not_of_format"}),
 ]
 
+_XY = {"x": "lon", "y": "lat", "crs": "EPSG:4326"}
+# (files[].options.geometry, {(pointer below files[0], code)}) under an intent for vector files.
+GEOMETRY_FAULTS: list[tuple[Any, set[tuple[str, str]]]] = [
+    (_XY, set()),
+    ({"wkt": "g", "crs": "epsg:25832"}, set()),
+    ({"wkb": "g", "crs": 'GEOGCS["x"]'}, set()),
+    ({"wkb": "g", "crs": "+proj=longlat"}, set()),
+    ({"wkb": "g", "crs": " ESRI:102100 "}, set()),
+    ({"wkb": "g", "crs": "OTHER:1"}, set()),
+    ({"x": "a", "y": "b"}, {("options/geometry/crs", "field_missing")}),
+    ({**_XY, "crs": ""}, {("options/geometry/crs", "geometry_crs_unknown")}),
+    ({**_XY, "crs": "WGS 84"}, {("options/geometry/crs", "geometry_crs_unknown")}),
+    ({**_XY, "crs": "source"}, {("options/geometry/crs", "geometry_crs_unknown")}),
+    ({**_XY, "crs": "EPSG:99999"}, {("options/geometry/crs", "geometry_crs_unknown")}),
+    ({**_XY, "crs": "EPSG:5783"}, {("options/geometry/crs", "geometry_crs_unknown")}),  # heights
+    ({**_XY, "crs": 4326}, {("options/geometry/crs", "string_type")}),
+    ({"x": "a", "crs": "EPSG:4326"}, {("options/geometry", "geometry_columns_unclear")}),
+    ({"crs": "EPSG:4326"}, {("options/geometry", "geometry_columns_unclear")}),
+    ({**_XY, "wkt": "g"}, {("options/geometry", "geometry_columns_unclear")}),
+    ({**_XY, "y": "lon"}, {("options/geometry", "geometry_columns_unclear")}),
+    ({**_XY, "x": ""}, {("options/geometry/x", "string_too_short")}),
+    ({**_XY, "z": "h"}, {("options/geometry/z", "field_unknown")}),
+    (
+        {"x": 1, "lat": "b"},
+        {
+            ("options/geometry/x", "string_type"),
+            ("options/geometry/lat", "field_unknown"),
+            ("options/geometry/crs", "field_missing"),
+            ("options/geometry", "geometry_columns_unclear"),
+        },
+    ),
+    ("lon,lat", {("options/geometry", "model_type")}),
+]
+
 
 @pytest.mark.parametrize(("fmt", "options", "wanted"), FAULTS, ids=[f"{f} {o}" for f, o, _ in FAULTS])
 def test_the_faults_of_options(fmt: str, options: dict[str, Any], wanted: dict[str, str]) -> None:
     assert found(fmt, options) == {(f"options/{name}", code) for name, code in wanted.items()}
+
+
+@pytest.mark.parametrize(("geometry", "wanted"), GEOMETRY_FAULTS, ids=[str(given) for given, _ in GEOMETRY_FAULTS])
+def test_the_faults_of_the_columns_with_coordinates(geometry: Any, wanted: set[tuple[str, str]]) -> None:
+    for fmt in ("CSV", "TSV", "XLSX", "JSONL", "Parquet"):
+        assert found(fmt, {"geometry": geometry}, intent="ingest_vector") == wanted
+
+
+@pytest.mark.parametrize(
+    "intent", ["ingest_vector", "ingest_building_footprints", "ingest_road_network", "ingest_trees"]
+)
+def test_intents_for_vector_files_take_tables_with_coordinates(intent: str) -> None:
+    assert found("CSV", {"geometry": _XY}, intent=intent, recipe={"crs": "source"}) == set()
+    (fault,) = faults("CSV", {}, intent=intent)
+    assert (fault.pointer, fault.code) == ("/files/0/type", "type_not_of_intent")
+    assert '"options": {"geometry": {"x": "lon", "y": "lat", "crs": "EPSG:4326"}}' in fault.fix
+
+
+def test_where_the_columns_with_coordinates_do_not_belong() -> None:
+    for intent in ("ingest_tabular", "ingest_raster"):
+        (fault, *_) = [each for each in faults("CSV", {"geometry": _XY}, intent=intent) if "geometry" in each.pointer]
+        assert (fault.pointer, fault.code) == ("/files/0/options/geometry", "option_not_of_intent")
+        assert "ingest_vector" in fault.fix
+    assert found("GPKG", {"geometry": _XY}, intent="ingest_vector", type="vector") == {
+        ("options/geometry", "option_not_of_format")
+    }
+    assert found("CSV", {"geometry": _XY}, intent="ingest_vector", crs="EPSG:4326") == {("crs", "options_contradict")}
+    assert ("/recipe", "recipe_not_allowed") in {
+        (each.pointer, each.code) for each in faults("CSV", {}, intent="ingest_vector", recipe={"crs": "source"})
+    }
+
+
+def test_a_table_with_coordinates_has_the_recipe_of_its_intent() -> None:
+    made = Manifest.model_validate(document("CSV", {"geometry": _XY}, intent="ingest_vector"))
+    assert SHIPPED.resolve(made).recipe == VectorRecipe()
+    table = Manifest.model_validate(document("CSV", {}))
+    assert SHIPPED.resolve(table).recipe is None
 
 
 def test_only_formats_that_may_be_zipped_have_members() -> None:

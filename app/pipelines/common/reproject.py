@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from pyproj import CRS, Transformer, network
 from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
@@ -17,6 +19,7 @@ from app.messages.common import (
     COORDINATES_NOT_TRANSFORMABLE,
     CRS_NOT_TRANSFORMABLE,
     DATUM_GRID_MISSING,
+    MISPLACED,
 )
 from app.models.run import RunWarning
 from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
@@ -27,6 +30,8 @@ from app.pipelines.common.shapes import Coordinates, Geometries, Shapes
 # A feature farther than this outside its CRS's area of use, in degrees, counts as misplaced: one UTM zone. Whole
 # countries are commonly stored in the zone of their middle.
 FAR_DEGREES = 6.0
+# What rounding may add to the edge of an area of use.
+EDGE_DEGREES = 1e-6
 FAR = "far_outside_area_of_use"
 HALF_TURN = 180.0
 
@@ -186,14 +191,8 @@ class Reprojector:
         low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
         if west <= low[0] and high[0] <= east and south <= low[1] and high[1] <= north:
             return
-        for name, margin in (("outside_area_of_use", 1e-6), (FAR, FAR_DEGREES)):
-            with np.errstate(invalid="ignore"):
-                outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
-                if west <= east:
-                    outside |= (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
-                else:  # the area crosses the antimeridian
-                    outside |= (boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin)
-            at = np.flatnonzero(outside)
+        for name, margin in (("outside_area_of_use", EDGE_DEGREES), (FAR, FAR_DEGREES)):
+            at = np.flatnonzero(is_outside(boxes, self._area, margin))
             findings.add(name, at, first_row, bounds=(box.tolist() for box in boxes[at[:5]]))
 
     def _transformer(self) -> Transformer:
@@ -243,6 +242,27 @@ class Reprojector:
             file=self.file, source=crs_name(self.source), target=crs_name(self.target), rows=len(rows),
             first=int(rows[0]), x=float(x), y=float(y),
         )  # fmt: skip
+
+
+def is_outside(boxes: Coordinates, area: Box, margin: float) -> npt.NDArray[np.bool_]:
+    """Which (n, 4) boxes reach more than `margin` degrees outside the area; one with NaN does not."""
+    west, south, east, north = area
+    with np.errstate(invalid="ignore"):
+        outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
+        if west <= east:
+            return outside | (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
+        # the area crosses the antimeridian
+        return outside | ((boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin))
+
+
+def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
+    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
+    findings.counts.pop(FAR, None)
+    samples = findings.samples.pop(FAR, [])
+    for file, number in far.items():
+        if number * 2 > placed[file]:
+            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
+            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
 
 
 def _to_degrees(crs: CRS) -> tuple[float, float] | None:

@@ -50,17 +50,26 @@ def types_by_column(
     Raises:
         RunRefused: column_unknown, when no column or several have the name.
     """
-    found: dict[int, pa.DataType] = {}
-    for name, wanted in types.items():
-        places = [at for at, each in enumerate(names) if each == name]
-        places = places or [at for at, each in enumerate(cleaned) if each == name]
-        if len(places) != 1:
-            near = nearest(name, [*names, *cleaned])
-            hint = f"Did you mean {near!r}? " if near else ""
-            listed = ", ".join(map(repr, list(cleaned)[:50]))
-            raise TYPED_COLUMN_UNKNOWN(file=file, number=len(places), name=name, hint=hint, columns=listed)
-        found[places[0]] = arrow_type(wanted)
-    return found
+    return {find_column(name, names, cleaned, file, "types"): arrow_type(wanted) for name, wanted in types.items()}
+
+
+def find_column(name: str, names: Sequence[str], cleaned: Sequence[str], file: str, option: str) -> int:
+    """The number of a column that is named as in the source or by its cleaned name.
+
+    Args:
+        option: of files[].options, which names the column.
+
+    Raises:
+        RunRefused: column_unknown, when no column or several have the name.
+    """
+    places = [at for at, each in enumerate(names) if each == name]
+    places = places or [at for at, each in enumerate(cleaned) if each == name]
+    if len(places) != 1:
+        near = nearest(name, [*names, *cleaned])
+        hint = f"Did you mean {near!r}? " if near else ""
+        listed = ", ".join(map(repr, list(cleaned)[:50]))
+        raise TYPED_COLUMN_UNKNOWN(file=file, number=len(places), name=name, option=option, hint=hint, columns=listed)
+    return places[0]
 
 
 def titles_for_types(names: Sequence[str], cleaned: Sequence[str]) -> list[str | None]:

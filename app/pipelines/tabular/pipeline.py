@@ -7,30 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.messages.tabular import (
-    ALL_QUARANTINED,
-    HEADER_ONLY,
-    LINES_BLANK,
-    QUARANTINE_TOO_LARGE,
-    ROWS_NULL_FILLED,
-    ROWS_QUARANTINED,
-    TABLE_ROWS_LOST,
-)
 from app.models.asset import Asset, ColumnSchema
-from app.models.file_options import FileOptions
-from app.models.formats import find_format
 from app.pipelines.common.profile import profile
-from app.pipelines.contract.context import FetchedFile, Product, RunContext
+from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
-from app.pipelines.tabular.declared_types import types_by_column
+from app.pipelines.tabular.convert import check, convert, open_file
+from app.pipelines.tabular.coordinates import proposed_geometry
 from app.pipelines.tabular.headers import clean_headers, header_mapping
-from app.pipelines.tabular.notation import notation_of
-from app.pipelines.tabular.open import open_table
 from app.pipelines.tabular.plan import planned_columns, planned_file
 from app.pipelines.tabular.quarantine import Quarantine
-from app.pipelines.tabular.source import OpenedTable, TypedSource
-from app.pipelines.tabular.typed_table import WriteOptions, WrittenTable, copy_table, write_table
-from app.pipelines.tabular.warnings import text_column_warnings
+from app.pipelines.tabular.source import OpenedTable
+from app.pipelines.tabular.typed_table import WrittenTable
+
+PRODUCT = "product.parquet"
 
 
 def run(ctx: RunContext) -> Asset:
@@ -44,15 +33,15 @@ def run(ctx: RunContext) -> Asset:
         fetched = ctx.fetch(ctx.manifest.files[0])
         if (unchanged := ctx.unchanged([fetched], (), {"engine": "arrow"})) is not None:
             return unchanged
-        source = _open(ctx, fetched)
+        source = open_file(ctx, fetched)
         cleaned = clean_headers(source.names)
 
     with ctx.step("transform"), Quarantine(ctx.scratch / "quarantine.parquet") as quarantine:
-        outcome = _convert(ctx, fetched, source, cleaned, quarantine)
-        _check(ctx, _options(fetched), source, outcome, quarantine)
+        outcome = convert(ctx, fetched, source, cleaned, ctx.scratch / PRODUCT, quarantine)
+        check(ctx, fetched, source, ctx.scratch / PRODUCT, outcome, quarantine)
 
     with ctx.step("export"):
-        columns = profile(ctx.scratch / "product.parquet", outcome.schema, outcome.counts["rows_out"], ctx.threads)
+        columns = profile(ctx.scratch / PRODUCT, outcome.schema, outcome.counts["rows_out"], ctx.threads)
         return ctx.publish(_product(ctx, source, cleaned, outcome, columns), fetched.inputs)
 
 
@@ -68,75 +57,20 @@ def plan(ctx: PlanContext) -> None:
     draft.engine, draft.objects = _engine(), ["data-{sha256}.parquet"]
     fetched = ctx.fetch(ctx.manifest.files[0])
     ctx.unchanged([fetched], (), {"engine": "arrow"})
-    source = _open(ctx, fetched)
+    source = open_file(ctx, fetched)
     cleaned = clean_headers(source.names)
     draft.files = [planned_file(fetched, source, (), {})]
     draft.steps = ("clean the names of the columns", "read all rows, type each column by all of its values")
     with Quarantine(ctx.scratch / "quarantine.parquet") as quarantine:
-        outcome = _convert(ctx, fetched, source, cleaned, quarantine)
+        outcome = convert(ctx, fetched, source, cleaned, ctx.scratch / PRODUCT, quarantine)
         draft.counts = dict(outcome.counts)
-        _check(ctx, _options(fetched), source, outcome, quarantine)
+        check(ctx, fetched, source, ctx.scratch / PRODUCT, outcome, quarantine)
     if outcome.counts["rows_quarantined"]:
         draft.objects = ["data-{sha256}.parquet", "quarantine-{sha256}.parquet"]
-    draft.columns = planned_columns(ctx.scratch / "product.parquet", fetched, source, outcome)
+    draft.columns = planned_columns(ctx.scratch / PRODUCT, fetched, source, outcome)
     draft.files = [planned_file(fetched, source, draft.columns, outcome.counts)]
-
-
-def _open(ctx: RunContext, fetched: FetchedFile) -> OpenedTable:
-    source = open_table(fetched, ctx.limits, ctx.watch)
-    for warning in source.warnings:
-        ctx.watch.warn(warning)
-    return source
-
-
-def _convert(
-    ctx: RunContext,
-    fetched: FetchedFile,
-    source: OpenedTable,
-    cleaned: Sequence[str],
-    quarantine: Quarantine,
-) -> WrittenTable:
-    target = ctx.scratch / "product.parquet"
-    if isinstance(source, TypedSource):
-        return copy_table(source, cleaned, target, ctx.watch)
-    options = _options(fetched)
-    declared = types_by_column(options.types or {}, source.names, cleaned, source.file)
-    plan = WriteOptions(cleaned, declared, options.nulls or (), notation_of(options), ctx.limits.rows, ctx.threads)
-    return write_table(source, plan, target, quarantine, ctx.watch)
-
-
-def _check(
-    ctx: RunContext, options: FileOptions, source: OpenedTable, outcome: WrittenTable, quarantine: Quarantine
-) -> None:
-    """Check that no row is lost and that few enough are quarantined; warn of what was found."""
-    counts, file = outcome.counts, source.file
-    read, written, quarantined = counts["rows_in"], counts["rows_out"], counts["rows_quarantined"]
-    if read != written + quarantined:
-        raise TABLE_ROWS_LOST(file=file, read=read, written=written, quarantined=quarantined)
-    lines_quarantined = counts["lines_quarantined"]
-    if lines_quarantined:
-        lines = written + lines_quarantined
-        share = ctx.limits.quarantine_share if options.quarantine_share is None else options.quarantine_share
-        worst = "; ".join(f"line {each['line']}: {each['reason']}" for each in quarantine.samples[:3])
-        if lines_quarantined > share * lines:
-            raise QUARANTINE_TOO_LARGE(
-                file=file, lines_quarantined=lines_quarantined, lines=lines, worst=worst, share=share
-            )
-        ctx.watch.warn(ROWS_QUARANTINED(file=file, worst=worst, count=quarantined, samples=quarantine.samples))
-    if written == 0:
-        raise ALL_QUARANTINED(file=file) if lines_quarantined else HEADER_ONLY(file=file)
-    if counts["rows_null_filled"]:
-        ctx.watch.warn(ROWS_NULL_FILLED(file=file, count=counts["rows_null_filled"]))
-    if counts["lines_blank"]:
-        ctx.watch.warn(LINES_BLANK(file=file, count=counts["lines_blank"]))
-    fmt = find_format(ctx.manifest.files[0].format)
-    takes = fmt.options if fmt is not None else ()
-    for warning in text_column_warnings(ctx.scratch / "product.parquet", outcome.schema, source, options, takes):
-        ctx.watch.warn(warning)
-
-
-def _options(fetched: FetchedFile) -> FileOptions:
-    return fetched.declared.options or FileOptions()
+    if (proposal := proposed_geometry(ctx.scratch / PRODUCT, outcome.schema, source.names, source.file)) is not None:
+        ctx.watch.warn(proposal)
 
 
 def _engine() -> dict[str, str]:
@@ -152,7 +86,7 @@ def _product(
 ) -> Product:
     quarantine = ctx.scratch / "quarantine.parquet"
     return Product(
-        path=ctx.scratch / "product.parquet",
+        path=ctx.scratch / PRODUCT,
         kind="tabular",
         format="parquet",
         crs=None,

@@ -21,6 +21,7 @@ from app.pipelines.tabular.typed_table import WrittenTable
 from app.pipelines.tabular.why_text import deciding_value, is_text
 
 _BATCH_ROWS = 65_536
+_GEOMETRY = "geometries, as files[].options.geometry says"
 _MANIFEST_TYPES = {str(arrow): name for name, arrow in ARROW_TYPES.items()}
 _ALL_ARE = {
     "bool": "every value is true or false",
@@ -110,7 +111,7 @@ def planned_columns(
             title=title or field.name,
             type_name=str(field.type),
             logical_type=outcome.logical.get(field.name),
-            reason=why[field.name],
+            reason=why.get(field.name, _GEOMETRY),
         )
         for title, field in zip(source.names, outcome.schema, strict=True)
     )

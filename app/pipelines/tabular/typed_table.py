@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.messages.common import ROWS_TOO_MANY
-from app.messages.tabular import HEADER_ONLY, TYPED_TABLE_DAMAGED
+from app.messages.tabular import COLUMN_VALUE_INVALID, HEADER_ONLY, TYPED_TABLE_DAMAGED
 from app.pipelines.common.ordered_map import in_order
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.declared_types import convert_declared
@@ -34,6 +34,23 @@ class TypeGuessWrong(Exception):  # control flow, not an error
     """A value does not have the type that was guessed for its column."""
 
 
+class ColumnReader(Protocol):
+    """Reads a column in a way of the caller: checks its values, and may convert them.
+
+    Attributes:
+        type: what the values become; None if they stay as they are.
+    """
+
+    @property
+    def type(self) -> pa.DataType | None: ...
+    def read(self, array: pa.Array, notation: Notation) -> tuple[pa.Array, Mapping[int, str]]:
+        """(the column as `type`, null for values that cannot be read, {row: why it cannot be read}).
+
+        Called from several threads.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
     """How to write a table.
@@ -41,6 +58,7 @@ class WriteOptions:
     Attributes:
         cleaned: names of the columns.
         declared: {number of the column: type in the manifest}.
+        readers: {number of the column: what reads it}. They come before declared types.
         nulls: texts that mean null.
         notation: how values are written.
     """
@@ -51,6 +69,12 @@ class WriteOptions:
     notation: Notation
     max_rows: int
     threads: int
+    readers: Mapping[int, ColumnReader] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> Mapping[int, pa.DataType]:
+        """{number of the column: type} of the columns whose type does not depend on their values."""
+        return {**self.declared, **types_of(self.readers)}
 
     def notation_of(self, source: TableSource, column: int) -> Notation:
         return PLAIN if column in source.plain else self.notation
@@ -58,6 +82,11 @@ class WriteOptions:
     def allowed(self, source: TableSource, column: int) -> frozenset[str]:
         """The types that a column may get."""
         return self.notation_of(source, column).widened(source.allowed[column])
+
+
+def types_of(readers: Mapping[int, ColumnReader]) -> dict[int, pa.DataType]:
+    """{number of the column: type} of the readers that convert."""
+    return {number: reader.type for number, reader in readers.items() if reader.type is not None}
 
 
 @dataclass(slots=True)
@@ -100,21 +129,33 @@ def write_table(
         return _write(source, options, possible, rows, target, quarantine, watch)
 
 
-def copy_table(source: TypedSource, cleaned: Sequence[str], target: Path, watch: Watch) -> WrittenTable:
+def copy_table(
+    source: TypedSource, cleaned: Sequence[str], target: Path, watch: Watch, readers: Mapping[int, ColumnReader]
+) -> WrittenTable:
     """Write the rows again under the cleaned names.
 
-    Types, nulls and nested values stay; metadata of the schema, which may contain the old names, is left out.
+    Types, nulls and nested values stay, but for columns that a reader converts; metadata of the schema, which may
+    contain the old names, is left out.
 
     Raises:
-        RunRefused: file_damaged.
+        RunRefused: file_damaged, geometry_damaged for a value that a reader cannot read.
     """
-    fields = [pa.field(name, each.type, each.nullable) for name, each in zip(cleaned, source.schema, strict=True)]
+    types = dict(enumerate(source.schema.types)) | types_of(readers)
+    fields = [
+        pa.field(name, types[number], each.nullable)
+        for number, (name, each) in enumerate(zip(cleaned, source.schema, strict=True))
+    ]
     schema = pa.schema(fields)
     rows = 0
     try:
         with TableWriter(target, schema) as out:
             for batch in source.batches():
-                out.write(pa.record_batch(batch.columns, schema=schema))
+                columns = list(batch.columns)
+                for number, reader in readers.items():
+                    columns[number], reasons = reader.read(columns[number], PLAIN)
+                    for row, reason in sorted(reasons.items())[:1]:
+                        raise COLUMN_VALUE_INVALID(file=source.file, row=rows + row, reason=reason)
+                out.write(pa.record_batch(columns, schema=schema))
                 rows += batch.num_rows
                 watch.advance(rows, source.rows)
     except (pa.ArrowException, OSError):
@@ -131,8 +172,12 @@ def _prepare(source: TableSource, options: WriteOptions, block: Any) -> _Prepare
     if options.nulls:
         words = pa.array(options.nulls, pa.string())
         arrays = [pc.if_else(pc.is_in(array, value_set=words), None, array) for array in arrays]
-    wrong = np.zeros(parsed.rows, np.bool_)
     reasons: dict[int, str] = {}
+    for number, reader in options.readers.items():
+        arrays[number], found = reader.read(arrays[number], options.notation_of(source, number))
+        reasons = {**found, **reasons}
+    wrong = np.zeros(parsed.rows, np.bool_)
+    wrong[list(reasons)] = True
     for number, to in options.declared.items():
         made, misfits = convert_declared(arrays[number], to, options.notation_of(source, number))
         if misfits is not None:
@@ -155,7 +200,7 @@ def _prepare(source: TableSource, options: WriteOptions, block: Any) -> _Prepare
 def _possible_types(source: TableSource, options: WriteOptions, prepared: _PreparedBlock) -> list[PossibleTypes]:
     return [
         PossibleTypes()
-        if number in options.declared
+        if number in options.fixed
         else possible_types_in(array, options.allowed(source, number), options.notation_of(source, number))
         for number, array in enumerate(prepared.arrays)
     ]
@@ -182,10 +227,11 @@ def _write(
 ) -> WrittenTable:  # fmt: skip
     """Write all rows with the types of `possible`. rows: their number, when all of them were examined."""
     final = rows is not None
-    types = [options.declared.get(number) or each.type for number, each in enumerate(possible)]
+    fixed = options.fixed
+    types = [fixed.get(number) or each.type for number, each in enumerate(possible)]
     schema = pa.schema(list(zip(options.cleaned, types, strict=True)))
     logical = {options.cleaned[number]: meaning for number, meaning in source.logical.items()}
-    kinds = {options.cleaned[n]: each.kind for n, each in enumerate(possible) if n not in options.declared}
+    kinds = {options.cleaned[n]: each.kind for n, each in enumerate(possible) if n not in fixed}
     outcome = WrittenTable(schema, logical=logical, kinds=kinds)
     allowed = [options.allowed(source, number) for number in range(len(possible))]
 
@@ -193,7 +239,7 @@ def _write(
         prepared = _prepare(source, options, block)
         arrays = []
         for number, array in enumerate(prepared.arrays):
-            if number not in options.declared:
+            if number not in fixed:
                 notation = options.notation_of(source, number)
                 array = _convert_or_none(array, possible[number], types[number], allowed[number], notation)  # noqa: PLW2901
             if array is None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
@@ -12,18 +16,18 @@ from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
-from app.pipelines.vector.formats.open import inspect
-from app.pipelines.vector.plan import vector_file
+from app.pipelines.vector.files import SourceFiles, VectorFiles
 from app.pipelines.vector.source import VectorSource
 
 
-def run(ctx: RunContext) -> Asset:
+def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
     """Load, transform and export the vector files of a manifest.
 
     Every row in is a row out, also one with a null or empty geometry.
 
     Args:
         ctx: the attempt of the run.
+        files: opens the files; None for files of vector formats.
 
     Returns:
         The registered version, as the manifest's recipe says, x before y; or the existing version when the same files
@@ -33,62 +37,81 @@ def run(ctx: RunContext) -> Asset:
         RunRefused: for input that cannot become a dataset. RunCanceled and StaleAttempt pass through.
     """
     recipe = _recipe(ctx)
+    files = files or VectorFiles(ctx)
     target = ctx.scratch / "product.parquet"
 
     with ctx.step("load"):
-        files = [ctx.fetch(file) for file in ctx.manifest.files]
-        if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
+        fetched = [ctx.fetch(file) for file in ctx.manifest.files]
+        if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
-        sources = [inspect(file, ctx.limits, ctx.threads) for file in files]
+        sources = [files.open(file) for file in fetched]
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
         warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
 
     with ctx.step("export"):
-        product = _product(ctx, report)
-        return ctx.publish(product, [found for file in files for found in file.inputs])
+        product = _product(ctx, report, sources)
+        return ctx.publish(product, [found for file in fetched for found in file.inputs])
 
 
-def plan(ctx: PlanContext) -> None:
+def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     """Fill the draft of a plan with what `run` would do, from the descriptions of the files; no row is transformed.
 
     Raises:
         RunRefused: as `run` does, for all files at once.
     """
     draft, recipe = ctx.draft, _recipe(ctx)
-    draft.steps, draft.engine, draft.objects = recipe.describe(), ctx.engine.versions(), ["data-{sha256}.parquet"]
-    draft.not_looked_at = (
-        "Geometries: which are null, empty, invalid or curved, and whether they lie where their CRS is meant for.",
-        "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
-    )
-    files = ctx.each(ctx.manifest.files, ctx.fetch)
-    ctx.unchanged(files, draft.steps, draft.engine)
+    opener = files or VectorFiles(ctx)
+    draft.steps, draft.engine = (*opener.steps, *recipe.describe()), ctx.engine.versions()
+    draft.objects, draft.not_looked_at = ["data-{sha256}.parquet"], opener.not_looked_at
+    fetched = ctx.each(ctx.manifest.files, ctx.fetch)
+    ctx.unchanged(fetched, draft.steps, draft.engine)
 
-    def inspected(file: FetchedFile) -> VectorSource:
-        source = inspect(file, ctx.limits, ctx.threads)
-        draft.files.append(vector_file(file, source))
+    def opened(file: FetchedFile) -> VectorSource:
+        source = opener.open(file)
+        draft.files.append(opener.planned(file, source))
         return source
 
-    sources = ctx.each(files, inspected)
+    sources = ctx.each(fetched, opened)
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)
     if all(source.rows is not None for source in sources):
         rows = sum(source.rows or 0 for source in sources)
-        draft.counts = {"rows_in": rows, "rows_out": rows}
+        draft.counts = _counted({"rows_in": rows, "rows_out": rows}, sources)
+    kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
+    draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
 
 
 def _recipe(ctx: RunContext) -> Recipe:
     """The steps of the manifest's recipe, which was made whole when the manifest was accepted."""
     intent = ctx.manifest.intent_row
-    others = [file.key for file in ctx.manifest.files if file.type != "vector"]
+    others = [file.key for file in ctx.manifest.files if not file.has_geometries]
     if "vector" not in intent.file_types or others:
         raise INTENT_NOT_VECTOR(subject=", ".join(others) or intent.name, file=others[0] if others else None)
     return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name)
 
 
-def _product(ctx: RunContext, report: Report) -> Product:
+def _counted(counts: Mapping[str, int], sources: Sequence[VectorSource]) -> dict[str, int]:
+    """The counts of the rows with what the sources left out, such as rows in quarantine."""
+    total = Counter(dict(counts))
+    for source in sources:
+        total.update(source.left_out)
+        total["rows_in"] += source.left_out.get("rows_quarantined", 0)
+    return dict(total)
+
+
+def _quarantines(sources: Sequence[VectorSource]) -> dict[str, Path]:
+    """The files with rows that cannot be read; of several sources they have the position in files[], from 1."""
+    return {
+        "quarantine.parquet" if len(sources) == 1 else f"quarantine.{position}.parquet": source.quarantine
+        for position, source in enumerate(sources, 1)
+        if source.quarantine is not None
+    }
+
+
+def _product(ctx: RunContext, report: Report, sources: Sequence[VectorSource]) -> Product:
     return Product(
         path=ctx.scratch / "product.parquet",
         kind="spatial",
@@ -97,8 +120,9 @@ def _product(ctx: RunContext, report: Report) -> Product:
         bounds=report.bounds,
         column_schema=report.column_schema,
         geometry_type=report.geometry_type,
-        counts=report.counts,
+        counts=_counted(report.counts, sources),
         statistics=report.statistics,
         engine=report.engine,
         header_mapping=report.header_mapping,
+        companions=_quarantines(sources),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app.models.asset import Asset, AssetInput, ParentInput, SourceInput
 from app.models.formats import find_format
@@ -27,8 +28,8 @@ class ColumnOrigin:
 def column_origins(provenance: Provenance, known: Mapping[tuple[str, int], Asset]) -> dict[str, list[ColumnOrigin]]:
     """{column of the version: the input columns that it was made from}.
 
-    Columns without a recorded origin are left out: geometries read from files (they have no column name there), and
-    columns of parents that are not in `known`.
+    Columns without a recorded origin are left out: geometries read from vector files (they have no column name there),
+    and columns of parents that are not in `known`.
     """
     asset = provenance.asset
     old_names = {new: old for old, new in asset.metadata.header_mapping.items()}
@@ -41,6 +42,8 @@ def column_origins(provenance: Provenance, known: Mapping[tuple[str, int], Asset
         origins = _from_parents(parents, old, column.logical_type if made else None, known, beside=beside)
         if name in old_names or not made:
             origins += [_from_file(item, old, column.type_name, provenance) for item in files]
+        elif column.logical_type == "geometry":
+            origins += _from_coordinates(files, provenance)
         if origins:
             found[name] = origins
     return found
@@ -49,21 +52,32 @@ def column_origins(provenance: Provenance, known: Mapping[tuple[str, int], Asset
 def data_files(provenance: Provenance) -> list[SourceInput]:
     """The inputs that the manifest names, without their sidecar files."""
     sources = [item for item in provenance.asset.inputs if isinstance(item, SourceInput)]
-    named = _formats(provenance)
+    named = _declared(provenance)
     return [item for item in sources if item.s3_key in named] if named else sources
 
 
-def _formats(provenance: Provenance) -> dict[str, str]:
-    """{bucket and key of a file that the manifest names: its format}."""
+def _declared(provenance: Provenance) -> dict[str, Mapping[str, Any]]:
+    """{bucket and key of a file that the manifest names: its entry there}."""
     files = provenance.manifest.manifest.get("files", ()) if provenance.manifest else ()
-    return {str(file["path"]).removeprefix("s3://"): str(file.get("format")) for file in files}
+    return {str(file["path"]).removeprefix("s3://"): file for file in files}
+
+
+def _from_coordinates(files: list[SourceInput], provenance: Provenance) -> list[ColumnOrigin]:
+    """The columns of tables that geometries were made of: files[].options.geometry of the manifest."""
+    declared = _declared(provenance)
+    found: list[ColumnOrigin] = []
+    for item in files:
+        asked = (declared.get(item.s3_key, {}).get("options") or {}).get("geometry") or {}
+        names = [str(asked[each]) for each in ("x", "y", "wkt", "wkb") if asked.get(each) is not None]
+        found += [ColumnOrigin(item, name, True, "coordinates become geometries") for name in names]
+    return found
 
 
 def _from_file(item: SourceInput, column: str, type_name: str, provenance: Provenance) -> ColumnOrigin:
     """Text becomes typed values; text that stays text, and columns that have types, are kept as they are."""
-    fmt = find_format(_formats(provenance).get(item.s3_key, ""))
+    fmt = find_format(str(_declared(provenance).get(item.s3_key, {}).get("format")))
     # Formats without options.types have columns with types.
-    text = provenance.asset.kind == "tabular" and (fmt is None or "types" in fmt.options)
+    text = provenance.asset.kind == "tabular" if fmt is None else "types" in fmt.options
     changed = text and type_name not in ("string", "large_string")
     return ColumnOrigin(item, column, changed, "text becomes typed values" if changed else "")
 

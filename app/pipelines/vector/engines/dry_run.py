@@ -10,7 +10,7 @@ from app.models.recipe import Recipe
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.geoparquet_writer import column_names, product_schema
 from app.pipelines.contract.engine import EngineDescription
-from app.pipelines.vector.engines.report import column_schema
+from app.pipelines.vector.engines.report import column_schema, titles_of
 from app.pipelines.vector.engines.schemas import common_schema
 from app.pipelines.vector.engines.stream import EngineResources, output_crs
 from app.pipelines.vector.source import VectorSource
@@ -19,13 +19,14 @@ from app.pipelines.vector.source import VectorSource
 def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineResources) -> EngineDescription:
     """See VectorEngine.describe. Raises RunRefused: schema_mismatch, crs_not_transformable, crs_unknown."""
     schema = common_schema(sources)
-    names, box, renamed = column_names(schema.names)
+    names, box, _ = column_names(schema.names)
+    titles = titles_of(sources, schema.names, names)
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = [resources.plan(source, recipe) for source in sources]
     return EngineDescription(
         crs=crs_name(output_crs(sources, recipe)),
-        column_schema=column_schema(product_schema(attributes, box), box, {new: old for old, new in renamed.items()}),
-        header_mapping=renamed,
+        column_schema=column_schema(product_schema(attributes, box), box, titles),
+        header_mapping={old: new for new, old in titles.items() if old != new},
         warnings=[plan.warnings for plan in plans],
         statements=tuple(dict.fromkeys(text for plan in plans for text in plan.statements)),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -17,7 +16,6 @@ from app.messages.vector import (
     INVALID_KEPT,
     LONGITUDES_WRAPPED,
     M_DROPPED,
-    MISPLACED,
     NO_FEATURES,
     NULL_GEOMETRIES,
     NULL_ISLAND,
@@ -32,7 +30,6 @@ from app.models.asset import ColumnSchema
 from app.models.run import RunWarning
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.geoparquet_writer import GEOMETRY
-from app.pipelines.common.reproject import FAR, FAR_DEGREES
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.source import VectorSource
 
@@ -80,17 +77,15 @@ def warn_after(findings: Findings, watch: Watch) -> None:
             watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
 
 
-def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
-    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
-    findings.counts.pop(FAR, None)
-    samples = findings.samples.pop(FAR, [])
-    for file, number in far.items():
-        if number * 2 > placed[file]:
-            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
-            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
+def titles_of(sources: Sequence[VectorSource], old: Sequence[str], new: Sequence[str]) -> dict[str, str]:
+    """{name in the product: name in the files}, of the first file where they differ. old, new: in the same order."""
+    titles: dict[str, str] = {}
+    for source in sources:
+        titles = {**source.titles, **titles}
+    return {after: titles.get(before, before) for before, after in zip(old, new, strict=True)}
 
 
-def column_schema(schema: pa.Schema, box: str, old_names: dict[str, str]) -> dict[str, ColumnSchema]:
+def column_schema(schema: pa.Schema, box: str, old_names: Mapping[str, str]) -> dict[str, ColumnSchema]:
     """What the catalogue says of each column; old_names: {new name: name in the source} where they differ."""
     columns = {}
     for field in schema:

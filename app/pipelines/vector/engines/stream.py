@@ -29,7 +29,7 @@ from app.pipelines.common.gc_paused import paused_collector
 from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, column_names, one_type
 from app.pipelines.common.malloc import return_large_blocks
 from app.pipelines.common.profile import profile
-from app.pipelines.common.reproject import FAR, Reprojector
+from app.pipelines.common.reproject import FAR, Reprojector, check_places
 from app.pipelines.common.shapes import Geometries, to_wkb
 from app.pipelines.common.world_box import degrees_statistic
 from app.pipelines.contract.engine import Report
@@ -176,7 +176,8 @@ def run_recipe(
     return_large_blocks()
     schema = common_schema(sources)
     crs = output_crs(sources, recipe)
-    names, box, renamed = column_names(schema.names)
+    names, box, _ = column_names(schema.names)
+    titles = reports.titles_of(sources, schema.names, names)
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = {id(source): resources.plan(source, recipe) for source in sources}
     reports.warn_before(sources, [plans[id(source)].warnings for source in sources], watch)
@@ -201,7 +202,7 @@ def run_recipe(
     reports.check_rows(sources, writer.rows, done)
     for source in sources:
         findings.counts.update(source.counted)
-    reports.check_places(far, placed, findings)
+    check_places(far, placed, findings)
     reports.warn_after(findings, watch)
     counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
     bounds = bounds_of(writer.bounds)
@@ -209,8 +210,8 @@ def run_recipe(
         crs=crs_name(crs),
         bounds=bounds,
         geometry_type=one_type(writer.geometry_types),
-        column_schema=reports.column_schema(writer.schema, box, {new: old for old, new in renamed.items()}),
-        header_mapping=renamed,
+        column_schema=reports.column_schema(writer.schema, box, titles),
+        header_mapping={old: new for new, old in titles.items() if old != new},
         counts=counts,
         statistics={
             "geometry_types": dict(sorted(types.items())),

@@ -24,6 +24,7 @@ from app.messages.vector_formats import (
 from app.models.run import RunWarning
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import parse_crs, resolve_crs
+from app.pipelines.common.parquet_attributes import attribute, attribute_values
 from app.pipelines.vector.formats.reader import SourceFile, only_layer
 from app.pipelines.vector.source import Batch, VectorSource, cut
 from app.settings import MiB
@@ -73,7 +74,7 @@ def open_source(source: SourceFile) -> VectorSource:
     if declared.layer is not None:
         raise NO_LAYERS(file=file, layer=declared.layer)
     keep = [i for i, field in enumerate(schema) if field.name not in (name, covering)]
-    fields = pa.schema([pa.field(schema[i].name, _value_type(schema[i].type), True, _mark(schema[i])) for i in keep])
+    fields = pa.schema([attribute(schema[i]) for i in keep])
     types = column.get("geometry_types") or ["Unknown"]
     return VectorSource(
         file=file,
@@ -101,7 +102,7 @@ def _read(path: Path, names: list[str], geometry: str, fields: pa.Schema, file: 
             mean = size // max(meta.num_rows, 1)
             rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(mean, 1)))
             for batch in parquet.iter_batches(rows, columns=[*names, geometry]):
-                attributes = tuple(_values(batch.column(f.name), f.type) for f in fields)
+                attributes = tuple(attribute_values(batch.column(f.name), f.type) for f in fields)
                 yield attributes, _binary(batch.column(geometry))
     except (pa.ArrowException, OSError) as err:
         raise FILE_DAMAGED(file=file, error=" ".join(str(err).split())[:200]) from None
@@ -189,22 +190,6 @@ def _crs(column: dict[str, Any], file: str) -> CRS | None:
 def _is_binary(kind: pa.DataType) -> bool:
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
-
-
-def _mark(field: pa.Field) -> dict[str, str] | None:
-    return {"logical_type": "json"} if isinstance(field.type, pa.JsonType) else None
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    if isinstance(kind, pa.BaseExtensionType):
-        return kind.storage_type
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _values(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    if isinstance(array, pa.ExtensionArray):
-        return array.storage
-    return array.cast(kind) if pa.types.is_dictionary(array.type) else array
 
 
 def _binary(array: pa.Array) -> pa.Array:

@@ -1,0 +1,105 @@
+"""Finds tables whose columns x and y are swapped, or whose CRS is another one: by where the points lie."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyproj import CRS
+
+from app.messages.message import MOST_SAMPLES
+from app.messages.vector import AXES_MAYBE_SWAPPED, AXES_SWAPPED
+from app.models.run import RunWarning
+from app.pipelines.common.crs import Box, crs_name
+from app.pipelines.common.findings import Findings
+from app.pipelines.common.reproject import (
+    EDGE_DEGREES,
+    FAR,
+    FAR_DEGREES,
+    HALF_TURN,
+    Reprojector,
+    check_places,
+    is_outside,
+)
+from app.pipelines.common.shapes import Coordinates
+
+_WORLD = 4326
+_WHOLE: Box = (-180.0, -90.0, 180.0, 90.0)
+_SWAPPED = "swapped"
+
+
+@dataclass(slots=True)
+class AxisCheck:
+    """Counts the points that lie outside the area of use of their CRS, and would lie inside with x and y swapped.
+
+    Attributes:
+        crs: of the points, x before y.
+        file: the key of the source, for messages.
+        x, y: names of the columns, for messages.
+    """
+
+    crs: CRS
+    file: str
+    x: str
+    y: str
+    _findings: Findings = field(default_factory=Findings)
+    _placed: int = 0
+
+    def look(self, chunks: Iterable[tuple[int, Coordinates]]) -> list[RunWarning]:
+        """Look at all points.
+
+        Args:
+            chunks: (number of the first row within the table, (n, 2) coordinates, NaN without a point).
+
+        Returns:
+            A warning for a few points that look swapped.
+
+        Raises:
+            RunRefused: axes_swapped where most points look swapped; outside_area_of_use where most lie far outside;
+                crs_not_transformable.
+        """
+        reprojector = Reprojector(self.crs, CRS.from_epsg(_WORLD), self.file)
+        area = reprojector.area or (_WHOLE if self.crs.is_geographic else None)
+        if area is None:
+            return []
+        for first, points in chunks:
+            self._placed += int(np.isfinite(points).all(axis=1).sum())
+            self._count(reprojector, area, points, first)
+        number = self._findings.counts[_SWAPPED]
+        samples = [{**each, "file": self.file} for each in self._findings.samples.get(_SWAPPED, [])]
+        values: dict[str, Any] = {"x": self.x, "y": self.y, "crs": crs_name(self.crs)}
+        if number * 2 > self._placed:
+            sample = samples[0]
+            asked = {"x": self.y, "y": self.x, "crs": values["crs"]}
+            raise AXES_SWAPPED(
+                file=self.file, number=number, total=self._placed, row=sample["row"], x_value=sample["x"],
+                y_value=sample["y"], swapped=json.dumps({"geometry": asked}, ensure_ascii=False), **values,
+            )  # fmt: skip
+        far = Findings(samples={FAR: [{**each, "file": self.file} for each in self._findings.samples.get(FAR, [])]})
+        check_places(Counter({self.file: self._findings.counts[FAR]}), Counter({self.file: self._placed}), far)
+        return [AXES_MAYBE_SWAPPED(file=self.file, count=number, samples=samples, **values)] if number else []
+
+    def _count(self, reprojector: Reprojector, area: Box, points: Coordinates, first: int) -> None:
+        here = np.flatnonzero(np.isfinite(points).all(axis=1))
+        boxes = _boxes(reprojector, points[here])
+        outside = is_outside(boxes, area, EDGE_DEGREES)
+        if not outside.any():
+            return
+        self._findings.add(FAR, here[is_outside(boxes, area, FAR_DEGREES)], first)
+        here = here[outside]
+        at = here[~is_outside(_boxes(reprojector, points[here][:, ::-1]), area, EDGE_DEGREES)]
+        shown = points[at[:MOST_SAMPLES]]
+        self._findings.add(_SWAPPED, at, first, x=shown[:, 0].tolist(), y=shown[:, 1].tolist())
+
+
+def _boxes(reprojector: Reprojector, points: Coordinates) -> Coordinates:
+    """(n, 4) boxes of the points in degrees, with longitudes within ±180."""
+    moved = reprojector.move(np.ascontiguousarray(points))
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(moved[:, 0]) > HALF_TURN
+        moved[beyond, 0] = (moved[beyond, 0] + HALF_TURN) % (2 * HALF_TURN) - HALF_TURN
+    return np.column_stack([moved, moved])

@@ -1,0 +1,56 @@
+"""How the files of a manifest become vector sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.messages.vector import INTENT_NOT_VECTOR
+from app.models.plan import PlannedFile
+from app.pipelines.contract.context import FetchedFile, RunContext
+from app.pipelines.vector.formats.open import inspect
+from app.pipelines.vector.plan import vector_file
+from app.pipelines.vector.source import VectorSource
+
+
+class SourceFiles(Protocol):
+    """Opens and describes the files of a manifest.
+
+    Attributes:
+        steps: what happens to them before the recipe, as text.
+        not_looked_at: what a plan cannot say of them.
+    """
+
+    @property
+    def steps(self) -> tuple[str, ...]: ...
+    @property
+    def not_looked_at(self) -> tuple[str, ...]: ...
+    def open(self, fetched: FetchedFile) -> VectorSource:
+        """Open and check one file. Raises RunRefused."""
+        ...
+
+    def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
+        """The entry of a plan for a file that was opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFiles:
+    """Files of vector formats. See `SourceFiles`."""
+
+    ctx: RunContext
+    steps: tuple[str, ...] = ()
+    not_looked_at: tuple[str, ...] = (
+        "Geometries: which are null, empty, invalid or curved, and whether they lie where their CRS is meant for.",
+        "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
+    )
+
+    def open(self, fetched: FetchedFile) -> VectorSource:
+        """See SourceFiles. Raises RunRefused: what `inspect` raises."""
+        if fetched.declared.type != "vector":
+            raise INTENT_NOT_VECTOR(subject=fetched.declared.key, file=fetched.declared.key)
+        return inspect(fetched, self.ctx.limits, self.ctx.threads)
+
+    def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
+        """See SourceFiles."""
+        return vector_file(fetched, source)
