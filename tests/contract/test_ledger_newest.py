@@ -177,6 +177,6 @@ async def test_the_migration_marks_what_is_there(backend: str, tmp_path: Path) -
         assert before == {("a", 3), ("a", 2), ("b", 2), ("c", 1)}
 
         await ledger._db.write(without_marks)
-        assert await ledger.migrate() == ("0012_newest", "0013_asked_by")
+        assert await ledger.migrate() == ("0012_newest", "0013_asked_by", "0014_checks")
         assert await marked(ledger) == before
         assert await listed(ledger) == {("a", 2), ("b", 2)}

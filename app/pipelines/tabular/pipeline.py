@@ -19,6 +19,7 @@ from app.messages.tabular import (
 from app.models.asset import Asset, ColumnSchema
 from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.pipelines.common.check_product import answer_in_plan, checked
 from app.pipelines.common.profile import profile
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
@@ -53,7 +54,8 @@ def run(ctx: RunContext) -> Asset:
 
     with ctx.step("export"):
         columns = profile(ctx.scratch / "product.parquet", outcome.schema, outcome.counts["rows_out"], ctx.threads)
-        return ctx.publish(_product(ctx, source, cleaned, outcome, columns), fetched.inputs)
+        product = checked(ctx, _product(ctx, source, cleaned, outcome, columns))
+        return ctx.publish(product, fetched.inputs)
 
 
 def plan(ctx: PlanContext) -> None:
@@ -80,6 +82,7 @@ def plan(ctx: PlanContext) -> None:
         draft.objects = ["data-{sha256}.parquet", "quarantine-{sha256}.parquet"]
     draft.columns = planned_columns(ctx.scratch / "product.parquet", fetched, source, outcome)
     draft.files = [planned_file(fetched, source, draft.columns, outcome.counts)]
+    answer_in_plan(ctx, ctx.scratch / "product.parquet")
 
 
 def _open(ctx: RunContext, fetched: FetchedFile) -> OpenedTable:

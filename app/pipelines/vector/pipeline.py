@@ -6,6 +6,7 @@ from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
 from app.models.vector_recipe import VectorRecipe
+from app.pipelines.common.check_product import box_of, checked, plan_checks
 from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
@@ -46,7 +47,7 @@ def run(ctx: RunContext) -> Asset:
         warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
 
     with ctx.step("export"):
-        product = _product(ctx, report)
+        product = checked(ctx, _product(ctx, report))
         return ctx.publish(product, [found for file in files for found in file.inputs])
 
 
@@ -77,6 +78,7 @@ def plan(ctx: PlanContext) -> None:
     if all(source.rows is not None for source in sources):
         rows = sum(source.rows or 0 for source in sources)
         draft.counts = {"rows_in": rows, "rows_out": rows}
+    plan_checks(ctx, described.schema, box_of(described.column_schema))
 
 
 def _recipe(ctx: RunContext) -> Recipe:

@@ -22,9 +22,11 @@ def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineR
     names, box, renamed = column_names(schema.names)
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = [resources.plan(source, recipe) for source in sources]
+    product = product_schema(attributes, box)
     return EngineDescription(
         crs=crs_name(output_crs(sources, recipe)),
-        column_schema=column_schema(product_schema(attributes, box), box, {new: old for old, new in renamed.items()}),
+        schema=product,
+        column_schema=column_schema(product, box, {new: old for old, new in renamed.items()}),
         header_mapping=renamed,
         warnings=[plan.warnings for plan in plans],
         statements=tuple(dict.fromkeys(text for plan in plans for text in plan.statements)),
