@@ -299,3 +299,10 @@ def test_memory_does_not_grow_with_the_rows(bench: Bench, tmp_path: Path) -> Non
     )  # fmt: skip
     assert context.product is not None
     assert context.product.checks[0].found == 1
+
+
+def test_too_little_memory(bench: Bench, tmp_path: Path) -> None:
+    body = tables.parquet(pa.table({"text": [f"{'x' * 100}{i}" for i in range(100_000)]}), tmp_path)
+    with pytest.raises(RunRefused) as caught:
+        results(bench, {"check": "unique", "column": "text"}, body=body, fmt="Parquet", memory_bytes=4 * 2**20)
+    assert caught.value.reason == "checks_memory"
