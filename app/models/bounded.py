@@ -53,7 +53,7 @@ class AtMost:
             raise wrong(ARRAY_TOO_LONG, what=what, items=len(value), max_length=self.most)
         if len(value) < self.least:
             raise PydanticKnownError(
-                "too_short", {"field_type": "Tuple", "min_length": self.least, "actual_length": len(value)}
+                "too_short", {"field_type": "Array", "min_length": self.least, "actual_length": len(value)}
             )
         return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from app.messages.checks import (
     CHECK_CONTRADICTS,
@@ -33,7 +33,7 @@ def tag_fault(line: Mapping[str, Any]) -> InitErrorDetails | None:
     """
     loc = (*line["loc"], "check")
     if line["type"] == "union_tag_not_found":
-        return InitErrorDetails(type=PydanticCustomError("missing", "missing"), loc=loc, input=None)
+        return InitErrorDetails(type="missing", loc=loc, input=None)
     if line["type"] != "union_tag_invalid":
         return None
     name = str(line["ctx"]["tag"])
