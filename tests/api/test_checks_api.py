@@ -94,6 +94,7 @@ def test_a_plan_says_what_its_run_says(service: Service) -> None:
     assert made["checks"] == run["checks"]
     assert [each["reason"] for each in made["refusals"]] == [run["error"]["code"]]
     assert made["refusals"][0]["detail"] == run["error"]["detail"]
+    assert made["warnings"] == run["warnings"]
 
 
 def test_a_plan_names_all_that_is_wrong_with_the_checks(service: Service) -> None:
@@ -112,3 +113,20 @@ def test_a_plan_names_all_that_is_wrong_with_the_checks(service: Service) -> Non
     run = service.ingest(document)
     assert run["error"]["code"] == "check_column_unknown"
     assert run["error"]["detail"] == made["refusals"][0]["detail"]
+
+
+def test_a_plan_of_a_join_counts_its_rows(service: Service) -> None:
+    service.put("checks/places.geojson", geojson((point(1, 2), {"code": "A1"})))
+    assert service.ingest(manifest("checks-places", ("checks/places.geojson", "GeoJSON")))["status"] == "success"
+    assert service.ingest(table(service, "checks-rows", ROWS))["status"] == "success"
+    checks = [{"check": "rows", "min": 4}, {"check": "not_null", "column": "geom"}]
+    document = manifest("checks-join", intent="join_datasets", dataset={"checks": checks})
+    document["metadata"]["join_config"] = {
+        "spatial_dataset_id": "checks-places", "tabular_dataset_id": "checks-rows", "left_key": "code",
+    }  # fmt: skip
+    made = plan(service, document)
+    assert [(each["passed"], each["found"]) for each in made["checks"]] == [(False, 3), (None, None)]
+    assert [each["reason"] for each in made["refusals"]] == ["checks_failed"]
+    run = service.ingest(document)
+    assert [(each["passed"], each["found"]) for each in run["checks"]] == [(False, 3), (False, 2)]
+    assert run["error"]["code"] == "checks_failed"

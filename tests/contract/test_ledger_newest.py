@@ -155,6 +155,8 @@ def without_marks(connection: Connection) -> None:
     ):
         connection.exec_driver_sql(f"DROP INDEX ix_{index}")
     connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked_by")
+    for table in ("runs", "assets"):
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN checks")
     for table in ("assets", "asset_terms"):
         connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN is_newest")
     for column in ("kind", "testing", "box_west"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import geopandas
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,8 @@ import shapely
 
 from app.errors import RunRefused
 from app.models.checks import CheckResult
+from app.pipelines.common.check_database import open_checked
+from app.pipelines.common.check_geometry import type_ids
 from tests.pipelines import tables
 from tests.pipelines.conftest import Bench
 from tests.pipelines.joins import Lake
@@ -306,3 +310,45 @@ def test_too_little_memory(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(RunRefused) as caught:
         results(bench, {"check": "unique", "column": "text"}, body=body, fmt="Parquet", memory_bytes=4 * 2**20)
     assert caught.value.reason == "checks_memory"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM read_text('/etc/passwd')", "SELECT * FROM '{other}'", "COPY (SELECT 1) TO '{other}'",
+        "ATTACH '{other}' AS other", "SET enable_external_access = true", "SET memory_limit = '1TB'", "LOAD httpfs",
+    ],
+)  # fmt: skip
+def test_the_database_of_checks_reaches_its_file_only(tmp_path: Path, statement: str) -> None:
+    for name in ("own", "other"):
+        pq.write_table(pa.table({"a": [1]}), tmp_path / f"{name}.parquet")
+    with open_checked(tmp_path / "own.parquet", 1, 64 * 2**20) as file:
+        with pytest.raises(duckdb.Error):
+            file.connection.execute(statement.format(other=tmp_path / "other.parquet"))
+        assert file.select("c0, file_row_number").fetchall() == [(1, 0)]
+
+
+def test_types_are_read_from_the_heads_of_wkb() -> None:
+    flat = [
+        shapely.Point(1, 2), shapely.LineString([(0, 0), (1, 1)]), shapely.box(0, 0, 1, 1),
+        shapely.MultiPoint([(0, 0)]),
+        shapely.MultiLineString([[(0, 0), (1, 1)]]), shapely.MultiPolygon([shapely.box(0, 0, 1, 1)]),
+        shapely.GeometryCollection([shapely.Point(1, 2)]), shapely.Polygon(), None,
+    ]  # fmt: skip
+    made = np.array([*flat, *shapely.force_3d(np.array(flat))])
+    for order in (0, 1):
+        wkb = pa.array(shapely.to_wkb(made, byte_order=order, flavor="iso"), pa.binary())
+        assert type_ids(wkb.slice(3)).tolist() == shapely.get_type_id(made[3:]).tolist()
+    assert type_ids(pa.array([None], pa.binary())).tolist() == [-1]
+
+
+def test_keys_with_equal_hashes_are_compared(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    for most in (0, 5_000):
+        monkeypatch.setattr("app.pipelines.common.check_table._MOST_SUSPECTS", most)
+        rows = "".join(f"{n % 70},{n % 90},{-0.0 if n % 2 else 0.0}\n" for n in range(700))
+        made = results(
+            bench, {"check": "unique", "columns": ["a", "b"]}, {"check": "unique", "column": "a"},
+            {"check": "unique", "column": "c"}, body=f"a,b,c\n{rows}",
+        )  # fmt: skip
+        assert [each.found for each in made] == [70, 630, 699]
+        assert made[0].samples[0] == {"row": 630, "same_as": 0, "values": {"a": 0, "b": 0}}

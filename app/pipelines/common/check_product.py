@@ -23,7 +23,7 @@ from app.pipelines.common.check_table import (
     key_question,
     row_question,
 )
-from app.pipelines.contract.check_outcome import raise_failed
+from app.pipelines.contract.check_outcome import raise_failed, warnings_of
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
 
@@ -71,9 +71,29 @@ def answer_in_plan(ctx: PlanContext, path: Path) -> None:
     """
     plan_checks(ctx, pq.read_schema(path))
     if ctx.manifest.checks:
-        results = _answered(ctx, path, None, {})
-        ctx.draft.checks = results
-        raise_failed(results)
+        _conclude(ctx, _answered(ctx, path, None, {}))
+
+
+def answer_rows_in_plan(ctx: PlanContext, total: int) -> None:
+    """Put the results of `rows` into the draft of a plan that knows how many rows the product has.
+
+    Raises:
+        RunRefused: checks_failed.
+    """
+    _conclude(
+        ctx,
+        [
+            _answer_row_count(check, total, ctx.newest_rows) if isinstance(check, Rows) else unanswered(check)
+            for check in ctx.manifest.checks
+        ],
+    )
+
+
+def _conclude(ctx: PlanContext, results: Sequence[CheckResult]) -> None:
+    ctx.draft.checks = results
+    for warning in warnings_of(results):
+        ctx.watch.warn(warning)
+    raise_failed(results)
 
 
 def box_of(columns: Mapping[str, Any]) -> str | None:
@@ -105,13 +125,13 @@ def _answered(ctx: RunContext, path: Path, box: str | None, statistics: Mapping[
         results |= answer_geometries(of_geometries, path, ctx.threads)
     for index, check in numbered:
         if isinstance(check, Rows):
-            results[index] = answer_row_count(check, total, ctx.newest_rows)
+            results[index] = _answer_row_count(check, total, ctx.newest_rows)
         elif isinstance(check, AreaKept):
             results[index] = _answer_area(check, statistics.get("geometry", {}))
     return tuple(results[index] for index, _ in numbered)
 
 
-def answer_row_count(check: Rows, total: int, newest_rows: Callable[[], int | None]) -> CheckResult:
+def _answer_row_count(check: Rows, total: int, newest_rows: Callable[[], int | None]) -> CheckResult:
     """The result of `rows` for a product of `total` rows. newest_rows: gives those of the newest version."""
     passed = (check.min is None or total >= check.min) and (check.max is None or total <= check.max)
     samples: Sequence[Mapping[str, Any]] = ()

@@ -24,6 +24,8 @@ from app.pipelines.common.check_values import allowed_values, is_float, literal,
 
 _BATCH_ROWS = 65_536
 _MOST_SAMPLE_COLUMNS = 8
+# Equal hashes beyond which all keys are compared.
+_MOST_SUSPECTS = 5_000
 ROW_CHECKS = (NotNull, Between, In, Matches, Custom, Within)
 RowCheck = NotNull | Between | In | Matches | Custom | Within
 
@@ -120,14 +122,22 @@ def answer_rows(questions: Sequence[RowQuestion], file: CheckedFile) -> tuple[in
 
 
 def answer_key(question: KeyQuestion, file: CheckedFile) -> CheckResult:
-    """Count the rows that repeat an earlier one: equal keys are neighbours once they are sorted."""
+    """Count the rows that repeat an earlier one: equal keys are neighbours once they are sorted.
+
+    First the hashes only, which are small. Where some are equal, the keys that have them.
+    """
     key = [f"c{number}" for number in question.columns]
     kinds = [file.columns.types[number] for number in question.columns]
     present = [f"{each} IS NOT NULL" for each in key]
     present += [f"NOT isnan({each})" for each, kind in zip(key, kinds, strict=True) if is_float(kind)]
     columns = ", ".join(key)
     # The hash first: comparing it is faster than comparing text.
-    rest = f"WHERE {' AND '.join(present)} ORDER BY hash({columns}), {columns}, file_row_number"
+    suspects = _equal_hashes(f"hash({columns})", f"WHERE {' AND '.join(present)}", file)
+    if not suspects:
+        return _result(question.check, 0, ())
+    if len(suspects) <= _MOST_SUSPECTS:
+        present.append(f"hash({columns}) IN ({', '.join(map(str, suspects))})")
+    rest = f"WHERE {' AND '.join(present)} ORDER BY {columns}, file_row_number"
     found, repeats = 0, list[tuple[int, int]]()
     last: pa.RecordBatch | None = None
     for batch in file.select(f"{columns}, file_row_number", rest).fetch_record_batch(_BATCH_ROWS):
@@ -138,6 +148,20 @@ def answer_key(question: KeyQuestion, file: CheckedFile) -> CheckResult:
         repeats += [(rows[at + 1].as_py(), rows[at].as_py()) for at in same[: MOST_SAMPLES - len(repeats)].to_pylist()]
         last = batch.slice(batch.num_rows - 1)
     return _result(question.check, found, _key_samples(question, repeats, file))
+
+
+def _equal_hashes(hashes: str, where: str, file: CheckedFile) -> list[int]:
+    """Those that occur more than once; no more than a few thousand of them."""
+    found: list[int] = []
+    last: pa.Array | None = None
+    for batch in file.select(f"{hashes} AS hash", f"{where} ORDER BY hash").fetch_record_batch(_BATCH_ROWS):
+        column = batch.column(0) if last is None else pa.concat_arrays([last, batch.column(0)])
+        same = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
+        found += pc.unique(column.slice(1).filter(same)).to_pylist()
+        if len(found) > _MOST_SUSPECTS:
+            break
+        last = batch.column(0).slice(batch.num_rows - 1)
+    return list(dict.fromkeys(found))
 
 
 def _equal_neighbours(batch: pa.RecordBatch) -> pa.BooleanArray:

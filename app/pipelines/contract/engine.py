@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-
 from app.models.asset import Bounds, ColumnSchema
 from app.models.recipe import Recipe
 from app.models.run import RunWarning
 from app.pipelines.contract.watch import Watch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from app.pipelines.vector.source import VectorSource
 
 

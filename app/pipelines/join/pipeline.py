@@ -28,7 +28,7 @@ from app.messages.join import (
 from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
 from app.models.manifest import JoinConfig
-from app.pipelines.common.check_product import checked, plan_checks
+from app.pipelines.common.check_product import answer_rows_in_plan, checked, plan_checks
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.geoparquet_writer import GEOMETRY, GeoParquetWriter, bounds_of, one_type, product_schema
 from app.pipelines.contract.context import Product, RunContext
@@ -109,6 +109,7 @@ def plan(ctx: PlanContext) -> None:
         total, findings = _count_rows(ctx, matches, left, right.table)
     _warn(ctx, left, right.table, findings)
     draft.counts = {"rows_in": left.rows, "rows_spatial": right.table.rows, "rows_out": total}
+    answer_rows_in_plan(ctx, total)
 
 
 def _engine() -> dict[str, str]:

@@ -235,7 +235,10 @@ def _assertions(asset: Asset) -> facets.DatasetFacet | None:
         )
         for each in asset.checks
     ]
-    return api.DataQualityAssertionsDatasetFacet(assertions=assertions, producer=PRODUCER) if assertions else None
+    if not assertions:
+        return None
+    # The library has this class for the datasets that a run reads only.
+    return api.DataQualityAssertionsDatasetFacet(assertions=assertions, producer=PRODUCER)  # type: ignore[return-value]
 
 
 def _whole(value: object) -> int | None:
