@@ -166,7 +166,7 @@ class WorkerSettings(Group):
     memory_bytes: int = Field(
         512 * MiB,
         ge=128 * MiB,
-        description="Memory for matching the keys of a join; beyond it, scratch disk is used.",
+        description="Memory for matching the keys of a join, and for checks; beyond it, scratch disk is used.",
     )
 
 
@@ -276,6 +276,9 @@ class RetentionSettings(Group):
         None, ge=0, description="Days that older versions are kept; with `versions_keep`: those beyond that number."
     )
     quarantine_days: float | None = Field(None, ge=0, description="Days that quarantined rows of a version are kept.")
+    rejected_products_days: float | None = Field(
+        1, ge=0, description="Days that products that failed their checks are kept for a look; `never` keeps all."
+    )
     run_logs_days: float | None = Field(None, ge=0, description="Days that the events of a run are kept after its end.")
     runs_days: float | None = Field(
         None, ge=0, description="Days that manifests and runs without any version are kept after their end."

@@ -58,6 +58,9 @@ class Context:
     def unchanged(self, *_: object) -> None:
         return None
 
+    def newest_rows(self) -> None:
+        return None
+
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         product.path.rename(self.target)
         return Asset(

@@ -196,6 +196,14 @@ def make_population(folder: Path) -> None:
         "uploader": "demo",
         "intent": "ingest_tabular",
         "files": [{"path": "s3://landing-zone/demo/population.csv", "type": "tabular", "format": "CSV"}],
+        "dataset": {
+            "id": "population",
+            "checks": [
+                {"check": "unique", "column": "iso_code"},
+                {"check": "between", "column": "einwohner_mio", "min": 0, "max": 2000},
+                {"check": "not_null", "column": "einwohner_mio", "severity": "warn"},
+            ],
+        },
         "metadata": {
             "title": "Population of the countries",
             "description": "Estimates of Natural Earth in millions, written as such tables come.",

@@ -122,6 +122,10 @@ def run_table(run: Json) -> Table:
         table.add_row(foreign(name), f"{count:,}")
     if run["engine"]:
         table.add_row("engine", ", ".join(foreign(f"{name} {version}") for name, version in run["engine"].items()))
+    for check in run.get("checks", ()):
+        about = f"{check['check']} of {check['column']}" if check["column"] is not None else check["check"]
+        outcome = "passed" if check["passed"] else f"[red]failed[/], found {foreign(str(check['found']))}"
+        table.add_row("check", f"{foreign(about)} ({foreign(check['expected'])}): {outcome}")
     for warning in run["warnings"]:
         table.add_row(
             "[yellow]warning[/]",

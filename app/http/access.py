@@ -40,6 +40,7 @@ NEEDED: dict[str, Scope | None] = {
     "GET /runs": READ,
     "GET /runs/{run_id}": READ,
     "GET /runs/{run_id}/events": READ,
+    "GET /runs/{run_id}/rejected": READ,
     "POST /runs/{run_id}/cancel": SUBMIT,
     "POST /runs/{run_id}/rerun": SUBMIT,
     "GET /lanes": READ,

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from app.clients import Clients
+from app.messages.checks import CHECKS_FAILED
 from app.models.asset import Asset, Companion
 from app.models.base import utcnow
 from app.models.delivery import Delivery, EventOutcome
@@ -134,6 +135,8 @@ def _run_view(run: Run, waiting_for: WaitingFor | None = None) -> RunView:
     version = run.unchanged_version or run.reserved_version
     if run.status is RunStatus.SUCCESS and version is not None:
         links["asset"] = f"/assets/{run.partition_key}/v{version}"
+    if run.error is not None and run.error.code == CHECKS_FAILED.code:
+        links["rejected"] = f"/runs/{run.run_id}/rejected"
     return RunView(**dict(run), waiting_for=waiting_for, links=links)
 
 

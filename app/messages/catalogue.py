@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from app.messages import common, job, join, manifest, raster, request, tabular, values, vector, vector_formats
+from app.messages import checks, common, job, join, manifest, raster, request, tabular, values, vector, vector_formats
 from app.messages.message import FaultMessage, Notice, Refusal
 
 Message = FaultMessage | Refusal | Notice
@@ -18,6 +18,7 @@ SUBJECTS: Mapping[str, tuple[ModuleType, ...]] = {
     "Rasters": (raster,),
     "Tables": (tabular,),
     "Joins": (join,),
+    "Checks": (checks,),
     "The run itself": (job,),
     "Manifests": (manifest,),
     "Requests": (request,),

@@ -26,6 +26,7 @@ _ALLOWED: Mapping[str, str] = {
     "bool_type": _BOOLEAN,
     "bool_parsing": _BOOLEAN,
     "tuple_type": _ARRAY,
+    "too_short": "an array with at least {min_length:# item|# items}",
     "too_long": "an array with at most {max_length} items",
     "dict_type": _OBJECT,
     "model_type": _OBJECT,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
+from app.models.checks import CheckResult
 from app.models.products import ProductFormat, ProductKind
 from app.models.vector_recipe import VectorRecipe
 
@@ -114,6 +115,7 @@ class Asset(Frozen):
     inputs: tuple[AssetInput, ...]
     metadata: AssetMetadata
     statistics: Mapping[str, Any]
+    checks: tuple[CheckResult, ...] = ()
     created_at: datetime
     deletion: Deletion | None = None
 

@@ -24,9 +24,12 @@ class AtMost:
 
     Longer ones are refused before their items are validated. A manifest that was accepted before there were limits, or
     under larger ones, is read from the ledger without them (`Manifest.from_ledger`).
+
+    least: the fewest items of an array, which are counted before their validation too.
     """
 
     most: int
+    least: int = 0
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.with_info_before_validator_function(self._check, handler(source))
@@ -36,6 +39,8 @@ class AtMost:
     ) -> dict[str, Any]:
         found = handler(schema)
         found[{"string": "maxLength", "array": "maxItems", "object": "maxProperties"}[found["type"]]] = self.most
+        if self.least:
+            found["minItems"] = self.least
         return found
 
     def _check(self, value: object, info: core_schema.ValidationInfo) -> object:
@@ -46,6 +51,10 @@ class AtMost:
                 raise PydanticKnownError("string_too_long", {"max_length": self.most})
             what = "object" if isinstance(value, Mapping) else "array"
             raise wrong(ARRAY_TOO_LONG, what=what, items=len(value), max_length=self.most)
+        if len(value) < self.least:
+            raise PydanticKnownError(
+                "too_short", {"field_type": "Array", "min_length": self.least, "actual_length": len(value)}
+            )
         return value
 
 

@@ -21,6 +21,7 @@ REMOVED_KINDS: Final = (
     "version",
     "orphan",
     "quarantine",
+    "rejected_product",
     "batch",
     "run_log",
     "rejected",

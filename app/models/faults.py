@@ -29,6 +29,9 @@ from app.messages.request import FIELD_MISSING as PARAMETER_MISSING
 from app.messages.request import FIELD_MISSPELT as BODY_FIELD_MISSPELT
 from app.messages.request import FIELD_UNKNOWN as BODY_FIELD_UNKNOWN
 from app.messages.values import NOT_VALID, VALUES
+from app.models.check_rules import without_tag
+from app.models.checks import BY_NAME
+from app.models.dataset import DatasetChoice
 from app.models.file_options import FileOptions, GeometryColumns
 from app.models.json_values import shown
 from app.models.manifest import MAX_FAULTS, OMITTED, JoinConfig, Manifest, ManifestFile, Metadata
@@ -62,9 +65,12 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("files", "options", "geometry"): GeometryColumns,
     ("recipe",): VectorRecipe,
     ("recipe", "simplify"): SimplifyChoice,
+    ("dataset",): DatasetChoice,
     ("metadata",): Metadata,
     ("metadata", "join_config"): JoinConfig,
 }
+# The same for checks, with the name of the check in the place.
+_CHECKS: dict[tuple[str, ...], type[BaseModel]] = {("dataset", "checks", name): each for name, each in BY_NAME.items()}
 
 
 def json_pointer(loc: Iterable[str | int]) -> str:
@@ -76,12 +82,12 @@ def json_pointer(loc: Iterable[str | int]) -> str:
 def manifest_fault(error: Mapping[str, Any]) -> Fault:
     """One pydantic error line of a manifest as a fault; `pointer` is a JSON pointer into the manifest."""
     loc = tuple(error["loc"])
-    pointer = "" if error["type"] == JSON_INVALID.code else json_pointer(loc)
+    pointer = "" if error["type"] == JSON_INVALID.code else json_pointer(without_tag(loc))
     if error["type"] == "extra_forbidden":
         return _unknown_manifest_field(pointer, loc)
     if error["type"] == "missing":
         return FIELD_MISSING(pointer, name=shown(str(loc[-1]))) if loc else BODY_MISSING(pointer)
-    return Fault(pointer, str(error["type"]), *describe(error, loc))
+    return Fault(pointer, str(error["type"]), *describe(error, without_tag(loc)))
 
 
 def request_fault(error: Mapping[str, Any], fields: Iterable[str] = ()) -> Fault:
@@ -177,7 +183,7 @@ def _unknown_field(pointer: str, name: str, known: Sequence[str]) -> Fault:
 def _unknown_manifest_field(pointer: str, loc: tuple[str | int, ...]) -> Fault:
     name = str(loc[-1])
     container = tuple(part for part in loc[:-1] if isinstance(part, str))
-    model = _MODELS.get(container)
+    model = _MODELS.get(container) or _CHECKS.get(container)
     known = tuple(model.model_fields) if model else ()
     elsewhere = [where for where, other in _MODELS.items() if other is not model and name in other.model_fields]
     if near := nearest(name, known):

@@ -39,6 +39,9 @@ from app.messages.manifest import (
 )
 from app.models.base import Frozen
 from app.models.bounded import FROM_LEDGER, MAX_COLUMNS, MAX_TERMS, AtMost
+from app.models.check_rules import tag_fault
+from app.models.checks import Check
+from app.models.dataset import DatasetChoice
 from app.models.file_options import FileOptions
 from app.models.formats import FileType, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
@@ -50,6 +53,8 @@ from app.models.vector_recipe import VectorRecipe
 
 LANDING_BUCKET = "landing-zone"
 LAKE_BUCKET = "data-lake"
+# In the lake: products that failed their checks, by run. No dataset id begins like this.
+REJECTED_PREFIX = "_rejected/"
 # Where manifests are dropped in the landing zone.
 MANIFEST_PREFIX = "manifests/"
 MAX_KEY_BYTES = 1024
@@ -220,6 +225,9 @@ class Manifest(Frozen):
         description="What happens to vector files, where it differs from the recipe of the intent. An accepted "
         "manifest has the whole recipe of its runs here.",
     )
+    dataset: DatasetChoice | None = Field(
+        None, description="The dataset that the result is a version of, and the checks that it has to pass."
+    )
     metadata: Metadata
     new_version: Literal["if_changed", "always"] = Field(
         "if_changed",
@@ -260,11 +268,15 @@ class Manifest(Frozen):
 
     @property
     def dataset_id(self) -> str:
-        """The dataset that the tags name; else one of the title and the batch id, so that a re-post finds it again."""
-        tag = self.metadata.tags.get("dataset_id")
+        """The dataset that is named; else one of the title and the batch id, so that a re-post finds it again."""
+        tag = (self.dataset and self.dataset.id) or self.metadata.tags.get("dataset_id")
         if tag:
             return str(tag)
         return f"{readable_id(self.metadata.title)}-{hashlib.sha256(self.batch_id.encode()).hexdigest()[:12]}"
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return self.dataset.checks if self.dataset is not None else ()
 
     @property
     def testing(self) -> bool:
@@ -294,6 +306,8 @@ def _first(faults: Iterable[InitErrorDetails | None]) -> list[InitErrorDetails]:
 
 def _raised_again(line: Any) -> InitErrorDetails:
     """An error of the inner validation, to be raised again together with cross-field faults."""
+    if (about_tag := tag_fault(line)) is not None:
+        return about_tag
     ctx = dict(line.get("ctx") or {})
     ctx.setdefault("detail", line["msg"])
     if line["type"] == FORMAT_UNKNOWN.code and (near := nearest(line["input"], format_names())):

@@ -34,6 +34,7 @@ from app.messages.manifest import (
     TYPE_NOT_OF_INTENT,
 )
 from app.messages.message import FaultMessage
+from app.models.check_rules import dataset_faults
 from app.models.formats import FORMATS, OPTION_NAMES, Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.json_values import shown
@@ -89,7 +90,7 @@ def cross_field_faults(raw: Mapping[str, Any]) -> list[InitErrorDetails]:
     metadata = raw.get("metadata")
     if isinstance(metadata, Mapping):
         faults += _metadata_faults(metadata, intent)
-    return faults
+    return [*faults, *dataset_faults(raw, intent)]
 
 
 def _has_vector_files(intent: Intent, files: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
+from app.models.checks import CheckResult
 from app.models.file_options import FileOptions
 from app.models.run import RunWarning
 
@@ -122,6 +123,9 @@ class Plan(Frozen):
     engine: Mapping[str, str] = {}
     sql: tuple[str, ...] = Field((), description="The SQL statements that PostGIS would run over each batch of rows.")
     columns: tuple[PlannedColumn, ...] = Field((), description="Columns of the result, as far as they are known.")
+    checks: tuple[CheckResult, ...] = Field(
+        (), description="The checks of the result; `passed` is null where only a run finds out."
+    )
     counts: Mapping[str, int] = Field({}, description="Counts that are known already.")
     next_version: int = Field(description="The version that a run would make, unless another run makes it first.")
     unchanged_version: int | None = Field(None, description="The existing version that is equal to what would be made.")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from app.messages.message import RunWarning as RunWarning  # noqa: PLC0414 # it belongs to the models of a run
 from app.models.attempt import AttemptRecord
 from app.models.base import Frozen
+from app.models.checks import CheckResult
 
 
 class RunStatus(StrEnum):
@@ -75,6 +76,7 @@ class Run(Frozen):
     Attributes:
         attempt: counts claims, and is the fencing token: writes of an older attempt are refused.
         attempts: the finished ones, oldest first; the last twenty.
+        checks: of the product, in the order of the manifest; empty until they were made.
         blocked: another run is the writer of its dataset.
         not_before: earliest start of the next attempt.
         retry_of: an earlier run of the same batch.
@@ -100,6 +102,7 @@ class Run(Frozen):
     progress: Progress = Progress()
     counts: Mapping[str, int] = {}
     warnings: tuple[RunWarning, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
     error: RunError | None = None
     reserved_version: int | None = None
     unchanged_version: int | None = None

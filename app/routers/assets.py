@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import StringConstraints
 
 from app.clients import Clients
 from app.deps import CallerDep, ClientsDep, PageDep
-from app.errors import NotFound
 from app.http.examples import EXAMPLE_DATASET, EXAMPLE_VERSION
+from app.http.lake_files import FILE_RESPONSES, EtagHeader, RangeHeader, lake_file
 from app.http.problems import responses
-from app.http.streaming import etag_matches, object_response
 from app.http.times import Moment
 from app.http.views import AssetView, FilesView, PageOf, asset_view, files_view, media_type_of, page_of
 from app.ledger import AssetFilter
 from app.models.asset import Asset, Companion
-from app.models.manifest import LAKE_BUCKET
 from app.models.products import PRODUCT_TYPES, ProductKind
 from app.services import catalog
 from app.services.retention import delete_version as deletion
@@ -28,8 +25,6 @@ router = APIRouter(prefix="/assets", tags=["assets"])
 DatasetId = Annotated[str, EXAMPLE_DATASET]
 Version = Annotated[int, EXAMPLE_VERSION]
 Deleted = Annotated[bool, Query(description="Include deleted versions, as records without files.")]
-RangeHeader = Annotated[str | None, Header(alias="Range", description="One byte range.")]
-EtagHeader = Annotated[str | None, Header()]
 # Each costs one lookup in an index.
 _MANY = 10
 
@@ -136,23 +131,11 @@ async def delete_version(dataset_id: DatasetId, version: Version, clients: Clien
     await deletion.delete_version(dataset_id, version, clients, user=caller.user, ip=caller.ip)
 
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": {"application/vnd.apache.parquet": {}}},
-    206: {"description": "The range that was asked for."},
-    304: {"description": "Nothing changed since the ETag in If-None-Match."},
-    307: {
-        "description": "Redirect to a presigned URL of the object store, which expires.",
-        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
-    },
-    **responses(404, 410, 416, 422),
-}
-
-
 @router.get(
     "/{dataset_id}/v{version}/download",
     summary="Download one version",
     response_class=Response,
-    responses=_FILE,
+    responses=FILE_RESPONSES,
 )
 async def download(
     dataset_id: DatasetId,
@@ -179,7 +162,10 @@ async def list_files(dataset_id: DatasetId, version: Version, clients: ClientsDe
     "/{dataset_id}/v{version}/files/{name}",
     summary="Download one file of a version",
     response_class=Response,
-    responses={**_FILE, 200: {"description": "The file.", "content": {"image/png": {}, **_FILE[200]["content"]}}},
+    responses={
+        **FILE_RESPONSES,
+        200: {"description": "The file.", "content": {"image/png": {}, **FILE_RESPONSES[200]["content"]}},
+    },
 )
 async def download_file(
     dataset_id: DatasetId,
@@ -200,21 +186,10 @@ async def download_file(
 async def _sent(
     clients: Clients, asset: Asset, file: Companion, file_name: str, range_: str | None, if_none_match: str | None
 ) -> Response:
-    info = await clients.objects.stat(LAKE_BUCKET, file.s3_key)
-    if info is None:
-        raise NotFound(
-            f"The object {file.s3_key!r} is missing in the lake.", "Restore it from a backup, or run the batch again."
-        )
-    etag = f'"{file.content_hash}"'
-    if not etag_matches(if_none_match, etag):
-        presigned = await clients.objects.presign("GET", LAKE_BUCKET, file.s3_key)
-        if presigned is not None:  # which the client follows with the same Range
-            return RedirectResponse(presigned.url, 307, {"ETag": etag, "Cache-Control": "no-store"})
-    return await object_response(
-        clients.objects,
-        LAKE_BUCKET,
-        info,
-        etag=etag,
+    return await lake_file(
+        clients,
+        file.s3_key,
+        etag=f'"{file.content_hash}"',
         media_type=media_type_of(asset, file),
         file_name=file_name,
         range_header=range_,

@@ -10,14 +10,17 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.deps import CallerDep, ClientDep, ClientsDep, PageDep, RunWatchDep, SettingsDep, WaitingRoomDep
 from app.http.examples import EXAMPLE_RUN
+from app.http.lake_files import FILE_RESPONSES, EtagHeader, RangeHeader, lake_file
 from app.http.problems import responses
 from app.http.streaming import etag_matches
 from app.http.views import PageOf, RunView, page_of, retry_after, run_view, run_views
 from app.ledger import RunFilter
+from app.models.products import PRODUCT_TYPES
 from app.models.run import Run, RunStatus
 from app.routers.rerunning import Rerun, rerun_responses
 from app.services.runs import control as runs_control
 from app.services.runs.read import MAX_WAIT_SECONDS, RunWatch
+from app.services.runs.rejected import rejected_product
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -88,6 +91,32 @@ async def get_run(
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return view
+
+
+@router.get(
+    "/{run_id}/rejected",
+    summary="Download the product that failed its checks",
+    response_class=Response,
+    responses=FILE_RESPONSES,
+)
+async def download_rejected(
+    run_id: Annotated[str, EXAMPLE_RUN],
+    clients: ClientsDep,
+    range_: RangeHeader = None,
+    if_none_match: EtagHeader = None,
+) -> Response:
+    """Its bytes, or a redirect to them. It is no version of the dataset, and is kept for a day by default."""
+    key = await rejected_product(run_id, clients)
+    name = key.rpartition("/")[2]
+    return await lake_file(
+        clients,
+        key,
+        etag=f'"{name.partition(".")[0]}"',
+        media_type=PRODUCT_TYPES["parquet"].media_type,
+        file_name=f"rejected_{run_id}.parquet",
+        range_header=range_,
+        if_none_match=if_none_match,
+    )
 
 
 @router.post(

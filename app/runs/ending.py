@@ -46,6 +46,7 @@ def success_changes(run: Run, asset: Asset) -> dict[str, Any]:
         "counts": counts,
         "progress": Progress(rows_done=rows, rows_total=rows),
         "engine": asset.statistics["engine"],
+        "checks": asset.checks,
         "unchanged_version": None if asset.run_id == run.run_id else asset.version,
     }
 

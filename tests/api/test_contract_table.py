@@ -21,6 +21,7 @@ CONTRACT: dict[str, dict[str, tuple[str, ...]]] = {
         "GET /runs": ("cursor", "limit"),
         "GET /runs/{run_id}": ("wait",),
         "GET /runs/{run_id}/events": ("after",),
+        "GET /runs/{run_id}/rejected": (),
         "POST /runs/{run_id}/cancel": (),
         "POST /runs/{run_id}/rerun": (),
     },

@@ -69,6 +69,10 @@ def metadata(**fields: Any) -> Sent:
     return manifest(metadata={**MANIFEST["metadata"], **fields})
 
 
+def checks(*given: Any) -> Sent:
+    return manifest(dataset={"checks": given})
+
+
 def without(name: str) -> Sent:
     document = copy.deepcopy(MANIFEST)
     del document[name]
@@ -138,6 +142,14 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "join_config_not_allowed": metadata(join_config=JOIN),
     "recipe_not_allowed": manifest(recipe={"crs": "EPSG:4326"}),
     "crs_invalid": manifest(recipe={"crs": "?"}),
+    # Checks
+    "dataset_id_differs": manifest(dataset={"id": "a"}, metadata={**MANIFEST["metadata"], "tags": {"dataset_id": "b"}}),
+    "check_unknown": checks({"check": "nul"}),
+    "check_incomplete": checks({"check": "rows"}),
+    "check_contradicts": checks({"check": "rows", "min": 2, "max": 1}),
+    "check_value": checks({"check": "in", "column": "a", "values": [[]]}),
+    "checks_not_allowed": manifest(intent="ingest_raster", dataset={"checks": [{"check": "rows", "min": 1}]}),
+    "check_not_of_kind": checks({"check": "valid_geometry"}),
     # Requests
     "missing": Sent("PUT", "/lanes/join/limit", {}),
     "extra_forbidden": Sent("PUT", "/lanes/join/limit", {"limit": 1, "colour": "red"}),
@@ -168,6 +180,7 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "bool_type": cleanup(dry_run=1),
     "bool_parsing": query("/assets", testing="x"),
     "tuple_type": manifest(files=0),
+    "too_short": checks({"check": "in", "column": "a", "values": []}),
     "too_long": Sent("GET", "/assets", query={"keyword": ["a"] * 11}),
     "dict_type": metadata(tags=1),
     "model_type": Sent("POST", "/manifests", 0),

@@ -27,7 +27,7 @@ from app.ledger import AssetFilter, ManifestFilter, RunFilter
 from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.intents import pipelines
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX
 from app.models.page import Page
 from app.models.run import Retries, Run, RunStatus
 from app.pipelines.job.in_process import InProcess
@@ -166,8 +166,16 @@ def left_of(service: Service, name: str) -> Json:
         "gaps": [[event.seq for event in log] != list(range(1, len(log) + 1)) for log in logs],
         "lake": [info.key for info in lake],
         "archived": len(archive),
+        "looked at": [
+            info.key
+            for run in runs
+            for info in call(clients.objects.list_objects, LAKE_BUCKET, f"{REJECTED_PREFIX}{run.run_id}/").objects
+        ],
     }
-    return dict(json.loads(json.dumps(left).replace(name, "NAME")))
+    text = json.dumps(left).replace(name, "NAME")
+    for number, run in enumerate(runs):
+        text = text.replace(run.run_id, f"RUN{number}")
+    return dict(json.loads(text))
 
 
 def _who(entry: Activity) -> str:
@@ -176,7 +184,7 @@ def _who(entry: Activity) -> str:
 
 
 def _run(run: Run) -> Json:
-    fields = {"status", "counts", "unchanged_version", "reserved_version", "progress"}
+    fields = {"status", "counts", "unchanged_version", "reserved_version", "progress", "checks"}
     return {
         **run.model_dump(mode="json", include=fields),
         "error": run.error and run.error.code,

@@ -108,6 +108,11 @@ def vector(name: str, **changes: Any) -> Json:
     return manifest(name, (f"{name}/points.geojson", "GeoJSON"), **changes)
 
 
+def _checked(name: str) -> Json:
+    checks = [{"check": "rows", "min": 1_000_000}, {"check": "rows", "min": 999_999, "severity": "warn"}]
+    return vector(name, dataset={"checks": checks})
+
+
 def _put_points(service: Service, name: str) -> None:
     service.put(f"{name}/points.geojson", POINTS)
 
@@ -239,6 +244,8 @@ STORIES: dict[str, Story] = {
     "tabular": Story(_ingest(_tabular), lambda service, name: service.put(f"{name}/rows.csv", CSV), _submit(_tabular)),
     "join": Story(_ingest(_join), _prepare_join, _submit(_join)),
     "unchanged": Story(_ingest(vector), _prepare_unchanged, _submit(vector)),
+    # One of its checks fails, and one only warns.
+    "checks": Story(_ingest(_checked), _put_points, _submit(_checked)),
     # Its file is not there.
     "refused": Story(_ingest(vector), again=_submit(vector)),
     "cancel_queued": Story(_cancel, _submitted, _cancel, at_once=True),

@@ -129,6 +129,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     assert first[1]["run"]["counts"]["repaired"] > 0
     assert first[4]["run"]["counts"]["null_geometries"] == 1
     assert first[5]["run"]["counts"]["tabular_rows_unmatched"] == 2
+    assert [check["passed"] for check in first[2]["run"]["checks"]] == [True, True, False]
     for result in first:
         if result["asset"]["kind"] == "tabular":
             assert result["map"] is None
@@ -140,6 +141,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     second = cli("demo", "--data-dir", str(data)).stdout
     assert second.count("ingested before") == 6
     assert "Afghanistan" in second
+    assert "failed, found 1" in second
     assert sorted((data / "objects" / "data-lake").rglob("v*/*")) == lake
 
 

@@ -34,7 +34,7 @@ def test_the_sample_with_traps(service: Service, tmp_path: Path) -> None:
     assert len(records) - len(good) == 1
     counts = run["counts"]
     assert (counts["rows_in"], counts["rows_out"], counts["rows_quarantined"]) == (len(records), len(good), 1)
-    assert {warning["code"] for warning in run["warnings"]} == {"encoding_assumed", "rows_quarantined"}
+    assert {warning["code"] for warning in run["warnings"]} == {"encoding_assumed", "rows_quarantined", "check_warned"}
 
     asset = service.http.get("/assets/population/v1").json()
     assert (asset["kind"], asset["format"], asset["crs"], asset["bounds"]) == ("tabular", "parquet", None, None)

@@ -69,6 +69,7 @@ class Context:
     watch: Watch = field(default_factory=Watch)
     steps: list[str] = field(default_factory=list)
     product: Product | None = None
+    rows_before: int | None = None
 
     @contextmanager
     def step(self, name: Literal["load", "transform", "export"]) -> Iterator[None]:
@@ -94,6 +95,9 @@ class Context:
 
     def unchanged(self, *_: object) -> Asset | None:
         return None
+
+    def newest_rows(self) -> int | None:
+        return self.rows_before
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         self.product = product
@@ -168,6 +172,7 @@ class Bench:
         intent: str = "ingest_vector",
         recipe: Mapping[str, Any] | None = None,
         recipes: RecipeTable = SHIPPED,
+        checks: Sequence[Mapping[str, Any]] = (),
         **more: Any,
     ) -> Context:
         self._runs += 1
@@ -176,7 +181,8 @@ class Bench:
         entries = [{"type": "vector", **file, "path": f"s3://landing-zone/{file['path']}"} for file in files]
         metadata = {"title": "t", "description": "", "source": "", "license": "", "attribution": ""}
         document = {"batch_id": f"b{self._runs}", "uploader": "u", "intent": intent, "files": entries}
-        asked = {} if recipe is None else {"recipe": recipe}
+        asked: dict[str, Any] = {} if recipe is None else {"recipe": recipe}
+        asked |= {"dataset": {"checks": checks}} if checks else {}
         manifest = recipes.resolve(Manifest.model_validate({**document, **asked, "metadata": metadata}))
         return Context(manifest, self.landing, scratch, self.lake, **{"engine": ENGINES[self.engine](), **more})
 

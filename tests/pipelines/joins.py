@@ -105,13 +105,14 @@ class Lake:
         scratch = self.root / f"scratch{self._runs}"
         scratch.mkdir()
         config = {"spatial_dataset_id": "places", "tabular_dataset_id": "people", "left_key": left_key, "how": how}
+        asked = {"dataset": {"checks": more.pop("checks")}} if "checks" in more else {}
         for name in ("right_key", "spatial_columns", "spatial_dataset_id", "tabular_dataset_id"):
             if name in more:
                 config[name] = more.pop(name)
         metadata = {"title": "t", "description": "", "source": "", "license": "", "attribution": ""}
         manifest = Manifest.model_validate(
             {"batch_id": f"b{self._runs}", "uploader": "u", "intent": "join_datasets", "files": [],
-             "metadata": {**metadata, "join_config": config}}
+             "metadata": {**metadata, "join_config": config}, **asked}
         )  # fmt: skip
         ctx = JoinContext(manifest, self.root, scratch, self.root / "lake", parents=self.parents, **more)
         ctx.asset = join.run(ctx)

@@ -50,6 +50,7 @@ def ingest(bench: Bench, body: bytes | str, fmt: str = "CSV", *, name: str = "t"
 
 def run(bench: Bench, body: bytes | str, fmt: str = "CSV", *, name: str = "t", **more: Any) -> Context:
     to_context = {key: more.pop(key) for key in ("limits", "threads") if key in more}
+    to_context |= {key: more.pop(key) for key in ("checks", "rows_before", "memory_bytes") if key in more}
     entry: dict[str, Any] = {"path": bench.write(name, body), "format": fmt, "type": "tabular"}
     if "member" in more:
         entry["member"] = more.pop("member")

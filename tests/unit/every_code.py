@@ -120,6 +120,14 @@ REFUSED: Mapping[str, str | Never] = {
     "member_without_archive": "pipelines/test_tabular_options.py::test_a_member_of_an_archive_is_chosen_by_its_name",
     "member_unknown": "pipelines/test_tabular_options.py::test_a_member_of_an_archive_is_chosen_by_its_name",
     "crs_differs": "pipelines/test_recipes.py::test_files_of_two_crss_have_none_to_keep",
+    "check_column_unknown": "pipelines/test_checks.py::test_what_cannot_be_checked_is_refused_by_run_and_plan",
+    "check_type": "pipelines/test_checks.py::test_what_cannot_be_checked_is_refused_by_run_and_plan",
+    "check_pattern_invalid": "pipelines/test_checks.py::test_what_cannot_be_checked_is_refused_by_run_and_plan",
+    "check_sql_invalid": "pipelines/test_checks.py::test_sql_is_one_expression_over_a_row",
+    "check_sql_failed": "pipelines/test_checks.py::test_what_cannot_be_checked_is_refused_by_run_and_plan",
+    "checks_memory": "pipelines/test_checks.py::test_too_little_memory",
+    "check_too_large": "pipelines/test_checks.py::test_too_many_vertices_side_by_side",
+    "checks_failed": "api/test_checks_api.py::test_a_product_that_fails_is_not_published_and_can_be_looked_at",
 }
 
 WARNED: Mapping[str, str | Never] = {
@@ -172,6 +180,7 @@ WARNED: Mapping[str, str | Never] = {
     "invalid_kept": "pipelines/test_recipes.py::test_without_repair_invalid_geometries_are_kept_and_counted",
     "geometry_reduced": "pipelines/test_recipes.py::test_a_recipe_that_takes_much_is_warned_of",
     "collapsed": "pipelines/test_recipes.py::test_collapsed_geometries_are_counted",
+    "check_warned": "api/test_checks_api.py::test_a_warning_is_published_with_the_results",
 }
 
 ANSWERED: Mapping[str, str | Never] = {

@@ -21,7 +21,7 @@ from tests.service import manifest
 
 
 def calls(tmp_path: Path) -> ReaderCalls:
-    document = manifest("b", ("p.geojson", "GeoJSON"))
+    document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": [{"check": "no_overlaps"}]})
     ctx = SimpleNamespace(
         manifest=Manifest.model_validate(document), scratch=tmp_path / "work", warn=print, step=print, publish=print
     )
@@ -41,6 +41,8 @@ PRODUCT = {
     "statistics": {},
     "engine": {},
 }
+# The manifest asks for another check.
+RESULT = {"check": "valid_geometry", "expected": "valid geometries", "severity": "error", "passed": True, "found": 0}
 STOLEN = {"kind": "source", "s3_key": "landing-zone/theirs", "size": 1, "etag": "e", "sha256": "0" * 64}
 
 
@@ -66,6 +68,12 @@ STOLEN = {"kind": "source", "s3_key": "landing-zone/theirs", "size": 1, "etag": 
         ("publish", {"product": {**PRODUCT, "format": "exe"}, "inputs": []}),
         ("publish", {"product": {**PRODUCT, "companions": {"preview.png": "/etc/passwd"}}, "inputs": []}),
         ("publish", {"product": {}, "inputs": []}),
+        ("publish", {"product": PRODUCT, "inputs": []}),
+        ("publish", {"product": {**PRODUCT, "checks": [RESULT]}, "inputs": []}),
+        (
+            "publish",
+            {"product": {**PRODUCT, "checks": [{**RESULT, "severity": "warn", "passed": False}]}, "inputs": []},
+        ),
     ],
 )
 def test_what_no_reader_of_ours_sends_is_refused(tmp_path: Path, name: str, values: dict[str, Any]) -> None:

@@ -195,7 +195,7 @@ def test_a_change_of_a_run_writes_its_fields_only(name: str) -> None:
 
 def test_a_value_that_was_exact_once_is_forgotten_when_it_changes() -> None:
     old = documents.run_document(RUN.model_copy(update={"counts": {"a.b": 1}}))
-    assert list(old["exact"]) == ["counts"]
+    assert list(old["exact"]) == ["counts", "checks"]
     new = documents.changed_run_document(old, RUN.model_copy(update={"counts": {"c": 2}}), {"counts": None})
     assert documents.run_from(stored(new)).counts == {"c": 2}
 

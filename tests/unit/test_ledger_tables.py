@@ -15,6 +15,7 @@ from app.models.activity import Activity
 from app.models.api_key import ApiKey, Scope
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletion, ParentInput, SourceInput
 from app.models.attempt import AttemptOutcome, AttemptRecord
+from app.models.checks import CheckResult
 from app.models.delivery import Delivery, EventOutcome
 from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
 from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
@@ -39,6 +40,9 @@ MANIFEST = ManifestRecord(
     ingested_at=T0,
     completed_at=T0 + MINUTE,
 )
+CHECK = CheckResult(
+    check="not_null", column=ODD, expected=ODD, severity="warn", passed=False, found=0.5, samples=(NESTED,)
+)
 RUN = Run(
     run_id="r1",
     batch_id="batch-1",
@@ -60,6 +64,7 @@ RUN = Run(
     progress=Progress(rows_done=2**40, rows_total=2**41),
     counts={"rows_in": 2**53 + 1},
     warnings=(RunWarning(code="w", message=ODD, count=7, samples=(1, "x", None, [1.5])),),
+    checks=(CHECK,),
     error=RunError(code="c", detail=ODD, fix="f", step="load", file="a/b.gpkg"),
     reserved_version=2**40,
     unchanged_version=2**41,
@@ -99,6 +104,7 @@ ASSET = Asset(
         geometry_type="Polygon",
     ),
     statistics=NESTED,
+    checks=(CHECK,),
     created_at=T0,
     deletion=Deletion(at=T0, by=ODD, reason="request", removed_at=T0 + MINUTE),
 )

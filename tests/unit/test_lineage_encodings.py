@@ -23,6 +23,7 @@ from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity
 
 from app.ledger import Guard, Ledger
 from app.models.asset import Asset, AssetInput, AssetMetadata, ColumnSchema, ParentInput, SourceInput
+from app.models.checks import CheckResult
 from app.models.run import RunStatus
 from app.services.lineage.graph import Encoding, Lineage, encode, provenances_of, trace
 from app.services.lineage.mermaid import escape
@@ -86,6 +87,12 @@ async def made(ledger: Ledger, dataset_id: str, minute: int, *inputs: AssetInput
 PARCELS = {"id": column("id"), "name": column("name"), "geom_1": column("geom")}
 
 
+CHECKS = (
+    CheckResult(check="unique", column="id", expected="unique", passed=True, found=0),
+    CheckResult(check="rows", expected="at least 20", severity="warn", passed=False, found=9),
+)
+
+
 @pytest.fixture
 async def lineage(ledger: Ledger) -> Lineage:
     await made(
@@ -100,7 +107,7 @@ async def lineage(ledger: Ledger) -> Lineage:
     await made(
         ledger, "people", 1, TABLE, intent="ingest_tabular", kind="tabular", format="parquet",
         metadata=metadata({"id": column("id", "int64"), "name_": column("Name!")}, **{"ID": "id", "Name!": "name_"}),
-        statistics={"counts": {"rows_in": 9, "rows_out": 9}, "columns": profile},
+        statistics={"counts": {"rows_in": 9, "rows_out": 9}, "columns": profile}, checks=CHECKS,
     )  # fmt: skip
     parents = (
         ParentInput(dataset_id="people", version=1, role='left"|x'),
@@ -118,6 +125,7 @@ async def lineage(ledger: Ledger) -> Lineage:
 
 FACETS = {
     "columnLineage": facet_v2.column_lineage_dataset.ColumnLineageDatasetFacet,
+    "dataQualityAssertions": facet_v2.data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet,
     "dataQualityMetrics": facet_v2.data_quality_metrics_dataset.DataQualityMetricsDatasetFacet,
     "dataSource": facet_v2.datasource_dataset.DatasourceDatasetFacet,
     "datasetType": facet_v2.dataset_type_dataset.DatasetTypeDatasetFacet,
@@ -210,6 +218,12 @@ async def test_what_was_counted_is_in_the_facets(ledger: Ledger, lineage: Lineag
     parcels, people, _ = [event for event in await run_events(ledger, lineage) if event["eventType"] == "COMPLETE"]
     statistics = parcels["outputs"][0]["outputFacets"]["outputStatistics"]
     assert (statistics["rowCount"], statistics["size"], statistics["fileCount"]) == (4, 10, 1)
+    assertions = people["outputs"][0]["facets"]["dataQualityAssertions"]["assertions"]
+    shown = ("assertion", "column", "success", "severity", "expected", "actual")
+    assert [tuple(each.get(name) for name in shown) for each in assertions] == [
+        ("unique", "id", True, "error", "unique", "0"),
+        ("rows", None, False, "warn", "at least 20", "9"),
+    ]
     metrics = people["outputs"][0]["facets"]["dataQualityMetrics"]
     assert metrics["rowCount"] == 9
     assert metrics["columnMetrics"]["id"] | {"quantiles": {}} == {

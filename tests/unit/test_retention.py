@@ -28,7 +28,7 @@ from tests.contract.ledgers import a_run as new_run
 pytestmark = pytest.mark.anyio
 
 OLD = utcnow() - timedelta(days=10)
-NOTHING = RetentionSettings(deliveries_days=None)
+NOTHING = RetentionSettings(deliveries_days=None, rejected_products_days=None)
 DESCRIBED: dict[str, Any] = dict.fromkeys(("description", "source", "license", "attribution"), "") | {"title": "T"}
 
 
@@ -135,7 +135,10 @@ async def applied(clients: Clients, **rules: Any) -> dict[str, Outcome]:
 async def test_every_rule_is_a_setting_and_none_is_set_but_for_bookkeeping() -> None:
     rules = {name for name in RetentionSettings.model_fields if name.endswith("_days")}
     assert rules == set(RULES)
-    assert {name for name in rules if getattr(RetentionSettings(), name) is not None} == {"deliveries_days"}
+    assert {name for name in rules if getattr(RetentionSettings(), name) is not None} == {
+        "deliveries_days",
+        "rejected_products_days",
+    }
 
 
 async def test_nothing_goes_without_a_rule(clients: Clients) -> None:
@@ -170,6 +173,16 @@ async def test_set_aside_rows_go_while_the_data_stays(clients: Clients) -> None:
     asset = await clients.ledger.get_asset("a", 1)
     assert asset is not None
     assert asset.companions == ()
+
+
+async def test_products_that_failed_their_checks(clients: Clients) -> None:
+    await ingest(clients, "made", "a")
+    kept = await keys(clients)
+    await put(clients, "_rejected/r1/data-1.parquet")
+    assert not (await applied(clients, rejected_products_days=9.0))["rejected_products_days"].removed
+    done = await applied(clients, rejected_products_days=0.0)
+    assert done["rejected_products_days"].removed == {"rejected_product": 1}
+    assert await keys(clients) == kept
 
 
 async def test_logs_and_runs_without_a_version(clients: Clients) -> None:

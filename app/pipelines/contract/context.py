@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema, SourceInput
+from app.models.checks import CheckResult
 from app.models.manifest import Manifest, ManifestFile
 from app.models.products import ProductFormat, ProductKind
 from app.pipelines.contract.watch import Watch
@@ -76,6 +77,7 @@ class Product:
         engine: names and versions of the software that computed it (engine, geos, proj, gdal, …).
         header_mapping: {source column name: column name in the product}, where they differ.
         companions: further finished files by name (preview.png, quarantine.parquet), kept beside the data.
+        checks: the results of the manifest's checks, in its order.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class Product:
     engine: Mapping[str, str]
     header_mapping: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, Path] = field(default_factory=dict)
+    checks: tuple[CheckResult, ...] = ()
 
 
 class RunContext(Protocol):
@@ -173,8 +176,14 @@ class RunContext(Protocol):
         """
         ...
 
+    def newest_rows(self) -> int | None:
+        """Return how many rows the newest version of the dataset has; None without such a version, or without rows."""
+        ...
+
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
         """Upload the product and register it as the next version of the dataset.
+
+        A product that fails a check with severity error is kept for a look, and not registered.
 
         Args:
             product: a finished file; it is hashed here.
@@ -182,5 +191,8 @@ class RunContext(Protocol):
 
         Returns:
             The new version, as the catalogue has it.
+
+        Raises:
+            RunRefused: checks_failed.
         """
         ...

@@ -13,6 +13,8 @@ from app.models.run import RunWarning
 from app.pipelines.contract.watch import Watch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from app.pipelines.vector.source import VectorSource
 
 
@@ -47,6 +49,7 @@ class EngineDescription:
 
     Attributes:
         crs: of the product.
+        schema: the columns of the product.
         column_schema: the columns of the product by name, in order.
         header_mapping: {source name: new name}, where they differ.
         warnings: those of each source, in the order of the sources.
@@ -54,6 +57,7 @@ class EngineDescription:
     """
 
     crs: str
+    schema: pa.Schema
     column_schema: Mapping[str, ColumnSchema]
     header_mapping: Mapping[str, str]
     warnings: Sequence[list[RunWarning]]

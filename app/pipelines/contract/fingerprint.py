@@ -38,6 +38,9 @@ def fingerprint(
         "service": __version__,
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
     }
+    if manifest.checks:
+        # Without it, checks that are new to the dataset would never be made.
+        parts["checks"] = [check.model_dump(mode="json") for check in manifest.checks]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

@@ -84,6 +84,11 @@ class JobContext:
             return None
         return newest
 
+    def newest_rows(self) -> int | None:
+        newest = self.call(self.clients.ledger.get_asset, self._dataset_id)
+        rows = None if newest is None else newest.statistics.get("counts", {}).get("rows_out")
+        return int(rows) if isinstance(rows, int) else None
+
     def check(self) -> None:
         """Called now and then while a reader works. Raises an error where the job must stop."""
 

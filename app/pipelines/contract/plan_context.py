@@ -12,6 +12,7 @@ from typing import Literal, Never, TypeVar
 
 from app.errors import RunRefused
 from app.models.asset import Asset, AssetInput
+from app.models.checks import CheckResult
 from app.models.plan import PlannedColumn, PlannedFile, PlannedParent
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.job_context import JobContext
@@ -31,6 +32,7 @@ class Draft:
         engine: names and versions of the software that would compute.
         sql: the statements that the engine would run.
         columns: of the product.
+        checks: of the product, with their results where they are known.
         counts: rows, pixels and other counts that are known before a run.
         objects: patterns of the names that the objects of the product would have.
         not_looked_at: what only a run finds out.
@@ -42,6 +44,7 @@ class Draft:
     engine: Mapping[str, str] = field(default_factory=dict)
     sql: Sequence[str] = ()
     columns: Sequence[PlannedColumn] = ()
+    checks: Sequence[CheckResult] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     objects: Sequence[str] = ()
     not_looked_at: Sequence[str] = ()

@@ -24,10 +24,11 @@ from app.ledger import Guard
 from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
 from app.models.counts import STEP_SECONDS, observed
-from app.models.manifest import LAKE_BUCKET, ManifestFile
+from app.models.manifest import LAKE_BUCKET, REJECTED_PREFIX, ManifestFile
 from app.models.products import PRODUCT_TYPES
 from app.models.run import Progress, Run, RunStatus, RunWarning
 from app.objects import Progress as TransferProgress
+from app.pipelines.contract.check_outcome import failed, raise_failed, warnings_of
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.job_context import JobContext
 from app.pipelines.job.inputs import Inputs
@@ -74,7 +75,8 @@ class Attempt(JobContext):
     def step(self, name: Literal["load", "transform", "export"]) -> Iterator[None]:
         self.current_step = name
         job_state.write(step=name)
-        self._change(step=name)
+        # Results of an attempt that died would stand beside the outcome of this one.
+        self._change(step=name, **({"checks": ()} if self.run.checks else {}))
         began = time.monotonic()
         with self._inputs.recorded(self):
             yield
@@ -102,6 +104,8 @@ class Attempt(JobContext):
         return same
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:
+        if product.checks:
+            self._judge(product)
         version = self.call(self.clients.ledger.reserve_version, self.run.run_id, self.run.attempt)
         if version is None:
             raise self.call(self._why_lost)
@@ -121,6 +125,17 @@ class Attempt(JobContext):
         message = f"{asset.dataset_id} version {version} is in the catalogue."
         self.event("asset.committed", message, data={"s3_key": asset.s3_key})
         return committed
+
+    def _judge(self, product: Product) -> None:
+        """Keep the results of the checks. Raises RunRefused: checks_failed, when the product can be looked at."""
+        self._change(checks=product.checks)
+        for warning in warnings_of(product.checks):
+            self.warn(warning)
+        if failed(product.checks):
+            suffix = PRODUCT_TYPES[product.format].suffix
+            kept = _companion(f"data.{suffix}", product.path, f"{REJECTED_PREFIX}{self.run.run_id}")
+            self._upload(product.path, kept.s3_key, kept.size)
+        raise_failed(product.checks, f"GET /runs/{self.run.run_id}/rejected has the product for a while.")
 
     def _describe(
         self, product: Product, inputs: Sequence[AssetInput], version: int, companions: tuple[Companion, ...]
@@ -149,6 +164,7 @@ class Attempt(JobContext):
                 recipe=self.manifest.recipe,
             ),
             statistics={**product.statistics, "counts": dict(product.counts), "engine": dict(product.engine)},
+            checks=product.checks,
             created_at=utcnow(),
         )
 

@@ -29,6 +29,7 @@ from app.jobs.readers import Reader, ReaderServer
 from app.jobs.shared_state import job_state
 from app.models.asset import Asset, AssetInput, ParentInput
 from app.models.attempt import AttemptEnd, AttemptOutcome
+from app.models.checks import CheckResult, unanswered
 from app.models.plan import Plan
 from app.models.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
@@ -212,6 +213,7 @@ class ReaderCalls:
         }
         found, listed = _PRODUCT.validate_python(document), _INPUTS.validate_python(inputs)
         self._check_inputs(listed)
+        self._check_results(found.checks)
         self.published = self._ctx.publish(found, listed)
         return self.published.model_dump(mode="json")
 
@@ -223,6 +225,12 @@ class ReaderCalls:
             if not known:
                 raise ReaderMisbehaved("an input that was never fetched")
 
+    def _check_results(self, results: Sequence[CheckResult]) -> None:
+        asked = [unanswered(check) for check in self._ctx.manifest.checks]
+        made = [result.model_copy(update={"passed": None, "found": None, "samples": ()}) for result in results]
+        if made != asked or any(result.passed is None for result in results):
+            raise ReaderMisbehaved("the results are not those of the manifest's checks")
+
     def _call_advance(self, rows_done: int, rows_total: int | None) -> None:
         self._ctx.advance(int(rows_done), None if rows_total is None else int(rows_total))
 
@@ -232,6 +240,10 @@ class ReaderCalls:
     def _call_newest_version(self) -> int:
         newest = self._ctx.call(self._ctx.clients.ledger.get_asset, self._ctx.manifest.dataset_id)
         return 0 if newest is None else int(newest.version)
+
+    def _call_newest_rows(self) -> int | None:
+        rows: int | None = self._ctx.newest_rows()
+        return rows
 
     def _call_postgis_versions(self) -> dict[str, str]:
         return dict(self._access().versions())

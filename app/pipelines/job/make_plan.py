@@ -42,6 +42,7 @@ def make_plan(ctx: PlanContext, pipeline: Callable[[PlanContext], None], newest_
         engine=dict(draft.engine),
         sql=tuple(draft.sql),
         columns=tuple(draft.columns),
+        checks=tuple(draft.checks),
         counts=dict(draft.counts),
         next_version=version,
         unchanged_version=same.version if same is not None and would == "change nothing" else None,

@@ -127,6 +127,10 @@ class ReaderRun:
         self.fetch, self.fetch_asset = self._inputs.fetch, self._inputs.fetch_asset
         self.unchanged = self._inputs.unchanged
 
+    def newest_rows(self) -> int | None:
+        found: int | None = self.link.call("newest_rows")
+        return found
+
     @property
     def watch(self) -> ReaderRun:
         return self
@@ -157,8 +161,11 @@ class ReaderPlan(PlanContext):
 
     _inputs: _Inputs
 
+    _link: JobLink
+
     def use(self, link: JobLink) -> Self:
         """Fetch inputs by way of the job."""
+        self._link = link
         self._inputs = _Inputs(self.manifest, self.scratch, link)
         return self
 
@@ -173,6 +180,10 @@ class ReaderPlan(PlanContext):
     ) -> Asset | None:
         self.same = self._inputs.unchanged(inputs, recipe, engine)
         return self.same
+
+    def newest_rows(self) -> int | None:
+        found: int | None = self._link.call("newest_rows")
+        return found
 
 
 class RelayedPostgis:

@@ -28,8 +28,9 @@ from app.messages.join import (
 from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
 from app.models.manifest import JoinConfig
+from app.pipelines.common.check_product import answer_rows_in_plan, checked, plan_checks
 from app.pipelines.common.crs import crs_name
-from app.pipelines.common.geoparquet_writer import GEOMETRY, GeoParquetWriter, bounds_of, one_type
+from app.pipelines.common.geoparquet_writer import GEOMETRY, GeoParquetWriter, bounds_of, one_type, product_schema
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.join.assemble import Assembler
@@ -80,7 +81,7 @@ def run(ctx: RunContext) -> Asset:
         product = _join(ctx, config, left, right, layout)
 
     with ctx.step("export"):
-        return ctx.publish(product, [left.parent, right.table.parent])
+        return ctx.publish(checked(ctx, product), [left.parent, right.table.parent])
 
 
 def plan(ctx: PlanContext) -> None:
@@ -103,10 +104,12 @@ def plan(ctx: PlanContext) -> None:
     draft.parents = [parent(left), parent(right.table)]
     layout = lay_out(config, left, right.table)
     draft.columns = result_columns(layout)
+    plan_checks(ctx, product_schema(layout.schema, layout.box), layout.box)
     with _match_keys(ctx, config, left, right.table, layout, lambda: None) as matches:
         total, findings = _count_rows(ctx, matches, left, right.table)
     _warn(ctx, left, right.table, findings)
     draft.counts = {"rows_in": left.rows, "rows_spatial": right.table.rows, "rows_out": total}
+    answer_rows_in_plan(ctx, total)
 
 
 def _engine() -> dict[str, str]:

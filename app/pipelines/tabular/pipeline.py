@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from app.models.asset import Asset, ColumnSchema
+from app.pipelines.common.check_product import answer_in_plan, checked
 from app.pipelines.common.profile import profile
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
@@ -42,7 +43,8 @@ def run(ctx: RunContext) -> Asset:
 
     with ctx.step("export"):
         columns = profile(ctx.scratch / PRODUCT, outcome.schema, outcome.counts["rows_out"], ctx.threads)
-        return ctx.publish(_product(ctx, source, cleaned, outcome, columns), fetched.inputs)
+        product = checked(ctx, _product(ctx, source, cleaned, outcome, columns))
+        return ctx.publish(product, fetched.inputs)
 
 
 def plan(ctx: PlanContext) -> None:
@@ -71,6 +73,7 @@ def plan(ctx: PlanContext) -> None:
     draft.files = [planned_file(fetched, source, draft.columns, outcome.counts)]
     if (proposal := proposed_geometry(ctx.scratch / PRODUCT, outcome.schema, source.names, source.file)) is not None:
         ctx.watch.warn(proposal)
+    answer_in_plan(ctx, ctx.scratch / PRODUCT)
 
 
 def _engine() -> dict[str, str]:

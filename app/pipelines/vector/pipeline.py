@@ -10,6 +10,7 @@ from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
 from app.models.vector_recipe import VectorRecipe
+from app.pipelines.common.check_product import box_of, checked, plan_checks
 from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
@@ -51,7 +52,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
 
     with ctx.step("export"):
-        product = _product(ctx, report, sources)
+        product = checked(ctx, _product(ctx, report, sources))
         return ctx.publish(product, [found for file in fetched for found in file.inputs])
 
 
@@ -82,6 +83,7 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
         draft.counts = _counted({"rows_in": rows, "rows_out": rows}, sources)
     kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
     draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
+    plan_checks(ctx, described.schema, box_of(described.column_schema))
 
 
 def _recipe(ctx: RunContext) -> Recipe:

@@ -160,6 +160,8 @@ def _output(provenance: Provenance, known: Known) -> ol.OutputDataset:
     if columns := _column_lineage(provenance, known):
         described["columnLineage"] = columns
     described["dataQualityMetrics"] = _quality(asset)
+    if assertions := _assertions(asset):
+        described["dataQualityAssertions"] = assertions
     written = facets.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=_rows(asset), size=asset.size, fileCount=1, producer=PRODUCER
     )
@@ -217,6 +219,26 @@ def _quality(asset: Asset) -> facets.DatasetFacet:
         lastUpdated=asset.created_at.isoformat(timespec="milliseconds"),
         producer=PRODUCER,
     )
+
+
+def _assertions(asset: Asset) -> facets.DatasetFacet | None:
+    """The checks of the version."""
+    api = facets.data_quality_assertions_dataset
+    assertions = [
+        api.Assertion(
+            assertion=each.check,
+            success=bool(each.passed),
+            column=each.column,
+            severity=each.severity,
+            expected=each.expected,
+            actual=None if each.found is None else str(each.found),
+        )
+        for each in asset.checks
+    ]
+    if not assertions:
+        return None
+    # The library has this class for the datasets that a run reads only.
+    return api.DataQualityAssertionsDatasetFacet(assertions=assertions, producer=PRODUCER)  # type: ignore[return-value]
 
 
 def _whole(value: object) -> int | None:

@@ -11,7 +11,7 @@ from app.clients import Clients
 from app.ledger import AssetFilter, ManifestFilter, RunFilter
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, ManifestRecord, ManifestStatus
+from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX, ManifestRecord, ManifestStatus
 from app.models.page import Page
 from app.models.run import Run
 from app.services.listing import all_items, all_objects
@@ -75,6 +75,17 @@ class Rules:
             # A crash here leaves an object that no version owns; the scan for orphans removes it.
             await self.clients.objects.delete(LAKE_BUCKET, key)
             return 1
+
+        return act
+
+    async def rejected_products(self, _remover: Remover, before: datetime) -> Found:
+        async for info in all_objects(self.clients.objects, LAKE_BUCKET, REJECTED_PREFIX):
+            if info.modified_at < before:
+                yield Removable("rejected_product", info.key, self._drop_object(info.key))
+
+    def _drop_object(self, key: str) -> Callable[[], Awaitable[int]]:
+        async def act() -> int:
+            return int(await self.clients.objects.delete(LAKE_BUCKET, key))
 
         return act
 
@@ -169,6 +180,7 @@ def _many(
 RULES: dict[str, Rule] = {
     "versions_days": Rules.versions,
     "quarantine_days": Rules.quarantine,
+    "rejected_products_days": Rules.rejected_products,
     "run_logs_days": Rules.run_logs,
     "runs_days": Rules.runs,
     "rejected_days": Rules.rejected,

@@ -127,6 +127,7 @@ class RunRow(Base, table=True):
     progress: dict[str, Any] = _json()
     counts: dict[str, Any] = _json()
     warnings: list[Any] = _json()
+    checks: list[Any] = _json()
     error: dict[str, Any] | None = _json()
     reserved_version: int | None = _integer()
     unchanged_version: int | None = _integer()
@@ -202,6 +203,7 @@ class AssetRow(Base, table=True):
     inputs: list[Any] = _json()
     metadata_: dict[str, Any] = Field(sa_type=Json, sa_column_kwargs={"name": "metadata", "key": "metadata"})
     statistics: dict[str, Any] = _json()
+    checks: list[Any] = _json()
     created_at: datetime = _time()
     testing: bool
     box_west: float | None = _degrees()

@@ -23,9 +23,11 @@ def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineR
     titles = titles_of(sources, schema.names, names)
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = [resources.plan(source, recipe) for source in sources]
+    product = product_schema(attributes, box)
     return EngineDescription(
         crs=crs_name(output_crs(sources, recipe)),
-        column_schema=column_schema(product_schema(attributes, box), box, titles),
+        schema=product,
+        column_schema=column_schema(product, box, titles),
         header_mapping={old: new for new, old in titles.items() if old != new},
         warnings=[plan.warnings for plan in plans],
         statements=tuple(dict.fromkeys(text for plan in plans for text in plan.statements)),

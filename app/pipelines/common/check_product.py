@@ -1,0 +1,153 @@
+"""Makes the checks of a manifest over a finished product, and says in a plan which would be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.models.checks import AreaKept, Check, CheckResult, NoOverlaps, Rows, Unique, unanswered
+from app.pipelines.common.check_database import CheckedFile, open_checked
+from app.pipelines.common.check_geometry import GEOMETRY_CHECKS, answer_geometries
+from app.pipelines.common.check_overlaps import answer_overlaps
+from app.pipelines.common.check_table import (
+    ROW_CHECKS,
+    KeyQuestion,
+    RowQuestion,
+    answer_key,
+    answer_rows,
+    key_question,
+    row_question,
+)
+from app.pipelines.contract.check_outcome import raise_failed, warnings_of
+from app.pipelines.contract.context import Product, RunContext
+from app.pipelines.contract.plan_context import PlanContext
+
+Question = RowQuestion | KeyQuestion
+
+
+def checked(ctx: RunContext, product: Product) -> Product:
+    """The product with the results of the manifest's checks; `publish` decides what follows from them.
+
+    Raises:
+        RunRefused: check_column_unknown, check_type, check_pattern_invalid, check_sql_invalid, check_sql_failed,
+            check_too_large, checks_memory: the checks cannot be made.
+    """
+    if not ctx.manifest.checks:
+        return product
+    return replace(product, checks=_answered(ctx, product.path, box_of(product.column_schema), product.statistics))
+
+
+def plan_checks(ctx: PlanContext, schema: pa.Schema, box: str | None = None) -> None:
+    """Put the checks into the draft of a plan, unanswered.
+
+    Args:
+        ctx: takes what is wrong with them: all refusals of a run.
+        schema: the columns of the product.
+        box: the name of the column with the boxes of the geometries.
+
+    Raises:
+        RunRefused: the first of them.
+    """
+    checks = ctx.manifest.checks
+    if not checks:
+        return
+    ctx.draft.checks = [unanswered(check) for check in checks]
+    path = ctx.scratch / "columns.parquet"
+    pq.write_table(schema.empty_table(), path)
+    with open_checked(path, 1, ctx.memory_bytes) as file:
+        ctx.each(enumerate(checks), lambda numbered: _question(*numbered, file, box))
+
+
+def answer_in_plan(ctx: PlanContext, path: Path) -> None:
+    """Put the checks into the draft of a plan with their results, where the plan makes the product as a run does.
+
+    Raises:
+        RunRefused: as a run does, also checks_failed.
+    """
+    plan_checks(ctx, pq.read_schema(path))
+    if ctx.manifest.checks:
+        _conclude(ctx, _answered(ctx, path, None, {}))
+
+
+def answer_rows_in_plan(ctx: PlanContext, total: int) -> None:
+    """Put the results of `rows` into the draft of a plan that knows how many rows the product has.
+
+    Raises:
+        RunRefused: checks_failed.
+    """
+    _conclude(
+        ctx,
+        [
+            _answer_row_count(check, total, ctx.newest_rows) if isinstance(check, Rows) else unanswered(check)
+            for check in ctx.manifest.checks
+        ],
+    )
+
+
+def _conclude(ctx: PlanContext, results: Sequence[CheckResult]) -> None:
+    ctx.draft.checks = results
+    for warning in warnings_of(results):
+        ctx.watch.warn(warning)
+    raise_failed(results)
+
+
+def box_of(columns: Mapping[str, Any]) -> str | None:
+    """The name of the column with the boxes of the geometries."""
+    return next((name for name, column in columns.items() if column.logical_type == "bbox"), None)
+
+
+def _question(index: int, check: Check, file: CheckedFile, box: str | None) -> Question | None:
+    """The question that SQL answers; None for a check of another kind."""
+    if isinstance(check, Unique):
+        return key_question(index, check, file)
+    return row_question(index, check, file, box) if isinstance(check, ROW_CHECKS) else None
+
+
+def _answered(ctx: RunContext, path: Path, box: str | None, statistics: Mapping[str, Any]) -> tuple[CheckResult, ...]:
+    """The results of all checks, in the order of the manifest."""
+    numbered = list(enumerate(ctx.manifest.checks))
+    with open_checked(path, ctx.threads, ctx.memory_bytes) as file:
+        questions = [found for index, check in numbered if (found := _question(index, check, file, box)) is not None]
+        total, results = answer_rows([each for each in questions if isinstance(each, RowQuestion)], file)
+        for question in questions:
+            if isinstance(question, KeyQuestion):
+                results[question.index] = answer_key(question, file)
+        for index, check in numbered:
+            if isinstance(check, NoOverlaps):
+                results[index] = answer_overlaps(index, check, file, box or "")
+    of_geometries = [(index, check) for index, check in numbered if isinstance(check, GEOMETRY_CHECKS)]
+    if of_geometries:
+        results |= answer_geometries(of_geometries, path, ctx.threads)
+    for index, check in numbered:
+        if isinstance(check, Rows):
+            results[index] = _answer_row_count(check, total, ctx.newest_rows)
+        elif isinstance(check, AreaKept):
+            results[index] = _answer_area(check, statistics.get("geometry", {}))
+    return tuple(results[index] for index, _ in numbered)
+
+
+def _answer_row_count(check: Rows, total: int, newest_rows: Callable[[], int | None]) -> CheckResult:
+    """The result of `rows` for a product of `total` rows. newest_rows: gives those of the newest version."""
+    passed = (check.min is None or total >= check.min) and (check.max is None or total <= check.max)
+    samples: Sequence[Mapping[str, Any]] = ()
+    if check.change is not None and (before := newest_rows()) is not None:
+        passed = passed and abs(total - before) <= check.change * before
+        samples = ({"rows": total, "rows_before": before},)
+    return unanswered(check).model_copy(
+        update={"passed": passed, "found": total, "samples": () if passed else tuple(samples)}
+    )
+
+
+def _answer_area(check: AreaKept, sizes: Mapping[str, Any]) -> CheckResult:
+    before, after = float(sizes.get("area_before", 0.0)), float(sizes.get("area_after", 0.0))
+    share = after / before if before > 0 else None
+    passed = share is None or share >= check.min
+    sample = {"area_before": before, "area_after": after, "unit": sizes.get("unit")}
+    return unanswered(check).model_copy(
+        update={"passed": passed, "found": share, "samples": () if passed else (sample,)}
+    )
