@@ -15,6 +15,7 @@ from app.models.base import Frozen
 from app.models.json_values import shown
 from app.models.problem_text import wrong
 from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+from app.models.recipe_columns import ColumnsChoice
 
 SOURCE = "source"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9._]+")
@@ -62,6 +63,8 @@ class VectorRecipe(Frozen):
         "source", description="`promote` makes points, lines and polygons multi geometries of one part."
     )
 
+    columns: ColumnsChoice | None = Field(None, description="Without it every column is kept.")
+
     def with_changes(self, given: Self | None) -> Self:
         """This recipe with the fields that `given` sets."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
@@ -71,7 +74,9 @@ class VectorRecipe(Frozen):
 
     def steps(self, name: str) -> Recipe:
         """The steps that carry it out, in order. name: of the intent, for messages."""
-        steps: list[Step] = [DropZ()] if self.dimensions == "2d" else []
+        steps: list[Step] = [] if self.columns is None else [self.columns.step()]
+        if self.dimensions == "2d":
+            steps.append(DropZ())
         steps.append(Reproject(None if self.crs == SOURCE else self.crs))
         if self.repair != "off":
             steps.append(MakeValid(self.repair))

@@ -22,10 +22,13 @@ from app.models.asset import Asset, AssetInput, AssetMetadata, SourceInput
 from app.models.base import utcnow
 from app.models.formats import find_format
 from app.models.manifest import Manifest, ManifestFile
+from app.models.plan import Plan
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.run import RunWarning
 from app.pipelines.contract.context import FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
+from app.pipelines.contract.plan_context import Draft, PlanContext
+from app.pipelines.job.make_plan import make_plan
 from app.pipelines.vector import pipeline as vector
 from app.pipelines.vector.engines.local import LocalEngine
 from app.settings import Limits
@@ -119,6 +122,21 @@ class Context:
 
 
 @dataclass
+class Planning(Context):
+    """The context of a plan over files in `landing`."""
+
+    draft: Draft = field(default_factory=Draft)
+    refusals: list[RunRefused] = field(default_factory=list)
+    same: Asset | None = None
+    each = PlanContext.each
+
+    @property
+    def warnings(self) -> list[RunWarning]:
+        found = self.watch.warnings.items()
+        return [RunWarning(code=code, message=text, count=n, samples=each) for code, (text, n, each) in found]
+
+
+@dataclass
 class Result:
     asset: Asset
     product: Product
@@ -151,8 +169,9 @@ class Bench:
         intent: str = "ingest_vector",
         recipe: Mapping[str, Any] | None = None,
         recipes: RecipeTable = SHIPPED,
+        kind: type[Context] = Context,
         **more: Any,
-    ) -> Context:
+    ) -> Any:
         self._runs += 1
         scratch = self._root / f"scratch{self._runs}"
         scratch.mkdir()
@@ -161,7 +180,7 @@ class Bench:
         document = {"batch_id": f"b{self._runs}", "uploader": "u", "intent": intent, "files": entries}
         asked = {} if recipe is None else {"recipe": recipe}
         manifest = recipes.resolve(Manifest.model_validate({**document, **asked, "metadata": metadata}))
-        return Context(manifest, self.landing, scratch, self.lake, **{"engine": ENGINES[self.engine](), **more})
+        return kind(manifest, self.landing, scratch, self.lake, **{"engine": ENGINES[self.engine](), **more})
 
     def agree(self, found: Any, wanted: Any, tolerance: float = 0.0, *, simplified: float = 0.0) -> None:
         """Geometries of the last run against GEOS' own in this process. tolerance: what the format loses."""
@@ -177,6 +196,10 @@ class Bench:
         self._versions = ctx.product.engine
         assert "engine" in more or self._versions["engine"] == self.engine
         return Result(asset, ctx.product, ctx.watch, self.lake / asset.s3_key, ctx.steps)
+
+    def plan(self, *files: dict[str, Any], **more: Any) -> Plan:
+        """What the run of the same arguments would do."""
+        return make_plan(self.context(*files, kind=Planning, **more), vector.plan, lambda: 0)
 
     def one(self, path: str, fmt: str, **more: Any) -> Result:
         """Run over one file; limits=… goes to the context, everything else into the manifest's entry."""

@@ -10,6 +10,7 @@ from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
+from app.pipelines.vector.engines.columns import choose_columns
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
 from app.pipelines.vector.formats.open import inspect
@@ -39,7 +40,7 @@ def run(ctx: RunContext) -> Asset:
         files = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
             return same
-        sources = [inspect(file, ctx.limits, ctx.threads) for file in files]
+        sources = [choose_columns(inspect(file, ctx.limits, ctx.threads), recipe.columns) for file in files]
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -68,7 +69,7 @@ def plan(ctx: PlanContext) -> None:
     def inspected(file: FetchedFile) -> VectorSource:
         source = inspect(file, ctx.limits, ctx.threads)
         draft.files.append(vector_file(file, source))
-        return source
+        return choose_columns(source, recipe.columns)
 
     sources = ctx.each(files, inspected)
     described = ctx.engine.describe(sources, recipe)

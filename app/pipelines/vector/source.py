@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class VectorSource:
         counted: what the reader had to change, filled while reading.
         open_chunks: opens all rows, in order, in chunks of bounded size.
         carries_crs: whether the source itself has a CRS, so that the manifest need not declare one.
+        titles: {column of `schema`: its name in the file} of the columns that a recipe renamed.
     """
 
     file: str
@@ -68,6 +69,7 @@ class VectorSource:
     counted: Counter[str]
     open_chunks: Callable[[], Generator[Chunk, None, None]]
     carries_crs: bool = True
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

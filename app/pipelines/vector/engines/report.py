@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -29,9 +29,9 @@ from app.messages.vector import (
     SIMPLIFY_KEPT,
 )
 from app.models.asset import ColumnSchema
+from app.models.products import GEOMETRY
 from app.models.run import RunWarning
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.geoparquet_writer import GEOMETRY
 from app.pipelines.common.reproject import FAR, FAR_DEGREES
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.source import VectorSource
@@ -90,7 +90,7 @@ def check_places(far: Counter[str], placed: Counter[str], findings: Findings) ->
             raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
 
 
-def column_schema(schema: pa.Schema, box: str, old_names: dict[str, str]) -> dict[str, ColumnSchema]:
+def column_schema(schema: pa.Schema, box: str, old_names: Mapping[str, str]) -> dict[str, ColumnSchema]:
     """What the catalogue says of each column; old_names: {new name: name in the source} where they differ."""
     columns = {}
     for field in schema:

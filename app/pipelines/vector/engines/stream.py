@@ -21,12 +21,12 @@ from pyproj import CRS
 
 from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
-from app.models.recipe import Recipe, Reproject, Simplify, Step
+from app.models.recipe import GeometryStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector
-from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, column_names, one_type
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, one_type
 from app.pipelines.common.malloc import return_large_blocks
 from app.pipelines.common.profile import profile
 from app.pipelines.common.reproject import FAR, Reprojector
@@ -35,8 +35,8 @@ from app.pipelines.common.world_box import degrees_statistic
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
+from app.pipelines.vector.engines.columns import product_columns
 from app.pipelines.vector.engines.measure import measured
-from app.pipelines.vector.engines.schemas import common_schema
 from app.pipelines.vector.source import Chunk, VectorSource
 
 _TYPE_NAMES = np.array(
@@ -104,7 +104,7 @@ class EngineResources(Protocol):
         ...
 
 
-def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[Step, Reprojector | None]]:
+def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[GeometryStep, Reprojector | None]]:
     """The recipe's steps, each reprojection with a reprojector from the CRS that the geometries have before it.
 
     Tolerances are in units of the CRS at their step.
@@ -112,9 +112,9 @@ def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[Step, Reproj
     Raises:
         RunRefused: crs_unknown for a CRS of the recipe that PROJ does not know, crs_not_transformable.
     """
-    steps: list[tuple[Step, Reprojector | None]] = []
+    steps: list[tuple[GeometryStep, Reprojector | None]] = []
     crs = source.crs
-    for step in recipe.steps:
+    for step in recipe.geometry_steps:
         reprojector = None
         if isinstance(step, Reproject):
             target = parse_crs(step.crs, source.file, f"of the recipe of {recipe.name}") if step.crs else crs
@@ -174,16 +174,14 @@ def run_recipe(
 ) -> Report:
     """Transform every chunk of every source and write it to `target`, in order; see VectorEngine.run."""
     return_large_blocks()
-    schema = common_schema(sources)
+    columns = product_columns(sources)
     crs = output_crs(sources, recipe)
-    names, box, renamed = column_names(schema.names)
-    attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = {id(source): resources.plan(source, recipe) for source in sources}
     reports.warn_before(sources, [plans[id(source)].warnings for source in sources], watch)
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
     far, placed = Counter[str](), Counter[str]()
-    with paused_collector(), GeoParquetWriter(target, attributes, box, crs) as writer:
+    with paused_collector(), GeoParquetWriter(target, columns.attributes, columns.box, crs) as writer:
         done = 0
         with closing(_transformed(sources, plans, threads, resources.interrupt)) as stream:
             for item in stream:
@@ -209,8 +207,8 @@ def run_recipe(
         crs=crs_name(crs),
         bounds=bounds,
         geometry_type=one_type(writer.geometry_types),
-        column_schema=reports.column_schema(writer.schema, box, {new: old for old, new in renamed.items()}),
-        header_mapping=renamed,
+        column_schema=reports.column_schema(writer.schema, columns.box, columns.titles),
+        header_mapping=columns.header_mapping,
         counts=counts,
         statistics={
             "geometry_types": dict(sorted(types.items())),
@@ -218,7 +216,7 @@ def run_recipe(
             **degrees_statistic(bounds, crs),
             "geometry": measured(findings.sizes, crs),
             "bytes": target.stat().st_size,
-            "columns": profile(target, attributes, writer.rows, threads),
+            "columns": profile(target, columns.attributes, writer.rows, threads),
         },
         engine=resources.versions,
     )
