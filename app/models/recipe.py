@@ -91,6 +91,14 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class HilbertOrder:
+    """Order the rows along a Hilbert curve over the bounds of all of them, by the centres of their boxes."""
+
+    def describe(self) -> str:
+        return "order the rows along a Hilbert curve"
+
+
+@dataclass(frozen=True, slots=True)
 class Overviews:
     """Smaller copies of a raster, each half the size of the one before; classes are chosen, measurements averaged."""
 
@@ -99,7 +107,7 @@ class Overviews:
 
 
 GeometryStep: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote
-Step: TypeAlias = GeometryStep | Columns | Overviews
+Step: TypeAlias = GeometryStep | Columns | HilbertOrder | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class Recipe:
     @property
     def geometry_steps(self) -> tuple[GeometryStep, ...]:
         """What happens to the geometries, in order."""
-        return tuple(step for step in self.steps if not isinstance(step, Columns | Overviews))
+        return tuple(step for step in self.steps if not isinstance(step, Columns | HilbertOrder | Overviews))
 
 
 def _quoted(names: tuple[str, ...]) -> str:

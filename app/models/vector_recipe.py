@@ -14,7 +14,7 @@ from app.messages.manifest import CRS_INVALID
 from app.models.base import Frozen
 from app.models.json_values import shown
 from app.models.problem_text import wrong
-from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+from app.models.recipe import CountInvalid, DropZ, HilbertOrder, MakeValid, Promote, Recipe, Reproject, Simplify, Step
 from app.models.recipe_columns import ColumnsChoice
 
 SOURCE = "source"
@@ -63,6 +63,11 @@ class VectorRecipe(Frozen):
         "source", description="`promote` makes points, lines and polygons multi geometries of one part."
     )
 
+    order: Literal["source", "hilbert"] = Field(
+        "source",
+        description="Of the rows: as they come, or along a Hilbert curve by the centres of their boxes, so that what "
+        "is near in space is near in the file. Rows without coordinates are last then.",
+    )
     columns: ColumnsChoice | None = Field(None, description="Without it every column is kept.")
 
     def with_changes(self, given: Self | None) -> Self:
@@ -86,4 +91,6 @@ class VectorRecipe(Frozen):
             steps.append(CountInvalid())
         if self.multi == "promote":
             steps.append(Promote())
+        if self.order == "hilbert":
+            steps.append(HilbertOrder())
         return Recipe(name, tuple(steps))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import geopandas
+import numpy as np
 import pytest
+import shapely
 
 from app.errors import RunRefused
 from tests.pipelines.conftest import Bench
@@ -91,3 +93,48 @@ def test_the_plan_foretells_columns(bench: Bench, parcels: geopandas.GeoDataFram
     ]
     assert plan.steps[0] == "keep the columns 'area', 'name'; rename 'name' to 'street'"
     assert [each.name for each in plan.files[0].columns] == ["name", "count", "area"]
+
+
+def along_a_curve(geometries: Any) -> list[int]:
+    """The rows in the order of geopandas' Hilbert distances; those without coordinates last, in their own order."""
+    series = geopandas.GeoSeries(geometries)
+    full = np.flatnonzero(~(series.isna() | series.is_empty))
+    distances = series.iloc[full].hilbert_distance(series.iloc[full].total_bounds)
+    rest = sorted(set(range(len(series))) - set(full))
+    return [*full[np.argsort(distances.to_numpy(), kind="stable")].tolist(), *rest]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "source"])
+def test_rows_along_a_hilbert_curve(bench: Bench, parcels: geopandas.GeoDataFrame, crs: str) -> None:
+    frame = parcels.copy()
+    frame.loc[[3, 100], "geometry"] = None
+    frame.loc[50, "geometry"] = shapely.Polygon()
+    frame.loc[range(20, 30), "geometry"] = frame.geometry[20]
+    plain = run(bench, frame, "GeoParquet", crs=crs).frame
+    found = run(bench, frame, "GeoParquet", crs=crs, order="hilbert")
+    order = along_a_curve(plain.geometry)
+    assert order[-3:] == [3, 50, 100]
+    assert order != sorted(order)
+    wanted = plain.iloc[order].reset_index(drop=True)
+    assert found.frame.drop(columns="geom").equals(wanted.drop(columns="geom"))
+    bench.agree(found.frame.geometry, wanted.geometry.to_numpy())
+    assert found.product.bounds is not None
+    assert found.watch.warnings["null_geometries"][2][0]["row"] == 3
+
+
+def test_without_any_coordinates_rows_stay_in_order(bench: Bench) -> None:
+    frame = geopandas.GeoDataFrame({"n": [2, 1, 3]}, geometry=[None, shapely.Point(), None], crs=4326)
+    found = run(bench, frame, "GeoParquet", order="hilbert")
+    assert found.frame["n"].tolist() == [2, 1, 3]
+    assert found.product.bounds is None
+
+
+def test_points_of_one_place_stay_in_order(bench: Bench) -> None:
+    frame = geopandas.GeoDataFrame({"n": range(100)}, geometry=[shapely.Point(9, 50)] * 100, crs=4326)
+    assert run(bench, frame, "GPKG", order="hilbert").frame["n"].tolist() == list(range(100))
+
+
+def test_the_order_is_part_of_the_plan(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
+    plan = bench.plan({"path": put(bench, parcels, "GPKG"), "format": "GPKG"}, recipe={"order": "hilbert"})
+    assert plan.steps[-1] == "order the rows along a Hilbert curve"
+    assert plan.counts == {"rows_in": 600, "rows_out": 600}

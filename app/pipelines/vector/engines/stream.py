@@ -37,6 +37,7 @@ from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
 from app.pipelines.vector.engines.columns import product_columns
 from app.pipelines.vector.engines.measure import measured
+from app.pipelines.vector.engines.order import rows_in_order
 from app.pipelines.vector.source import Chunk, VectorSource
 
 _TYPE_NAMES = np.array(
@@ -181,21 +182,25 @@ def run_recipe(
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
     far, placed = Counter[str](), Counter[str]()
-    with paused_collector(), GeoParquetWriter(target, columns.attributes, columns.box, crs) as writer:
-        done = 0
-        with closing(_transformed(sources, plans, threads, resources.interrupt)) as stream:
-            for item in stream:
-                if item is None:
-                    watch.advance(done, total)
-                    continue
-                writer.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
-                findings.merge(item.findings, item.source.file)
-                far[item.source.file] += item.findings.counts[FAR]
-                placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
-                types.update(item.types)
-                by_file[item.source.file] += len(item.wkb)
-                done += len(item.wkb)
+    done = 0
+    with (
+        paused_collector(),
+        GeoParquetWriter(target, columns.attributes, columns.box, crs) as writer,
+        rows_in_order(writer, recipe, target.parent, lambda: watch.advance(done, total)) as ordered,
+        closing(_transformed(sources, plans, threads, resources.interrupt)) as stream,
+    ):
+        for item in stream:
+            if item is None:
                 watch.advance(done, total)
+                continue
+            ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
+            findings.merge(item.findings, item.source.file)
+            far[item.source.file] += item.findings.counts[FAR]
+            placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
+            types.update(item.types)
+            by_file[item.source.file] += len(item.wkb)
+            done += len(item.wkb)
+            watch.advance(done, total)
     reports.check_rows(sources, writer.rows, done)
     for source in sources:
         findings.counts.update(source.counted)
