@@ -13,7 +13,7 @@ KIND_WRONG = Refusal(
 )
 JOIN_COLUMN_UNKNOWN = Refusal(
     "column_unknown",
-    "files[].options or join_config names a column that is missing or there several times",
+    "files[].options, join_config or the recipe names a column that is missing or there several times",
     "{table} has no column {column!r} (join_config.{field}).",
     "{hint}Its columns: {columns}.",
 )

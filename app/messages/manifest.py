@@ -306,6 +306,34 @@ RECIPE_NOT_ALLOWED = FaultMessage(
     "{subject} no recipe.",
     "Remove it: a recipe is for vector files.",
 )
+_COLUMNS = "fields of recipe.columns contradict each other or themselves"
+SELECT_AND_DROP = FaultMessage(
+    "columns_contradict",
+    _COLUMNS,
+    "Both select and drop are given.",
+    "Give only select, with the columns to keep, or only drop, with those to leave out.",
+)
+COLUMN_REPEATED = FaultMessage(
+    "columns_contradict", _COLUMNS, "Listed more than once: {names}.", "List each column once."
+)
+RENAMED_NOT_KEPT = FaultMessage(
+    "columns_contradict",
+    _COLUMNS,
+    "Columns that are left out have new names: {names}.",
+    "Remove them from rename, or keep them: add them to select, or remove them from drop.",
+)
+RENAMED_TWICE = FaultMessage(
+    "columns_contradict",
+    _COLUMNS,
+    "Several columns get the same name (case is ignored): {names}.",
+    "Give each column another name.",
+)
+RENAMED_TO_GEOMETRY = FaultMessage(
+    "columns_contradict",
+    _COLUMNS,
+    "New names that are {geometry!r} (case is ignored), the column of the geometries, of: {names}.",
+    "Choose other names.",
+)
 CRS_INVALID = FaultMessage(
     "crs_invalid",
     "a recipe names no CRS",

@@ -174,7 +174,7 @@ TYPED_TABLE_DAMAGED = Refusal(
 
 TYPED_COLUMN_UNKNOWN = Refusal(
     "column_unknown",
-    "files[].options or join_config names a column that is missing or there several times",
+    "files[].options, join_config or the recipe names a column that is missing or there several times",
     "{file} has {number:# column|# columns} {name!r}, which files[].options.{option} names.",
     "{hint}Its columns: {columns}.",
 )

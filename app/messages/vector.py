@@ -75,6 +75,21 @@ SCHEMA_MISMATCH = Refusal(
     "Give all files the same columns in the same order, or send one manifest for each.",
 )
 
+# Columns
+
+RECIPE_COLUMN_UNKNOWN = Refusal(
+    "column_unknown",
+    "files[].options, join_config or the recipe names a column that is missing or there several times",
+    "{file} has no {number:column|columns} {names}, which {field} names.",
+    "{hint}Its columns, as they are named in the source: {columns}.",
+)
+RENAMED_COLUMNS_COLLIDE = Refusal(
+    "columns_collide",
+    "recipe.columns.rename gives a column the name of another one",
+    "{file}: after the new names of recipe.columns.rename several columns are named {names} (case is ignored).",
+    "Choose other names, or leave out the other columns with that name.",
+)
+
 # Layers and geometries
 
 LAYER_AMBIGUOUS = Refusal(

@@ -36,6 +36,7 @@ from app.models.file_options import FileOptions, GeometryColumns
 from app.models.json_values import shown
 from app.models.manifest import MAX_FAULTS, OMITTED, JoinConfig, Manifest, ManifestFile, Metadata
 from app.models.nearest import nearest
+from app.models.recipe_columns import ColumnsChoice
 from app.models.vector_recipe import SimplifyChoice, VectorRecipe
 
 # Characters of the parts of a fault. Names of fields come from the sender, and every part is kept and sent.
@@ -66,6 +67,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("recipe",): VectorRecipe,
     ("recipe", "simplify"): SimplifyChoice,
     ("dataset",): DatasetChoice,
+    ("recipe", "columns"): ColumnsChoice,
     ("metadata",): Metadata,
     ("metadata", "join_config"): JoinConfig,
 }

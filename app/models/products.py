@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 
 ProductKind: TypeAlias = Literal["spatial", "raster", "tabular", "joined"]
 ProductFormat: TypeAlias = Literal["geoparquet", "cog", "parquet"]
+# The column of the geometries in a GeoParquet product.
+GEOMETRY = "geom"
 
 
 @dataclass(frozen=True, slots=True)

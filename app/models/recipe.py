@@ -69,6 +69,36 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of the sources go on, in which order and by which names; rows and geometries stay.
+
+    kept: names in the sources, in the order of the result; None keeps all but those of `dropped`. renamed: (name in
+    the sources, name in the result).
+    """
+
+    kept: tuple[str, ...] | None = None
+    dropped: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def describe(self) -> str:
+        kept = "keep no columns but the geometry" if self.kept == () else None
+        parts = [
+            kept or (f"keep the columns {_quoted(self.kept)}" if self.kept else None),
+            f"leave out the columns {_quoted(self.dropped)}" if self.dropped else None,
+            "rename " + ", ".join(f"{old!r} to {new!r}" for old, new in self.renamed) if self.renamed else None,
+        ]
+        return "; ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class HilbertOrder:
+    """Order the rows along a Hilbert curve over the bounds of all of them, by the centres of their boxes."""
+
+    def describe(self) -> str:
+        return "order the rows along a Hilbert curve"
+
+
+@dataclass(frozen=True, slots=True)
 class Overviews:
     """Smaller copies of a raster, each half the size of the one before; classes are chosen, measurements averaged."""
 
@@ -76,7 +106,8 @@ class Overviews:
         return "statistics and overviews, pixels as they are"
 
 
-Step: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote | Overviews
+GeometryStep: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote
+Step: TypeAlias = GeometryStep | Columns | HilbertOrder | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +119,20 @@ class Recipe:
 
     def describe(self) -> list[str]:
         return [step.describe() for step in self.steps]
+
+    @property
+    def columns(self) -> Columns:
+        """The step that chooses columns; one that keeps all where there is none."""
+        return next((step for step in self.steps if isinstance(step, Columns)), Columns())
+
+    @property
+    def geometry_steps(self) -> tuple[GeometryStep, ...]:
+        """What happens to the geometries, in order."""
+        return tuple(step for step in self.steps if not isinstance(step, Columns | HilbertOrder | Overviews))
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def clean_raster(name: str, warp: str | None = None) -> Recipe:

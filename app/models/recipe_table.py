@@ -13,17 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.models.faults import describe, json_pointer
 from app.models.intents import INTENTS, find_intent, intent_names
 from app.models.json_values import shown
 from app.models.manifest import Manifest
 from app.models.nearest import nearest
+from app.models.recipe_columns import ColumnsChoice
 from app.models.vector_recipe import SimplifyChoice, VectorRecipe
 
 OTHERS = "ingest_*"
 _MOST_BYTES = 1024 * 1024
+_MODELS: Mapping[str, type[BaseModel]] = {"simplify": SimplifyChoice, "columns": ColumnsChoice}
 _NAME = re.compile(r"ingest_[a-z0-9_]{1,121}")
 _VECTOR = tuple(intent.name for intent in INTENTS if intent.file_types == ("vector",))
 _TAKEN = tuple(name for name in intent_names() if name not in _VECTOR)
@@ -117,7 +119,7 @@ def _fault(name: str, error: Mapping[str, Any]) -> str:
     loc = tuple(error["loc"])
     pointer = json_pointer(("intents", name, *loc))
     if error["type"] == "extra_forbidden":
-        known = tuple((SimplifyChoice if loc[0] == "simplify" and len(loc) > 1 else VectorRecipe).model_fields)
+        known = tuple((_MODELS[str(loc[0])] if len(loc) > 1 else VectorRecipe).model_fields)
         near = nearest(str(loc[-1]), known)
         fix = f"Did you mean {near!r}?" if near else f"Known here: {', '.join(known)}."
         return f"{pointer}: unknown field. {fix}"

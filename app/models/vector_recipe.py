@@ -14,7 +14,8 @@ from app.models.base import Frozen
 from app.models.crs_text import MOST_CHARACTERS, has_form_of_crs
 from app.models.json_values import shown
 from app.models.problem_text import wrong
-from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+from app.models.recipe import CountInvalid, DropZ, HilbertOrder, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+from app.models.recipe_columns import ColumnsChoice
 
 SOURCE = "source"
 
@@ -58,6 +59,13 @@ class VectorRecipe(Frozen):
         "source", description="`promote` makes points, lines and polygons multi geometries of one part."
     )
 
+    order: Literal["source", "hilbert"] = Field(
+        "source",
+        description="Of the rows: as they come, or along a Hilbert curve by the centres of their boxes, so that what "
+        "is near in space is near in the file. Rows without coordinates are last then.",
+    )
+    columns: ColumnsChoice | None = Field(None, description="Without it every column is kept.")
+
     def with_changes(self, given: Self | None) -> Self:
         """This recipe with the fields that `given` sets."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
@@ -67,7 +75,9 @@ class VectorRecipe(Frozen):
 
     def steps(self, name: str) -> Recipe:
         """The steps that carry it out, in order. name: of the intent, for messages."""
-        steps: list[Step] = [DropZ()] if self.dimensions == "2d" else []
+        steps: list[Step] = [] if self.columns is None else [self.columns.step()]
+        if self.dimensions == "2d":
+            steps.append(DropZ())
         steps.append(Reproject(None if self.crs == SOURCE else self.crs))
         if self.repair != "off":
             steps.append(MakeValid(self.repair))
@@ -77,4 +87,6 @@ class VectorRecipe(Frozen):
             steps.append(CountInvalid())
         if self.multi == "promote":
             steps.append(Promote())
+        if self.order == "hilbert":
+            steps.append(HilbertOrder())
         return Recipe(name, tuple(steps))

@@ -141,6 +141,7 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "join_config_missing": manifest(intent="join_datasets", files=[]),
     "join_config_not_allowed": metadata(join_config=JOIN),
     "recipe_not_allowed": manifest(recipe={"crs": "EPSG:4326"}),
+    "columns_contradict": manifest(recipe={"columns": {"select": [], "drop": []}}),
     "crs_invalid": manifest(recipe={"crs": "?"}),
     # Checks
     "dataset_id_differs": manifest(dataset={"id": "a"}, metadata={**MANIFEST["metadata"], "tags": {"dataset_id": "b"}}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.models.vector_recipe import VectorRecipe
 from tests.service import POINTS, Service, manifest
 
 STEPS = [
@@ -15,7 +16,7 @@ def test_a_recipe_from_the_manifest_to_the_version(service: Service) -> None:
     service.put("recipes/points.geojson", POINTS)
     document = manifest("recipe-1", ("recipes/points.geojson", "GeoJSON"), tags={"dataset_id": "recipe-points"})
     document["recipe"] = {"crs": "EPSG:3857", "multi": "promote"}
-    whole = {"crs": "EPSG:3857", "repair": "linework", "simplify": None, "dimensions": "source", "multi": "promote"}
+    whole = VectorRecipe(crs="EPSG:3857", multi="promote").model_dump(mode="json")
     assert service.http.post("/manifests/plan", json=document).json()["steps"] == STEPS
     run = service.ingest(document)
     assert run["status"] == "success"

@@ -23,8 +23,9 @@ from tests.servers.postgres import fresh_database, limited_user
 OVER_ALL_ENGINES = (
     "tests.pipelines.test_engine",
     "tests.pipelines.test_formats",
-    "tests.pipelines.test_recipes",
     "tests.pipelines.test_points",
+    "tests.pipelines.test_recipe_rows",
+    "tests.pipelines.test_recipes",
 )
 
 _opened = ExitStack()

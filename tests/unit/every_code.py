@@ -52,6 +52,7 @@ REFUSED: Mapping[str, str | Never] = {
     "format_not_vector": "pipelines/test_engine.py::test_intents",
     "file_damaged": "pipelines/test_raster_formats.py::test_a_truncated_file_is_refused",
     "layer_ambiguous": "pipelines/test_engine.py::test_layers",
+    "columns_collide": "pipelines/test_recipe_rows.py::test_new_names_that_collide_with_other_columns",
     "no_features": "pipelines/test_engine.py::test_no_features",
     "schema_mismatch": "pipelines/test_engine.py::test_schemas_that_differ",
     "geometry_missing": "pipelines/test_engine.py::test_layers",

@@ -9,14 +9,15 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import InvalidManifest
+from app.models.base import utcnow
 from app.models.faults import invalid_manifest
 from app.models.intents import INTENTS, LANES
-from app.models.manifest import Manifest
+from app.models.manifest import Manifest, ManifestRecord
 from app.models.recipe import Simplify
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.vector_recipe import SimplifyChoice, VectorRecipe
 from app.pipelines.job.intent_warnings import intent_warnings
-from app.services.intake.submit import check_available
+from app.services.intake.submit import check_available, is_same
 from app.settings import Settings
 from tests.unit.test_manifest import GOOD
 
@@ -73,6 +74,7 @@ colour = "red"
 crs = "the usual one"
 repair = "of"
 simplfy = {}
+columns = { selekt = ["a"], drop = ["a", "a"] }
 [intents.ingest_road_network]
 simplify = { tolerance = 0, unit = "miles", units = "m" }
 [intents.ingest_raster]
@@ -88,13 +90,15 @@ def test_all_faults_of_the_file_are_told_at_the_start(tmp_path: Path) -> None:
     (error,) = caught.value.errors()
     assert error["loc"] == ("recipes_file",)
     lines = str(error["ctx"]["error"]).splitlines()
-    assert lines[0] == f"{file} has 9 fault(s):"
+    assert lines[0] == f"{file} has 11 fault(s):"
     for line, begin, end in zip(
         lines[1:],
         (
             "/colour: ",
             "/intents/ingest_vector/crs: 'the usual one' does not name a CRS.",
             "/intents/ingest_vector/repair: ",
+            "/intents/ingest_vector/columns/drop: Listed more than once: 'a'.",
+            "/intents/ingest_vector/columns/selekt: unknown field.",
             "/intents/ingest_vector/simplfy: unknown field.",
             "/intents/ingest_road_network/simplify/tolerance: ",
             "/intents/ingest_road_network/simplify/unit: ",
@@ -102,7 +106,19 @@ def test_all_faults_of_the_file_are_told_at_the_start(tmp_path: Path) -> None:
             "/intents/ingest_raster: ingest_raster takes no vector files",
             "/intents/make_map: 'make_map' is no name of an intent.",
         ),
-        ("]", "files.", "'off'", "'simplify'?", "greater than 0.", "'crs'", "'unit'?", "table.", "_."),
+        (
+            "]",
+            "files.",
+            "'off'",
+            "once.",
+            "'select'?",
+            "'simplify'?",
+            "greater than 0.",
+            "'crs'",
+            "'unit'?",
+            "table.",
+            "_.",
+        ),
         strict=True,
     ):
         assert line.startswith(begin), line
@@ -129,6 +145,17 @@ def test_a_manifest_changes_what_it_names() -> None:
     again = SHIPPED.resolve(Manifest.from_ledger(stored))
     assert again.recipe == whole
     assert again.model_dump(mode="json") == stored
+
+
+def test_what_an_earlier_release_stored_is_the_same_manifest() -> None:
+    """It knew fewer fields of a recipe. Posted again as it is shown now, it is no other manifest."""
+    shown = SHIPPED.resolve(manifest(recipe={"crs": "source"}))
+    stored = shown.model_dump(mode="json")
+    stored["recipe"] = {name: stored["recipe"][name] for name in ("crs", "repair", "simplify", "dimensions", "multi")}
+    record = ManifestRecord(batch_id="b", manifest=stored, content_hash="sha256:0", ingested_at=utcnow())
+    assert is_same(record, shown, SHIPPED)
+    assert not is_same(record, manifest(recipe={"crs": "EPSG:25832"}), SHIPPED)
+    assert not is_same(record.model_copy(update={"manifest": {}}), shown, SHIPPED)
 
 
 def test_the_hash_of_a_manifest_is_that_of_what_was_sent() -> None:
@@ -161,6 +188,45 @@ def test_all_faults_of_a_recipe_are_told_at_once() -> None:
     }
     assert found["/recipe/crss"][1] == "Did you mean 'crs'?"
     assert found["/recipe/simplify/tolerence"][1] == "Did you mean 'tolerance'?"
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        ({"select": ["a"], "drop": ["b"]}, {"drop": "only drop"}),
+        ({"select": ["a", "b", "a"]}, {"select": "each column once"}),
+        ({"drop": ["a"], "rename": {"a": "b"}}, {"rename": "remove them from drop"}),
+        ({"select": ["b"], "rename": {"a": "c"}}, {"rename": "add them to select"}),
+        ({"rename": {"a": "x", "b": "X"}}, {"rename": "each column another name"}),
+        ({"rename": {"a": "GEOM"}}, {"rename": "other names"}),
+    ],
+)
+def test_columns_that_contradict_each_other(columns: dict[str, Any], wanted: dict[str, str]) -> None:
+    found = faults({**manifest().model_dump(mode="json"), "recipe": {"columns": columns}})
+    assert {pointer: code for pointer, (code, _) in found.items()} == {
+        f"/recipe/columns/{name}": "columns_contradict" for name in wanted
+    }
+    assert all(fix in found[f"/recipe/columns/{name}"][1] for name, fix in wanted.items())
+
+
+def test_names_of_columns_are_texts() -> None:
+    columns = {"select": [1], "rename": {"a": ""}, "selekt": []}
+    found = faults({**manifest().model_dump(mode="json"), "recipe": {"columns": columns}})
+    assert {pointer: code for pointer, (code, _) in found.items()} == {
+        "/recipe/columns/select/0": "string_type",
+        "/recipe/columns/rename/a": "string_too_short",
+        "/recipe/columns/selekt": "field_unknown",
+    }
+    assert found["/recipe/columns/selekt"][1] == "Did you mean 'select'?"
+
+
+def test_a_table_of_columns_and_its_steps() -> None:
+    resolved = SHIPPED.resolve(manifest(recipe={"columns": {"drop": ["a"], "rename": {"b": "c"}}}))
+    assert resolved.recipe is not None
+    assert resolved.recipe.steps("x").describe()[0] == "leave out the columns 'a'; rename 'b' to 'c'"
+    stored = resolved.model_dump(mode="json")
+    assert stored["recipe"]["columns"] == {"select": None, "drop": ["a"], "rename": {"b": "c"}}
+    assert Manifest.from_ledger(stored) == resolved
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import shapely
 
 from app.messages.message import MOST_SAMPLES
 from app.models.checks import CheckResult, GeometryTypes, ValidGeometry, unanswered
-from app.pipelines.common.geoparquet_writer import GEOMETRY
+from app.models.products import GEOMETRY
 from app.pipelines.common.ordered_map import in_order
 
 GEOMETRY_CHECKS = (ValidGeometry, GeometryTypes)

@@ -12,8 +12,8 @@ import shapely
 from app.messages.checks import CHECK_TOO_LARGE
 from app.messages.message import MOST_SAMPLES
 from app.models.checks import CheckResult, NoOverlaps, unanswered
+from app.models.products import GEOMETRY
 from app.pipelines.common.check_database import CheckedFile
-from app.pipelines.common.geoparquet_writer import GEOMETRY
 from app.pipelines.common.shapes import Geometries
 
 _BATCH_ROWS = 4_096

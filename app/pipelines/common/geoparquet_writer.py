@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from pyproj import CRS
 
 from app.models.asset import Bounds
+from app.models.products import GEOMETRY
 from app.settings import MiB
 
-GEOMETRY = "geom"
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 16 * MiB
 _BOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])

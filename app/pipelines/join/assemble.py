@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from app.pipelines.common.geoparquet_writer import GEOMETRY
+from app.models.products import GEOMETRY
 from app.pipelines.join.keys import fill_keys, is_number
 from app.pipelines.join.layout import JoinColumns, JoinTable, SpatialTable
 from app.pipelines.join.rows import Numbers, RowReader

@@ -16,7 +16,8 @@ from app.messages.join import JOIN_COLUMN_UNKNOWN, KIND_WRONG
 from app.models.asset import Asset, ColumnSchema, ParentInput
 from app.models.manifest import JoinConfig
 from app.models.nearest import nearest
-from app.pipelines.common.geoparquet_writer import GEOMETRY, column_names
+from app.models.products import GEOMETRY
+from app.pipelines.common.geoparquet_writer import column_names
 from app.pipelines.contract.context import FetchedAsset
 
 Role = Literal["tabular", "spatial"]

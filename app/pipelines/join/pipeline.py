@@ -28,9 +28,10 @@ from app.messages.join import (
 from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
 from app.models.manifest import JoinConfig
+from app.models.products import GEOMETRY
 from app.pipelines.common.check_product import answer_rows_in_plan, checked, plan_checks
 from app.pipelines.common.crs import crs_name
-from app.pipelines.common.geoparquet_writer import GEOMETRY, GeoParquetWriter, bounds_of, one_type, product_schema
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, one_type, product_schema
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.join.assemble import Assembler

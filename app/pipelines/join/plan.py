@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from app.models.plan import PlannedColumn, PlannedParent
-from app.pipelines.common.geoparquet_writer import GEOMETRY, product_schema
+from app.models.products import GEOMETRY
+from app.pipelines.common.geoparquet_writer import product_schema
 from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.join.layout import JoinColumns, JoinTable
 

@@ -15,6 +15,7 @@ from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
+from app.pipelines.vector.engines.columns import choose_columns
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
 from app.pipelines.vector.files import SourceFiles, VectorFiles
@@ -45,7 +46,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         fetched = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
-        sources = [files.open(file) for file in fetched]
+        sources = [choose_columns(files.open(file), recipe.columns) for file in fetched]
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -72,7 +73,7 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     def opened(file: FetchedFile) -> VectorSource:
         source = opener.open(file)
         draft.files.append(opener.planned(file, source))
-        return source
+        return choose_columns(source, recipe.columns)
 
     sources = ctx.each(fetched, opened)
     described = ctx.engine.describe(sources, recipe)

@@ -52,7 +52,7 @@ class VectorSource:
         counted: what the reader had to change, filled while reading.
         open_chunks: opens all rows, in order, in chunks of bounded size.
         carries_crs: whether the source itself has a CRS, so that the manifest need not declare one.
-        titles: {name in the schema: name in the file} of the columns that were renamed.
+        titles: {column of `schema`: its name in the file} of the columns that were renamed, here or by a recipe.
         left_out: {name of a count: rows, lines, …} of what was read and is not among the rows.
         quarantine: a finished file with the rows that cannot be read.
     """

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
+from pydantic import ValidationError
+
 from app.clients import Clients
 from app.errors import BatchConflict, InvalidManifest, LaneClosed, QueueFull
 from app.ledger import Accepted
@@ -103,7 +105,13 @@ def is_same(record: ManifestRecord, manifest: Manifest, recipes: RecipeTable) ->
     """Whether the manifest is the accepted one, as it was sent or as GET /manifests/{batch_id} shows it."""
     if record.content_hash == manifest.content_hash:
         return True
-    return manifest.recipe is not None and record.manifest == recipes.resolve(manifest).model_dump(mode="json")
+    if manifest.recipe is None:
+        return False
+    try:
+        stored = record.parsed()  # an earlier release stored a recipe with fewer fields
+    except ValidationError:  # only the batch id is left
+        return False
+    return stored.model_dump() == recipes.resolve(manifest).model_dump()
 
 
 def batch_conflict(record: ManifestRecord) -> BatchConflict:

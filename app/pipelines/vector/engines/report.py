@@ -27,9 +27,9 @@ from app.messages.vector import (
     SIMPLIFY_KEPT,
 )
 from app.models.asset import ColumnSchema
+from app.models.products import GEOMETRY
 from app.models.run import RunWarning
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.geoparquet_writer import GEOMETRY
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.source import VectorSource
 
@@ -75,14 +75,6 @@ def warn_after(findings: Findings, watch: Watch) -> None:
     for notice in _WARNINGS:
         if number := findings.counts.get(notice.code, 0):
             watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
-
-
-def titles_of(sources: Sequence[VectorSource], old: Sequence[str], new: Sequence[str]) -> dict[str, str]:
-    """{name in the product: name in the files}, of the first file where they differ. old, new: in the same order."""
-    titles: dict[str, str] = {}
-    for source in sources:
-        titles = {**source.titles, **titles}
-    return {after: titles.get(before, before) for before, after in zip(old, new, strict=True)}
 
 
 def column_schema(schema: pa.Schema, box: str, old_names: Mapping[str, str]) -> dict[str, ColumnSchema]:

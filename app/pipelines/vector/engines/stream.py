@@ -21,12 +21,12 @@ from pyproj import CRS
 
 from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
-from app.models.recipe import Recipe, Reproject, Simplify, Step
+from app.models.recipe import GeometryStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector
-from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, column_names, one_type
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, one_type
 from app.pipelines.common.malloc import return_large_blocks
 from app.pipelines.common.profile import profile
 from app.pipelines.common.reproject import FAR, Reprojector, check_places
@@ -35,8 +35,9 @@ from app.pipelines.common.world_box import degrees_statistic
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
+from app.pipelines.vector.engines.columns import product_columns
 from app.pipelines.vector.engines.measure import measured
-from app.pipelines.vector.engines.schemas import common_schema
+from app.pipelines.vector.engines.order import rows_in_order
 from app.pipelines.vector.source import Chunk, VectorSource
 
 _TYPE_NAMES = np.array(
@@ -104,7 +105,7 @@ class EngineResources(Protocol):
         ...
 
 
-def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[Step, Reprojector | None]]:
+def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[GeometryStep, Reprojector | None]]:
     """The recipe's steps, each reprojection with a reprojector from the CRS that the geometries have before it.
 
     Tolerances are in units of the CRS at their step.
@@ -112,9 +113,9 @@ def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[Step, Reproj
     Raises:
         RunRefused: crs_unknown for a CRS of the recipe that PROJ does not know, crs_not_transformable.
     """
-    steps: list[tuple[Step, Reprojector | None]] = []
+    steps: list[tuple[GeometryStep, Reprojector | None]] = []
     crs = source.crs
-    for step in recipe.steps:
+    for step in recipe.geometry_steps:
         reprojector = None
         if isinstance(step, Reproject):
             target = parse_crs(step.crs, source.file, f"of the recipe of {recipe.name}") if step.crs else crs
@@ -174,31 +175,32 @@ def run_recipe(
 ) -> Report:
     """Transform every chunk of every source and write it to `target`, in order; see VectorEngine.run."""
     return_large_blocks()
-    schema = common_schema(sources)
+    columns = product_columns(sources)
     crs = output_crs(sources, recipe)
-    names, box, _ = column_names(schema.names)
-    titles = reports.titles_of(sources, schema.names, names)
-    attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
     plans = {id(source): resources.plan(source, recipe) for source in sources}
     reports.warn_before(sources, [plans[id(source)].warnings for source in sources], watch)
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
     far, placed = Counter[str](), Counter[str]()
-    with paused_collector(), GeoParquetWriter(target, attributes, box, crs) as writer:
-        done = 0
-        with closing(_transformed(sources, plans, threads, resources.interrupt)) as stream:
-            for item in stream:
-                if item is None:
-                    watch.advance(done, total)
-                    continue
-                writer.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
-                findings.merge(item.findings, item.source.file)
-                far[item.source.file] += item.findings.counts[FAR]
-                placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
-                types.update(item.types)
-                by_file[item.source.file] += len(item.wkb)
-                done += len(item.wkb)
+    done = 0
+    with (
+        paused_collector(),
+        GeoParquetWriter(target, columns.attributes, columns.box, crs) as writer,
+        rows_in_order(writer, recipe, target.parent, lambda: watch.advance(done, total)) as ordered,
+        closing(_transformed(sources, plans, threads, resources.interrupt)) as stream,
+    ):
+        for item in stream:
+            if item is None:
                 watch.advance(done, total)
+                continue
+            ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
+            findings.merge(item.findings, item.source.file)
+            far[item.source.file] += item.findings.counts[FAR]
+            placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
+            types.update(item.types)
+            by_file[item.source.file] += len(item.wkb)
+            done += len(item.wkb)
+            watch.advance(done, total)
     reports.check_rows(sources, writer.rows, done)
     for source in sources:
         findings.counts.update(source.counted)
@@ -210,8 +212,8 @@ def run_recipe(
         crs=crs_name(crs),
         bounds=bounds,
         geometry_type=one_type(writer.geometry_types),
-        column_schema=reports.column_schema(writer.schema, box, titles),
-        header_mapping={old: new for new, old in titles.items() if old != new},
+        column_schema=reports.column_schema(writer.schema, columns.box, columns.titles),
+        header_mapping=columns.header_mapping,
         counts=counts,
         statistics={
             "geometry_types": dict(sorted(types.items())),
@@ -219,7 +221,7 @@ def run_recipe(
             **degrees_statistic(bounds, crs),
             "geometry": measured(findings.sizes, crs),
             "bytes": target.stat().st_size,
-            "columns": profile(target, attributes, writer.rows, threads),
+            "columns": profile(target, columns.attributes, writer.rows, threads),
         },
         engine=resources.versions,
     )
