@@ -108,8 +108,8 @@ class Between(_Check):
     @property
     def expected(self) -> str:
         if self.max is None:
-            return f"at least {self.min}"
-        return f"at most {self.max}" if self.min is None else f"between {self.min} and {self.max}"
+            return f"at least {shown(self.min)}"
+        return f"at most {shown(self.max)}" if self.min is None else f"between {shown(self.min)} and {shown(self.max)}"
 
 
 class In(_Check):
@@ -154,7 +154,7 @@ class Rows(_Check):
     def expected(self) -> str:
         parts = [f"at least {self.min}"] if self.min is not None else []
         parts += [f"at most {self.max}"] if self.max is not None else []
-        parts += [f"at most {self.change:.4g} times changed"] if self.change is not None else []
+        parts += [f"changed by at most {self.change * 100:g} %"] if self.change is not None else []
         return " and ".join(parts)
 
 

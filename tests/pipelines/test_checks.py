@@ -129,7 +129,7 @@ def test_numbers_are_compared_exactly(bench: Bench, tmp_path: Path) -> None:
     )
     assert [each.found for each in made] == [2, 0, 1, 0, 1, 0, 1, 1, 1]
     assert made[2].samples == ({"row": 1, "values": {"part": None}},)
-    assert len(made[6].samples[0]["values"]["text"]) == 200
+    assert len(made[6].samples[0]["values"]["text"]) == 100
     assert made[7].samples[0]["values"]["at"].startswith("1970-01-01 00:00:00.000001")
 
 

@@ -23,7 +23,7 @@ from app.pipelines.common.check_sql import contained, first_line
 from app.pipelines.common.check_values import allowed_values, is_float, literal, sample_expression
 
 _BATCH_ROWS = 65_536
-_MOST_SAMPLE_COLUMNS = 8
+_MOST_SAMPLE_COLUMNS = 4
 # Equal hashes beyond which all keys are compared.
 _MOST_SUSPECTS = 5_000
 ROW_CHECKS = (NotNull, Between, In, Matches, Custom, Within)

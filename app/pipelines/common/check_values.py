@@ -8,7 +8,7 @@ from typing import Any
 from app.pipelines.common.check_database import CheckedFile, quoted
 
 # Characters of one value of a sample.
-MOST_TEXT = 200
+MOST_TEXT = 100
 _DIGITS = 38
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _FLOATS = ("FLOAT", "DOUBLE")
