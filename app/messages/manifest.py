@@ -121,9 +121,9 @@ PATH_TRAVERSAL = FaultMessage(
 )
 PATH_DUPLICATE = FaultMessage(
     "path_duplicate",
-    "a file is listed twice",
+    "a source is listed twice",
     "{path} is listed twice (also as /files/{other}).",
-    "List each file once.",
+    "List each file once. Entries for the same zip, or the same vector file, each need another member or layer.",
 )
 PATH_FORBIDDEN = FaultMessage(
     "path_forbidden",

@@ -110,13 +110,13 @@ def text_faults(value: object, loc: tuple[str | int, ...] = ()) -> Iterator[Init
 
 def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> list[InitErrorDetails]:
     faults: list[InitErrorDetails] = []
-    first_seen: dict[str, int] = {}
+    first_seen: dict[tuple[str, str, str], int] = {}
     for index, entry in enumerate(files):
         if not isinstance(entry, Mapping):
             continue
         path, kind, name = entry.get("path"), entry.get("type"), entry.get("format")
         if isinstance(path, str):
-            twin = first_seen.setdefault(path.removeprefix("s3://"), index)
+            twin = first_seen.setdefault(_source_named(entry, path), index)
             if twin != index:
                 loc = ("files", index, "path")
                 faults.append(_fault(loc, path, PATH_DUPLICATE, path=shown(path), other=twin))
@@ -133,6 +133,13 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
             values = {"intent": intent.name, "types": " or ".join(intent.file_types), "declared": kind}
             faults.append(_fault(("files", index, "type"), kind, TYPE_NOT_OF_INTENT, **values))
     return faults + (_count_faults(files, intent) if intent else [])
+
+
+def _source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
+    """What the entry reads: (path, member, layer). Of a raster only the path: one layer would hide another."""
+    parts = () if entry.get("type") == "raster" else (entry.get("member"), entry.get("layer"))
+    member, layer = (str(part or "").strip() for part in parts or ("", ""))
+    return path.removeprefix("s3://"), member, layer
 
 
 def _option_faults(index: int, options: object, fmt: Format | None) -> list[InitErrorDetails]:
