@@ -125,6 +125,32 @@ PATH_DUPLICATE = FaultMessage(
     "{path} is listed twice (also as /files/{other}).",
     "List each file once. Entries for the same zip, or the same vector file, each need another member or layer.",
 )
+PATTERN_UNMATCHED = FaultMessage(
+    "pattern_unmatched",
+    "files[].path is a pattern, and no object of the landing zone matches it",
+    "No object matches {path}.",
+    "Upload the files first, or correct the pattern: * and ? stand for characters of a name, ** for folders. "
+    "GET /landing?prefix= lists what is in {bucket}.",
+)
+_TOO_MANY = "files[].path is a pattern for too many objects"
+PATTERN_TOO_MANY = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "With {path}, the manifest has more than {limit:,} files.",
+    "Use narrower patterns, and send the files in several manifests, each with its own batch_id.",
+)
+PATTERN_TOO_BROAD = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "To find what matches {path}, more than {limit:,} objects would have to be looked at.",
+    "Begin the pattern with the folders of the files, for example 2026/tiles/*.gpkg.",
+)
+PATTERNS_TOO_MANY = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "{found} paths are patterns, the limit is {limit}.",
+    "Write wider patterns, or the names of the files.",
+)
 PATH_FORBIDDEN = FaultMessage(
     "path_forbidden",
     "a file is outside of the prefixes of the API key",

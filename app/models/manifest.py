@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
@@ -123,7 +123,8 @@ class ManifestFile(Frozen):
 
     path: Annotated[str, AfterValidator(_landing_path)] = Field(
         json_schema_extra={"maxLength": _MAX_PATH},
-        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`.",
+        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`. `*` and `?` stand for characters of a "
+        "name, `**` for any folders: the objects that match when the manifest is accepted are its files.",
         examples=[f"s3://{LANDING_BUCKET}/demo/countries.zip"],
     )
     type: FileType = Field(description="What kind of file it is.")
@@ -143,6 +144,18 @@ class ManifestFile(Frozen):
     def key(self) -> str:
         """Key in the landing bucket."""
         return self.path.removeprefix(f"s3://{LANDING_BUCKET}/")
+
+    def of_keys(self, found: Iterable[FilesFound]) -> list[ManifestFile]:
+        """The files that the path stands for: one with the same fields for each object of a pattern."""
+        keys = next((each.keys for each in found if each.path == self.path), (self.key,))
+        return [self.model_copy(update={"path": f"s3://{LANDING_BUCKET}/{key}"}) for key in keys]
+
+
+class FilesFound(Frozen):
+    """The objects that a pattern in files[].path stood for when the manifest was accepted: their keys, in order."""
+
+    path: str
+    keys: tuple[str, ...]
 
 
 class JoinConfig(Frozen):
@@ -261,6 +274,12 @@ class Manifest(Frozen):
             return str(tag)
         return f"{readable_id(self.metadata.title)}-{hashlib.sha256(self.batch_id.encode()).hexdigest()[:12]}"
 
+    def with_files(self, found: Sequence[FilesFound]) -> Manifest:
+        """The manifest with objects in place of patterns."""
+        if not found:
+            return self
+        return self.model_copy(update={"files": tuple(each for file in self.files for each in file.of_keys(found))})
+
     @property
     def testing(self) -> bool:
         return self.metadata.tags.get("testing") is True
@@ -327,6 +346,7 @@ class ManifestFault(Frozen):
 class ManifestRecord(Frozen):
     """A manifest as the ledger stores it. `manifest` is the document as accepted (when rejected: as received).
 
+    files_found: what its patterns stood for when it was accepted; every run of the batch reads these objects.
     object_key, object_etag: the landing-zone object that it was dropped as, for webhook and sweep. A rejected one has
     faults and a generated batch id (`rejected.` + 16 hex digits), so that the corrected manifest can use the real one.
     """
@@ -334,6 +354,7 @@ class ManifestRecord(Frozen):
     batch_id: str
     manifest: Mapping[str, Any]
     content_hash: str
+    files_found: tuple[FilesFound, ...] = ()
     source: Literal["api", "webhook", "sweep"] = "api"
     status: ManifestStatus = ManifestStatus.QUEUED
     error_message: str | None = None
@@ -344,7 +365,8 @@ class ManifestRecord(Frozen):
     completed_at: datetime | None = None
 
     def parsed(self) -> Manifest:
-        return Manifest.from_ledger(self.manifest)
+        """The manifest, with objects in place of patterns."""
+        return Manifest.from_ledger(self.manifest).with_files(self.files_found)
 
 
 class ManifestSummary(Frozen):

@@ -116,7 +116,7 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
             continue
         path, kind, name = entry.get("path"), entry.get("type"), entry.get("format")
         if isinstance(path, str):
-            twin = first_seen.setdefault(_source_named(entry, path), index)
+            twin = first_seen.setdefault(source_named(entry, path), index)
             if twin != index:
                 loc = ("files", index, "path")
                 faults.append(_fault(loc, path, PATH_DUPLICATE, path=shown(path), other=twin))
@@ -135,7 +135,7 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
     return faults + (_count_faults(files, intent) if intent else [])
 
 
-def _source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
+def source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
     """What the entry reads: (path, member, layer). Of a raster only the path: one layer would hide another."""
     parts = () if entry.get("type") == "raster" else (entry.get("member"), entry.get("layer"))
     member, layer = (str(part or "").strip() for part in parts or ("", ""))

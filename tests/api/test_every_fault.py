@@ -109,6 +109,11 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "path_key": file(path="s3://landing-zone/"),
     "path_traversal": file(path="s3://landing-zone/../a.csv"),
     "path_duplicate": manifest(files=[FILE, FILE]),
+    "pattern_unmatched": file(path="s3://landing-zone/nothing/*.csv"),
+    "pattern_too_many": manifest(
+        intent="ingest_parcels",
+        files=[{"path": f"s3://landing-zone/{n}*", "type": "vector", "format": "GPKG"} for n in range(101)],
+    ),
     "path_forbidden": Sent("POST", "/manifests", MANIFEST, key=True),
     "format_unknown": file(format="CSW"),
     "format_not_available": Never("This release can read every format of its table."),

@@ -30,6 +30,8 @@ REFUSED = {
     "path_key": _PATH,
     "path_traversal": _PATH,
     "path_duplicate": _BETWEEN,
+    "pattern_unmatched": "what a pattern stands for depends on what is in the landing zone",
+    "pattern_too_many": "as above",
     "files_missing": _BETWEEN,
     "files_not_allowed": _BETWEEN,
     "files_too_many": _BETWEEN,

@@ -70,7 +70,7 @@ class JobContext:
         return replace(copy, declared=file)
 
     def _fetch_copy(self, file: ManifestFile) -> FetchedFile:
-        directory = self.scratch / f"in{self.manifest.files.index(file)}"
+        directory = self.scratch / f"in{len(self._copies)}"
         directory.mkdir()
         record_current_file(file.key)
         progress = self._transfer_progress()
