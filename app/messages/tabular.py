@@ -172,12 +172,6 @@ TYPED_TABLE_DAMAGED = Refusal(
 
 # Columns, types and rows
 
-TYPED_COLUMN_UNKNOWN = Refusal(
-    "column_unknown",
-    "files[].options.types or join_config names a column that is missing or there several times",
-    "{file} has {number:# column|# columns} {name!r}, which files[].options.types names.",
-    "{hint}Its columns: {columns}.",
-)
 TYPES_MIXED = Notice(
     "types_mixed",
     "columns or keys with values of several types, kept as text",

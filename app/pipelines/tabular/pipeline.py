@@ -19,10 +19,10 @@ from app.messages.tabular import (
 from app.models.asset import Asset, ColumnSchema
 from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.pipelines.common.column_types import types_by_column
 from app.pipelines.common.profile import profile
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
-from app.pipelines.tabular.declared_types import types_by_column
 from app.pipelines.tabular.headers import clean_headers, header_mapping
 from app.pipelines.tabular.notation import notation_of
 from app.pipelines.tabular.open import open_table
