@@ -225,6 +225,12 @@ MARKS_CONTRADICTED = FaultMessage(
     "{mark} is both the decimal mark and what stands between groups of digits.",
     "Set decimal to the other mark, or remove thousands.",
 )
+UNION_DIFFERS = FaultMessage(
+    "union_differs",
+    "files state different ways to become one",
+    "The option union is {value}, and {other} in /files/{first}.",
+    "State the same union in all files, or in one of them: it holds for all.",
+)
 DATE_FORMAT_INVALID = FaultMessage(
     "date_format_invalid",
     "files[].options.date_format is not a date format",

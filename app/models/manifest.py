@@ -281,6 +281,12 @@ class Manifest(Frozen):
         return self.model_copy(update={"files": tuple(each for file in self.files for each in file.of_keys(found))})
 
     @property
+    def union(self) -> Literal["strict", "by_name"]:
+        """How its files become one; those that state it agree."""
+        stated = (file.options.union for file in self.files if file.options is not None)
+        return next((union for union in stated if union is not None), "strict")
+
+    @property
     def testing(self) -> bool:
         return self.metadata.tags.get("testing") is True
 

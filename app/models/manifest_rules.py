@@ -28,6 +28,7 @@ from app.messages.manifest import (
     TESTING_INVALID,
     TEXT_INVALID,
     TYPE_NOT_OF_INTENT,
+    UNION_DIFFERS,
 )
 from app.messages.message import FaultMessage
 from app.models.formats import FORMATS, OPTION_NAMES, Format, find_format, format_names
@@ -132,7 +133,7 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
         if intent and intent.file_types and kind in ("vector", "raster", "tabular") and kind not in intent.file_types:
             values = {"intent": intent.name, "types": " or ".join(intent.file_types), "declared": kind}
             faults.append(_fault(("files", index, "type"), kind, TYPE_NOT_OF_INTENT, **values))
-    return faults + (_count_faults(files, intent) if intent else [])
+    return faults + _union_faults(files) + (_count_faults(files, intent) if intent else [])
 
 
 def source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
@@ -140,6 +141,24 @@ def source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
     parts = () if entry.get("type") == "raster" else (entry.get("member"), entry.get("layer"))
     member, layer = (str(part or "").strip() for part in parts or ("", ""))
     return path.removeprefix("s3://"), member, layer
+
+
+def _union_faults(files: list[Any] | tuple[Any, ...]) -> list[InitErrorDetails]:
+    """Files that state another way to become one than the first that states any."""
+    options = ((index, entry.get("options")) for index, entry in enumerate(files) if isinstance(entry, Mapping))
+    given = [(index, each["union"]) for index, each in options if isinstance(each, Mapping) and each.get("union")]
+    return [
+        _fault(
+            ("files", index, "options", "union"),
+            value,
+            UNION_DIFFERS,
+            value=shown(value),
+            other=shown(given[0][1]),
+            first=given[0][0],
+        )
+        for index, value in given
+        if value != given[0][1]
+    ]
 
 
 def _option_faults(index: int, options: object, fmt: Format | None) -> list[InitErrorDetails]:

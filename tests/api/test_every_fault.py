@@ -127,6 +127,18 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     ),
     "member_not_of_format": file(format="Parquet", member="a.parquet"),
     "options_contradict": options(header=False, header_row=2),
+    "union_differs": manifest(
+        intent="ingest_parcels",
+        files=[
+            {
+                "path": f"s3://landing-zone/{union}",
+                "type": "vector",
+                "format": "GPKG",
+                "options": {"union": union},
+            }
+            for union in ("strict", "by_name")
+        ],
+    ),
     "date_format_invalid": options(date_format="%Q"),
     "option_not_of_format": options(warp="EPSG:4326"),
     "encoding_unknown": options(encoding="UTF-9"),

@@ -40,6 +40,7 @@ REFUSED = {
     "format_type_mismatch": _BETWEEN,
     "option_not_of_format": _BETWEEN,
     "options_contradict": _BETWEEN,
+    "union_differs": _BETWEEN,
     "member_not_of_format": _BETWEEN,
     "date_format_invalid": "the grammar of strptime is not one of JSON Schema",
     "dataset_id_invalid": "the name of a dataset is a tag among others that may be anything",

@@ -12,9 +12,9 @@ from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
-from app.pipelines.vector.formats.open import inspect
 from app.pipelines.vector.plan import vector_file
 from app.pipelines.vector.source import VectorSource
+from app.pipelines.vector.sources import open_file, together
 
 
 def run(ctx: RunContext) -> Asset:
@@ -39,7 +39,7 @@ def run(ctx: RunContext) -> Asset:
         files = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
             return same
-        sources = [inspect(file, ctx.limits, ctx.threads) for file in files]
+        sources = together(ctx, files, [open_file(ctx, file) for file in files])
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -66,11 +66,11 @@ def plan(ctx: PlanContext) -> None:
     ctx.unchanged(files, draft.steps, draft.engine)
 
     def inspected(file: FetchedFile) -> VectorSource:
-        source = inspect(file, ctx.limits, ctx.threads)
+        source = open_file(ctx, file)
         draft.files.append(vector_file(file, source))
         return source
 
-    sources = ctx.each(files, inspected)
+    sources = together(ctx, files, ctx.each(files, inspected))
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)

@@ -52,6 +52,8 @@ class VectorSource:
         counted: what the reader had to change, filled while reading.
         open_chunks: opens all rows, in order, in chunks of bounded size.
         carries_crs: whether the source itself has a CRS, so that the manifest need not declare one.
+        valueless: attributes that are known to be null in every row, so that their type is only a guess.
+        part: which member or layer of the file it is, in words, where the manifest says so.
     """
 
     file: str
@@ -68,6 +70,13 @@ class VectorSource:
     counted: Counter[str]
     open_chunks: Callable[[], Generator[Chunk, None, None]]
     carries_crs: bool = True
+    valueless: frozenset[str] = frozenset()
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file, and which part of it, for messages about several sources."""
+        return f"{self.file} ({self.part})" if self.part else self.file
 
 
 @dataclass(frozen=True, slots=True)

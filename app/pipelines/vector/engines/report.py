@@ -80,14 +80,19 @@ def warn_after(findings: Findings, watch: Watch) -> None:
             watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
 
 
-def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
-    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
+def check_places(sources: Sequence[VectorSource], far: Counter[str], placed: Counter[str], findings: Findings) -> None:
+    """Refuse a source of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes.
+
+    far, placed: numbers of geometries by the name of their source.
+    """
     findings.counts.pop(FAR, None)
     samples = findings.samples.pop(FAR, [])
-    for file, number in far.items():
-        if number * 2 > placed[file]:
-            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
-            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
+    for source in sources:
+        number, total = far[source.name], placed[source.name]
+        if number * 2 > total:
+            example = next((f", for example row {each['row']}" for each in samples if each["file"] == source.name), "")
+            values = {"count": number, "total": total, "degrees": FAR_DEGREES, "example": example}
+            raise MISPLACED(file=source.file, **values)
 
 
 def column_schema(schema: pa.Schema, box: str, old_names: dict[str, str]) -> dict[str, ColumnSchema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from app.jobs.shared_state import record_current_file
@@ -49,7 +50,8 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
     _check_content(file)
     source = reader_of(fmt).open_source(file)
     _check_size_of_layer(source, limits)
-    return source
+    named = {"member": declared.member, "layer": declared.layer}
+    return replace(source, part=", ".join(f"{what} {name!r}" for what, name in named.items() if name is not None))
 
 
 def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> Path:
