@@ -58,6 +58,22 @@ ROWS_TOO_MANY = Refusal(
     "Split the data, or raise SPATIAL_ETL_LIMITS__ROWS.",
 )
 
+# Columns
+
+TYPED_COLUMN_UNKNOWN = Refusal(
+    "column_unknown",
+    "files[].options, join_config or the recipe names a column that is missing or there several times",
+    "{file} has {number:# column|# columns} {name!r}, which files[].options.{option} names.",
+    "{hint}Its columns: {columns}.",
+)
+VALUE_NOT_OF_TYPE = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: column {column!r} of row {row} has the value {value}, which files[].options.types declares as {type} "
+    "(rows count from 0).",
+    "Correct the value, or declare another type: text keeps every value as it is written.",
+)
+
 # Archives
 
 ARCHIVE_NO_SOURCE = Refusal(

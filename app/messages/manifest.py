@@ -121,9 +121,35 @@ PATH_TRAVERSAL = FaultMessage(
 )
 PATH_DUPLICATE = FaultMessage(
     "path_duplicate",
-    "a file is listed twice",
+    "a source is listed twice",
     "{path} is listed twice (also as /files/{other}).",
-    "List each file once.",
+    "List each file once. Entries for the same zip, or the same vector file, each need another member or layer.",
+)
+PATTERN_UNMATCHED = FaultMessage(
+    "pattern_unmatched",
+    "files[].path is a pattern, and no object of the landing zone matches it",
+    "No object matches {path}.",
+    "Upload the files first, or correct the pattern: * and ? stand for characters of a name, ** for folders. "
+    "GET /landing?prefix= lists what is in {bucket}.",
+)
+_TOO_MANY = "files[].path is a pattern for too many objects"
+PATTERN_TOO_MANY = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "With {path}, the manifest has more than {limit:,} files.",
+    "Use narrower patterns, and send the files in several manifests, each with its own batch_id.",
+)
+PATTERN_TOO_BROAD = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "To find what matches {path}, more than {limit:,} objects would have to be looked at.",
+    "Begin the pattern with the folders of the files, for example 2026/tiles/*.gpkg.",
+)
+PATTERNS_TOO_MANY = FaultMessage(
+    "pattern_too_many",
+    _TOO_MANY,
+    "{found} paths are patterns, the limit is {limit}.",
+    "Write wider patterns, or the names of the files.",
 )
 PATH_FORBIDDEN = FaultMessage(
     "path_forbidden",
@@ -205,6 +231,12 @@ MARKS_CONTRADICTED = FaultMessage(
     _CONTRADICTION,
     "{mark} is both the decimal mark and what stands between groups of digits.",
     "Set decimal to the other mark, or remove thousands.",
+)
+UNION_DIFFERS = FaultMessage(
+    "union_differs",
+    "files state different ways to become one",
+    "The option union is {value}, and {other} in /files/{first}.",
+    "State the same union in all files, or in one of them: it holds for all.",
 )
 DATE_FORMAT_INVALID = FaultMessage(
     "date_format_invalid",

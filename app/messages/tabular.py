@@ -172,12 +172,6 @@ TYPED_TABLE_DAMAGED = Refusal(
 
 # Columns, types and rows
 
-TYPED_COLUMN_UNKNOWN = Refusal(
-    "column_unknown",
-    "files[].options, join_config or the recipe names a column that is missing or there several times",
-    "{file} has {number:# column|# columns} {name!r}, which files[].options.{option} names.",
-    "{hint}Its columns: {columns}.",
-)
 COLUMN_VALUE_INVALID = Refusal(
     "geometry_damaged",
     "a geometry cannot be read",

@@ -72,7 +72,28 @@ SCHEMA_MISMATCH = Refusal(
     "schema_mismatch",
     "the files of a manifest differ in their columns or geometry types",
     "The files differ: {differences}",
-    "Give all files the same columns in the same order, or send one manifest for each.",
+    "Give all files the same columns in the same order, send one manifest for each, or set `options.union` to by_name: "
+    "then columns that a file lacks are null in its rows.",
+)
+
+TYPES_DIFFER = Refusal(
+    "schema_mismatch",
+    "the files of a manifest differ in their columns or geometry types",
+    "No type holds the values of the column {column!r} in all files: it is {found} in {name}, and {first} in {other}.",
+    "Declare one type for it in `options.types` of the files, for example text.",
+)
+TYPE_IMPOSSIBLE = Refusal(
+    "type_impossible",
+    "files[].options.types declares a type that no value of the column can have",
+    "{file}: column {column!r} is {found}, which cannot become {type}.",
+    "Declare another type, or leave the column out of `options.types`.",
+)
+VALUE_NOT_WIDENED = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: column {column!r} of row {row} has the value {value}, which {type}, the type of this column in all "
+    "files, cannot hold exactly (rows count from 0).",
+    "Declare the column as text in `options.types` of the files.",
 )
 
 # Columns
@@ -238,6 +259,16 @@ OTHER_GEOMETRIES = Notice(
     "reader_note",
     "the reader of a source reports something",
     "{file}: kept geometry columns besides {geometry!r} as binary attributes, without reprojection: {names}.",
+)
+COLUMNS_FILLED = Notice(
+    "columns_filled",
+    "files of a union by name lack columns that others have",
+    "Filled {count:# column|# columns} with null in the rows of files that lack {count:it|them}: {names}.",
+)
+COLUMNS_WIDENED = Notice(
+    "columns_widened",
+    "columns of a union by name have other types in other files",
+    "Gave {count:# column a type|# columns types} that {count:holds|hold} the values of all files: {names}.",
 )
 REPROJECTED_IN_PROCESS = Notice(
     "reprojected_in_process",

@@ -119,7 +119,16 @@ class FileOptions(Frozen):
             AtMost(MAX_COLUMNS),
         ]
         | None
-    ) = Field(None, description="Column types by column name, e.g. `text`, `decimal(12,2)` (tabular).")
+    ) = Field(
+        None,
+        description="Column types by column name, e.g. `text`, `decimal(12,2)` (tabular, vector). A value of a vector "
+        "file that its type cannot hold exactly ends the run.",
+    )
+    union: Literal["strict", "by_name"] | None = Field(
+        None,
+        description="How several files become one: `strict` (default), all have the same columns, or `by_name`: "
+        "columns that a file lacks are null in its rows, and types are widened (vector). Files that state it agree.",
+    )
     trim: bool | None = Field(
         None,
         description="Leave out blanks around values; a value of blanks alone becomes null (tabular).",

@@ -67,6 +67,7 @@ class Format:
 _RASTER_OPTIONS = ("warp", "resampling")
 
 _VECTOR = "app.pipelines.vector.formats"
+_COLUMN_OPTIONS = ("types", "union")
 
 _VALUE_OPTIONS = ("types", "trim", "decimal", "thousands", "date_format", "quarantine_share")
 _GEOMETRY_OPTIONS = ("geometry",)
@@ -80,7 +81,7 @@ FORMATS: tuple[Format, ...] = (
         ("GeoJSON",),
         (".geojson", ".json"),
         zipped=True,
-        options=("encoding",),
+        options=("encoding", *_COLUMN_OPTIONS),
         reader=f"{_VECTOR}.geojson.reader",
     ),
     Format(
@@ -90,10 +91,19 @@ FORMATS: tuple[Format, ...] = (
         (".geojsonl", ".geojsons", ".ndjson", ".jsonl"),
         ("NDGeoJSON",),
         zipped=True,
-        options=("encoding",),
+        options=("encoding", *_COLUMN_OPTIONS),
         reader=f"{_VECTOR}.geojson.reader",
     ),
-    Format("GPKG", "vector", ("GPKG",), (".gpkg",), ("GeoPackage",), zipped=True, reader=f"{_VECTOR}.gpkg"),
+    Format(
+        "GPKG",
+        "vector",
+        ("GPKG",),
+        (".gpkg",),
+        ("GeoPackage",),
+        zipped=True,
+        options=_COLUMN_OPTIONS,
+        reader=f"{_VECTOR}.gpkg",
+    ),
     Format(
         "SHP",
         "vector",
@@ -103,13 +113,30 @@ FORMATS: tuple[Format, ...] = (
         required_sidecars=(".shx", ".dbf"),
         optional_sidecars=(".prj", ".cpg"),
         zipped=True,
-        options=("encoding",),
+        options=("encoding", *_COLUMN_OPTIONS),
         reader=f"{_VECTOR}.shapefile.reader",
         files_are_layers=True,
         detects_encoding=True,
     ),
-    Format("FlatGeobuf", "vector", ("FlatGeobuf",), (".fgb",), ("FGB",), zipped=True, reader=f"{_VECTOR}.flatgeobuf"),
-    Format("KML", "vector", ("LIBKML", "KML"), (".kml",), zipped=True, reader=f"{_VECTOR}.kml"),
+    Format(
+        "FlatGeobuf",
+        "vector",
+        ("FlatGeobuf",),
+        (".fgb",),
+        ("FGB",),
+        zipped=True,
+        options=_COLUMN_OPTIONS,
+        reader=f"{_VECTOR}.flatgeobuf",
+    ),
+    Format(
+        "KML",
+        "vector",
+        ("LIBKML", "KML"),
+        (".kml",),
+        zipped=True,
+        options=_COLUMN_OPTIONS,
+        reader=f"{_VECTOR}.kml",
+    ),
     Format(
         "GML",
         "vector",
@@ -117,6 +144,7 @@ FORMATS: tuple[Format, ...] = (
         (".gml", ".xml"),
         optional_sidecars=(".xsd",),
         zipped=True,
+        options=_COLUMN_OPTIONS,
         reader=f"{_VECTOR}.gml",
     ),
     Format(
@@ -126,10 +154,18 @@ FORMATS: tuple[Format, ...] = (
         (".gdb",),
         ("FileGDB", "GDB"),
         zipped=True,
+        options=_COLUMN_OPTIONS,
         reader=f"{_VECTOR}.filegdb",
         directory_marker="a00000001.gdbtable",
     ),
-    Format("GeoParquet", "vector", (), (".parquet", ".geoparquet"), reader=f"{_VECTOR}.geoparquet"),
+    Format(
+        "GeoParquet",
+        "vector",
+        (),
+        (".parquet", ".geoparquet"),
+        options=_COLUMN_OPTIONS,
+        reader=f"{_VECTOR}.geoparquet",
+    ),
     Format(
         "GTiff",
         "raster",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
@@ -128,7 +128,8 @@ class ManifestFile(Frozen):
 
     path: Annotated[str, AfterValidator(_landing_path)] = Field(
         json_schema_extra={"maxLength": _MAX_PATH},
-        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`.",
+        description=f"`s3://{LANDING_BUCKET}/…`, or the same without `s3://`. `*` and `?` stand for characters of a "
+        "name, `**` for any folders: the objects that match when the manifest is accepted are its files.",
         examples=[f"s3://{LANDING_BUCKET}/demo/countries.zip"],
     )
     type: FileType = Field(description="What kind of file it is.")
@@ -153,6 +154,18 @@ class ManifestFile(Frozen):
     def has_geometries(self) -> bool:
         """Whether it is read as vector data: a vector file, or a table whose columns have the coordinates."""
         return self.type == "vector" or (self.options is not None and self.options.geometry is not None)
+
+    def of_keys(self, found: Iterable[FilesFound]) -> list[ManifestFile]:
+        """The files that the path stands for: one with the same fields for each object of a pattern."""
+        keys = next((each.keys for each in found if each.path == self.path), (self.key,))
+        return [self.model_copy(update={"path": f"s3://{LANDING_BUCKET}/{key}"}) for key in keys]
+
+
+class FilesFound(Frozen):
+    """The objects that a pattern in files[].path stood for when the manifest was accepted: their keys, in order."""
+
+    path: str
+    keys: tuple[str, ...]
 
 
 class JoinConfig(Frozen):
@@ -274,6 +287,18 @@ class Manifest(Frozen):
             return str(tag)
         return f"{readable_id(self.metadata.title)}-{hashlib.sha256(self.batch_id.encode()).hexdigest()[:12]}"
 
+    def with_files(self, found: Sequence[FilesFound]) -> Manifest:
+        """The manifest with objects in place of patterns."""
+        if not found:
+            return self
+        return self.model_copy(update={"files": tuple(each for file in self.files for each in file.of_keys(found))})
+
+    @property
+    def union(self) -> Literal["strict", "by_name"]:
+        """How its files become one; those that state it agree."""
+        stated = (file.options.union for file in self.files if file.options is not None)
+        return next((union for union in stated if union is not None), "strict")
+
     @property
     def checks(self) -> tuple[Check, ...]:
         return self.dataset.checks if self.dataset is not None else ()
@@ -346,6 +371,7 @@ class ManifestFault(Frozen):
 class ManifestRecord(Frozen):
     """A manifest as the ledger stores it. `manifest` is the document as accepted (when rejected: as received).
 
+    files_found: what its patterns stood for when it was accepted; every run of the batch reads these objects.
     object_key, object_etag: the landing-zone object that it was dropped as, for webhook and sweep. A rejected one has
     faults and a generated batch id (`rejected.` + 16 hex digits), so that the corrected manifest can use the real one.
     """
@@ -353,6 +379,7 @@ class ManifestRecord(Frozen):
     batch_id: str
     manifest: Mapping[str, Any]
     content_hash: str
+    files_found: tuple[FilesFound, ...] = ()
     source: Literal["api", "webhook", "sweep"] = "api"
     status: ManifestStatus = ManifestStatus.QUEUED
     error_message: str | None = None
@@ -363,7 +390,8 @@ class ManifestRecord(Frozen):
     completed_at: datetime | None = None
 
     def parsed(self) -> Manifest:
-        return Manifest.from_ledger(self.manifest)
+        """The manifest, with objects in place of patterns."""
+        return Manifest.from_ledger(self.manifest).with_files(self.files_found)
 
 
 class ManifestSummary(Frozen):

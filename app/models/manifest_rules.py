@@ -32,6 +32,7 @@ from app.messages.manifest import (
     TESTING_INVALID,
     TEXT_INVALID,
     TYPE_NOT_OF_INTENT,
+    UNION_DIFFERS,
 )
 from app.messages.message import FaultMessage
 from app.models.check_rules import dataset_faults
@@ -125,13 +126,13 @@ def text_faults(value: object, loc: tuple[str | int, ...] = ()) -> Iterator[Init
 
 def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> list[InitErrorDetails]:
     faults: list[InitErrorDetails] = []
-    first_seen: dict[str, int] = {}
+    first_seen: dict[tuple[str, str, str], int] = {}
     for index, entry in enumerate(files):
         if not isinstance(entry, Mapping):
             continue
         path, kind, name = entry.get("path"), entry.get("type"), entry.get("format")
         if isinstance(path, str):
-            twin = first_seen.setdefault(path.removeprefix("s3://"), index)
+            twin = first_seen.setdefault(source_named(entry, path), index)
             if twin != index:
                 loc = ("files", index, "path")
                 faults.append(_fault(loc, path, PATH_DUPLICATE, path=shown(path), other=twin))
@@ -152,7 +153,32 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
             message = TABLE_WITHOUT_GEOMETRY if table else TYPE_NOT_OF_INTENT
             values = {"intent": intent.name, "types": " or ".join(intent.file_types), "declared": kind}
             faults.append(_fault(("files", index, "type"), kind, message, **values))
-    return faults + (_count_faults(files, intent) if intent else [])
+    return faults + _union_faults(files) + (_count_faults(files, intent) if intent else [])
+
+
+def source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
+    """What the entry reads: (path, member, layer). Of a raster only the path: one layer would hide another."""
+    parts = () if entry.get("type") == "raster" else (entry.get("member"), entry.get("layer"))
+    member, layer = (str(part or "").strip() for part in parts or ("", ""))
+    return path.removeprefix("s3://"), member, layer
+
+
+def _union_faults(files: list[Any] | tuple[Any, ...]) -> list[InitErrorDetails]:
+    """Files that state another way to become one than the first that states any."""
+    options = ((index, entry.get("options")) for index, entry in enumerate(files) if isinstance(entry, Mapping))
+    given = [(index, each["union"]) for index, each in options if isinstance(each, Mapping) and each.get("union")]
+    return [
+        _fault(
+            ("files", index, "options", "union"),
+            value,
+            UNION_DIFFERS,
+            value=shown(value),
+            other=shown(given[0][1]),
+            first=given[0][0],
+        )
+        for index, value in given
+        if value != given[0][1]
+    ]
 
 
 def _option_faults(index: int, options: object, fmt: Format | None) -> list[InitErrorDetails]:

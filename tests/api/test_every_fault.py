@@ -113,6 +113,11 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "path_key": file(path="s3://landing-zone/"),
     "path_traversal": file(path="s3://landing-zone/../a.csv"),
     "path_duplicate": manifest(files=[FILE, FILE]),
+    "pattern_unmatched": file(path="s3://landing-zone/nothing/*.csv"),
+    "pattern_too_many": manifest(
+        intent="ingest_parcels",
+        files=[{"path": f"s3://landing-zone/{n}*", "type": "vector", "format": "GPKG"} for n in range(101)],
+    ),
     "path_forbidden": Sent("POST", "/manifests", MANIFEST, key=True),
     "format_unknown": file(format="CSW"),
     "format_not_available": Never("This release can read every format of its table."),
@@ -126,6 +131,18 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     ),
     "member_not_of_format": file(format="Parquet", member="a.parquet"),
     "options_contradict": options(header=False, header_row=2),
+    "union_differs": manifest(
+        intent="ingest_parcels",
+        files=[
+            {
+                "path": f"s3://landing-zone/{union}",
+                "type": "vector",
+                "format": "GPKG",
+                "options": {"union": union},
+            }
+            for union in ("strict", "by_name")
+        ],
+    ),
     "date_format_invalid": options(date_format="%Q"),
     "option_not_of_format": options(warp="EPSG:4326"),
     "option_not_of_intent": options(geometry={"wkt": "a", "crs": "EPSG:4326"}),

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable
-from app.ledger import Ledger
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
 from app.models.run import Run, RunStatus
-from app.pipelines.job import runner
-from app.pipelines.job.in_process import InProcess
-from app.services.intake.submit import submit
 from app.services.runs import control as runs_control
-from app.settings import Settings
-from app.system.processes import process_name
+from tests.place import Place, a_place
 from tests.service import POINTS, manifest
 
 LANES = frozenset({"spatial"})
@@ -45,63 +35,24 @@ class Interrupted:
         return call
 
 
-class Place:
-    """One service without processes: runs are carried by the thread that asks for it."""
-
-    def __init__(self, portal: BlockingPortal, clients: Clients, settings: Settings) -> None:
-        self.portal, self.clients, self.settings = portal, clients, settings
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.clients.ledger
+class Canceled(Place):
+    """Runs of one file, and their cancels."""
 
     def submit(self, batch: str) -> Run:
-        async def put() -> Run:
-            await self.clients.objects.put(LANDING_BUCKET, "p.geojson", _bytes())
-            document = manifest(batch, ("p.geojson", "GeoJSON"), tags={"dataset_id": "points"})
-            accepted = await submit(Manifest.model_validate(document), self.clients, enabled_lanes=LANES)
-            return accepted.run
-
-        return self.portal.call(put)
-
-    def carry(self, run: Run, **parts: Any) -> Run:
-        clients = replace(self.clients, **parts)
-        runner.execute(run.run_id, clients, self.portal.call, process_name(), self.settings, InProcess())
-        found = self.portal.call(self.ledger.get_run, run.run_id)
-        assert found is not None
-        return found
+        self.put("p.geojson", POINTS)
+        return self.accept(manifest(batch, ("p.geojson", "GeoJSON"), tags={"dataset_id": "points"})).run
 
     async def cancel(self, run: Run) -> None:
         assert (await runs_control.cancel(run.run_id, self.clients, seconds=5)).status is RunStatus.CANCELING
 
-    def codes(self, run: Run) -> list[str]:
-        return [event.code for event in self.portal.call(self.ledger.list_events, run.run_id)]
-
-    def lake(self) -> list[str]:
-        found = self.portal.call(self.clients.objects.list_objects, LAKE_BUCKET, "")
-        return [info.key for info in found.objects]
-
-
-async def _bytes() -> Any:
-    yield POINTS
-
-
-@contextmanager
-def _place(data_dir: Path) -> Iterator[Place]:
-    data_dir.mkdir()
-    settings = Settings(data_dir=data_dir)
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(open_clients(settings)) as clients:
-        portal.call(clients.ledger.migrate)
-        yield Place(portal, clients, settings)
-
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with _place(tmp_path / "data") as made:
-        yield made
+def place(tmp_path: Path) -> Iterator[Canceled]:
+    with a_place(tmp_path / "data") as made:
+        yield Canceled(made.portal, made.clients, made.settings)
 
 
-def test_past_the_commit_point_a_run_ends_in_success_and_says_so(place: Place) -> None:
+def test_past_the_commit_point_a_run_ends_in_success_and_says_so(place: Canceled) -> None:
     run = place.submit("late")
 
     async def then_cancel(commit: Callable[..., Awaitable[Any]], *args: Any) -> Any:
@@ -119,7 +70,7 @@ def test_past_the_commit_point_a_run_ends_in_success_and_says_so(place: Place) -
 
 
 @pytest.mark.parametrize("moment", ["commit_asset", "reserve_version"])
-def test_just_before_the_commit_point_a_run_ends_canceled(place: Place, moment: str) -> None:
+def test_just_before_the_commit_point_a_run_ends_canceled(place: Canceled, moment: str) -> None:
     run = place.submit("in-time")
 
     async def cancel_first(method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
@@ -134,7 +85,7 @@ def test_just_before_the_commit_point_a_run_ends_canceled(place: Place, moment: 
     assert place.portal.call(place.ledger.get_asset, "points") is None
 
 
-def test_a_run_that_finds_its_version_there_is_canceled_all_the_same(place: Place) -> None:
+def test_a_run_that_finds_its_version_there_is_canceled_all_the_same(place: Canceled) -> None:
     assert place.carry(place.submit("first")).status is RunStatus.SUCCESS
     run = place.submit("again")
 
@@ -149,7 +100,7 @@ def test_a_run_that_finds_its_version_there_is_canceled_all_the_same(place: Plac
     assert len(place.lake()) == 1
 
 
-def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place: Place) -> None:
+def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place: Canceled) -> None:
     run = place.submit("store-away")
 
     async def fail(_method: Callable[..., Awaitable[Any]], *_args: Any, **_kwargs: Any) -> Any:
@@ -161,7 +112,7 @@ def test_an_attempt_that_fails_while_it_is_being_canceled_has_no_next_one(place:
     assert place.codes(run)[-2:] == ["attempt.died", "run.canceled"]
 
 
-def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Place) -> None:
+def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Canceled) -> None:
     run = place.submit("died")
 
     async def no_end(
@@ -183,7 +134,7 @@ def test_a_run_that_died_after_its_commit_is_not_canceled_in_the_queue(place: Pl
     assert (ended.status, ended.attempt, ended.reserved_version) == (RunStatus.SUCCESS, 2, 1)
 
 
-def test_the_deadline_is_not_moved_by_asking_again(place: Place) -> None:
+def test_the_deadline_is_not_moved_by_asking_again(place: Canceled) -> None:
     run = place.submit("twice")
 
     async def ask_twice(method: Callable[..., Awaitable[Any]], *args: Any) -> Any:

@@ -81,7 +81,7 @@ class Context:
         if not source.exists():
             raise RunRefused(f"{file.key} is missing.", "Upload it.", reason="file_missing", file=file.key)
         into = self.scratch / hashlib.sha256(file.key.encode()).hexdigest()[:8]
-        into.mkdir(parents=True)
+        into.mkdir(parents=True, exist_ok=True)
         fmt = find_format(file.format)
         assert fmt is not None
         for suffix in (*fmt.required_sidecars, *fmt.optional_sidecars):

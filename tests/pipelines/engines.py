@@ -20,12 +20,8 @@ from app.storage.postgis.server import Postgis, RunSchema
 from tests.servers.postgres import fresh_database, limited_user
 
 # Modules whose tests run over every engine.
-OVER_ALL_ENGINES = (
-    "tests.pipelines.test_engine",
-    "tests.pipelines.test_formats",
-    "tests.pipelines.test_points",
-    "tests.pipelines.test_recipe_rows",
-    "tests.pipelines.test_recipes",
+OVER_ALL_ENGINES = tuple(
+    f"tests.pipelines.test_{name}" for name in ("columns", "engine", "formats", "points", "recipe_rows", "recipes")
 )
 
 _opened = ExitStack()

@@ -17,7 +17,7 @@ from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletio
 from app.models.attempt import AttemptOutcome, AttemptRecord
 from app.models.checks import CheckResult
 from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
+from app.models.manifest import FilesFound, ManifestFault, ManifestRecord, ManifestStatus
 from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
 from app.storage.shared.ledger_rules import checked_change, to_json
 from app.storage.sql import conversion, tables
@@ -31,6 +31,7 @@ MANIFEST = ManifestRecord(
     batch_id="batch-1",
     manifest=NESTED,
     content_hash="sha256:1",
+    files_found=(FilesFound(path="s3://landing-zone/*", keys=(ODD, "b")),),
     source="webhook",
     status=ManifestStatus.FAILURE,
     error_message=ODD,

@@ -145,6 +145,26 @@ def test_all_faults_come_at_once_cross_field_rules_included() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "fmt", "parts", "allowed"),
+    [
+        ("vector", "GeoJSON", ({"member": "a"}, {"member": "b"}), True),
+        ("vector", "GeoJSON", ({"member": "a"}, {"member": "a"}), False),
+        ("vector", "GPKG", ({"layer": "a"}, {"layer": "b"}), True),
+        ("vector", "GPKG", ({"layer": "a"}, {"layer": "a "}), False),
+        ("vector", "GPKG", ({"crs": "EPSG:1"}, {"crs": "EPSG:2"}), False),
+        ("raster", "netCDF", ({"layer": "a"}, {"layer": "b"}), False),
+    ],
+)
+def test_the_parts_of_one_file_are_sources(kind: str, fmt: str, parts: tuple[Any, ...], allowed: bool) -> None:
+    entries = [{"path": "landing-zone/a", "type": kind, "format": fmt, **part} for part in parts]
+    document = changed("files", entries) | {"intent": f"ingest_{kind}"}
+    if allowed:
+        assert len(Manifest.model_validate(document).files) == 2
+    else:
+        assert [fault.code for fault in faults(document)] == ["path_duplicate"]
+
+
 def test_unknown_names_are_met_with_the_nearest_known_one() -> None:
     assert "'layer'" in faults(changed("files/0/layr", "x"))[0].fix
     assert "'GeoJSON'" in faults(changed("files/0/format", "GeoJSn"))[0].fix

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,21 @@ def unpack(archive: Path, into: Path, limits: Limits, file: str) -> list[Path]:
         if isinstance(err, OSError) and err.errno != errno.EINVAL:  # EINVAL: an offset before the beginning
             raise
         raise ARCHIVE_INVALID(file=file, problem=str(err)) from None
+
+
+def unpack_once(archive: Path, limits: Limits, file: str) -> tuple[Path, list[Path]]:
+    """Unpack a zip archive beside its folder, unless an earlier entry of the manifest has: (where, its files in order).
+
+    Raises:
+        RunRefused: as `unpack`.
+    """
+    into = archive.parent.with_name(f"{archive.parent.name}-unpacked")
+    if not into.exists():
+        part = Path(tempfile.mkdtemp(prefix=f"{into.name}-", dir=into.parent))
+        unpack(archive, part, limits, file)
+        part.rename(into)
+    with zipfile.ZipFile(archive) as source:
+        return into, [target for _, target in _targets(source.infolist(), into, limits, file)]
 
 
 def choose_member(members: Mapping[str, Path], wanted: str, file: str) -> Path:

@@ -15,6 +15,7 @@ from app.pipelines.common.crs import crs_name, parse_crs, same_crs
 
 # The reason of a column's type, where the format declares types.
 AS_THERE = "as in the source"
+AS_DECLARED = "declared in files[].options.types"
 
 
 def schema_columns(schema: Mapping[str, ColumnSchema]) -> tuple[PlannedColumn, ...]:

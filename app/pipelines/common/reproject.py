@@ -6,6 +6,7 @@ import math
 import threading
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -255,14 +256,23 @@ def is_outside(boxes: Coordinates, area: Box, margin: float) -> npt.NDArray[np.b
         return outside | ((boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin))
 
 
-def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
-    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
+def check_places(
+    far: Counter[str], placed: Counter[str], findings: Findings, files: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a source of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes.
+
+    Args:
+        far, placed: numbers of geometries by the name of their source.
+        findings: of all sources; loses what is decided here.
+        files: {name of a source: its file} where they differ.
+    """
     findings.counts.pop(FAR, None)
     samples = findings.samples.pop(FAR, [])
-    for file, number in far.items():
-        if number * 2 > placed[file]:
-            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
-            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
+    for name, number in far.items():
+        if number * 2 > placed[name]:
+            example = next((f", for example row {each['row']}" for each in samples if each["file"] == name), "")
+            values = {"count": number, "total": placed[name], "degrees": FAR_DEGREES, "example": example}
+            raise MISPLACED(file=(files or {}).get(name, name), **values)
 
 
 def _to_degrees(crs: CRS) -> tuple[float, float] | None:

@@ -138,7 +138,7 @@ class RunContext(Protocol):
         ...
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
-        """Download a file of the landing zone, with the sidecars of its format, into scratch.
+        """Download a file of the landing zone, with the sidecars of its format, into scratch; each file once.
 
         Raises:
             RunRefused: file_missing, file_empty, file_too_large.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -49,6 +49,7 @@ class JobContext:
     engine: VectorEngine
     warnings: list[RunWarning] = field(default_factory=list)
     _fingerprint: str | None = None
+    _copies: dict[tuple[str, str], FetchedFile] = field(default_factory=dict)
 
     @property
     def watch(self) -> Self:
@@ -63,7 +64,13 @@ class JobContext:
         return self.manifest.new_version
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
-        directory = self.scratch / f"in{self.manifest.files.index(file)}"
+        copy = self._copies.get((file.path, file.format))
+        if copy is None:
+            copy = self._copies[file.path, file.format] = self._fetch_copy(file)
+        return replace(copy, declared=file)
+
+    def _fetch_copy(self, file: ManifestFile) -> FetchedFile:
+        directory = self.scratch / f"in{len(self._copies)}"
         directory.mkdir()
         record_current_file(file.key)
         progress = self._transfer_progress()

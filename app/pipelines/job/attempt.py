@@ -84,8 +84,8 @@ class Attempt(JobContext):
         self.counts += observed(STEP_SECONDS, seconds, lane=self.run.lane, step=name)
         self.event("step.finished", f"{name} took {seconds} s.", data={"seconds": seconds})
 
-    def fetch(self, file: ManifestFile) -> FetchedFile:
-        fetched = super().fetch(file)
+    def _fetch_copy(self, file: ManifestFile) -> FetchedFile:
+        fetched = super()._fetch_copy(file)
         self._inputs.add_file(fetched)
         return fetched
 
@@ -153,7 +153,7 @@ class Attempt(JobContext):
             crs=product.crs,
             bounds=product.bounds,
             run_id=self.run.run_id,
-            inputs=tuple(inputs),
+            inputs=tuple(dict.fromkeys(inputs)),
             metadata=AssetMetadata(
                 manifest=self.manifest.metadata.model_dump(mode="json"),
                 column_schema=product.column_schema,

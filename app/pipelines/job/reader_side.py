@@ -86,11 +86,12 @@ class _Inputs:
     """Copies of inputs that the job fetches; numbered in their order, as the job knows them."""
 
     def __init__(self, manifest: Manifest, scratch: Path, link: JobLink) -> None:
-        self._manifest, self._scratch, self._link = manifest, scratch, link
+        self._scratch, self._link = scratch, link
+        self._indexes = {id(file): index for index, file in enumerate(manifest.files)}
         self._fetched: list[FetchedFile | FetchedAsset] = []
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
-        found = self._link.call("fetch", index=self._manifest.files.index(file))
+        found = self._link.call("fetch", index=self._indexes[id(file)])
         fetched = FetchedFile(file, self._scratch / found["path"], _SOURCES.validate_python(found["inputs"]))
         self._fetched.append(fetched)
         return fetched

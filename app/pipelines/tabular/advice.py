@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from app.models.date_formats import ORDERS
 from app.models.file_options import FileOptions
-from app.pipelines.tabular.declared_types import arrow_type, convert_declared
+from app.pipelines.common.column_types import arrow_type
+from app.pipelines.tabular.declared_types import convert_declared
 from app.pipelines.tabular.inferred_types import PossibleTypes
 from app.pipelines.tabular.notation import Notation, convert_from, notation_of, possible_types_in
 from app.pipelines.tabular.why_text import deciding_value, is_text, shortened

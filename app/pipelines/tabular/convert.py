@@ -16,8 +16,8 @@ from app.messages.tabular import (
 )
 from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.pipelines.common.column_types import types_by_column
 from app.pipelines.contract.context import FetchedFile, RunContext
-from app.pipelines.tabular.declared_types import types_by_column
 from app.pipelines.tabular.notation import notation_of
 from app.pipelines.tabular.open import open_table
 from app.pipelines.tabular.quarantine import Quarantine

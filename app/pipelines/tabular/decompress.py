@@ -22,7 +22,7 @@ from app.messages.common import (
 )
 from app.messages.tabular import COMPRESSED_DAMAGED
 from app.models.formats import Format
-from app.pipelines.common.archives import choose_member, is_zip, unpack
+from app.pipelines.common.archives import choose_member, is_zip, unpack_once
 from app.settings import Limits, MiB
 
 _BLOCK = 1 * MiB
@@ -74,8 +74,8 @@ def _decompress_stream(path: Path, open_stream: Callable[[Path], Any], limits: L
 
 
 def _unzip_table(path: Path, fmt: Format, limits: Limits, file: str, wanted: str | None) -> Path:
-    into = Path(tempfile.mkdtemp(prefix="unpacked-", dir=path.parent))
-    names = {member: str(member.relative_to(into)) for member in unpack(path, into, limits, file)}
+    into, members = unpack_once(path, limits, file)
+    names = {member: str(member.relative_to(into)) for member in members}
     if wanted is not None:
         return choose_member({name: member for member, name in names.items()}, wanted, file)
     tables = [

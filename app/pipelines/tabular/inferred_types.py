@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from app.pipelines.common.column_types import ARROW_TYPES, kind_of
 
 # The kinds of values that are written in the date format of the manifest begin with this.
 LOCAL = "local_"
@@ -25,16 +26,6 @@ KINDS = (
     "bool", "local_date", "local_timestamp", "local_timestamp_utc", "int64", "float64", "decimal", "date", "timestamp",
     "timestamp_utc", "time", "text",
 )  # fmt: skip
-ARROW_TYPES = {
-    "text": pa.string(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-    "timestamp_utc": pa.timestamp("us", "UTC"),
-    "time": pa.time64("us"),
-}
 _NANOSECONDS = {
     "timestamp": pa.timestamp("ns"),
     "timestamp_utc": pa.timestamp("ns", "UTC"),
@@ -133,16 +124,6 @@ def convert(array: pa.Array, to: pa.DataType) -> pa.Array | None:
     if found.nanos and to.unit != "ns":
         return None
     return converted[kind] if kind in converted and converted[kind].type == to else _cast(array, to)
-
-
-def kind_of(to: pa.DataType) -> str:
-    if pa.types.is_decimal(to):
-        return "decimal"
-    if pa.types.is_timestamp(to):
-        return "timestamp_utc" if to.tz else "timestamp"
-    if pa.types.is_time(to):
-        return "time"
-    return {pa.bool_(): "bool", pa.int64(): "int64", pa.float64(): "float64", pa.date32(): "date"}.get(to, "text")
 
 
 Examined = tuple[PossibleTypes, Mapping[str, pa.Array]]
@@ -347,9 +328,3 @@ def _cast(array: pa.Array, to: pa.DataType) -> pa.Array | None:
         return pc.cast(array, to)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-
-
-def manifest_type_name(to: Any) -> str:
-    """The type as a manifest names it."""
-    kind = kind_of(to)
-    return f"decimal({to.precision},{to.scale})" if kind == "decimal" else kind

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from app.models.file_options import FileOptions
 from app.models.formats import find_format
 from app.models.plan import Answers, PlannedColumn, PlannedFile, options_of
-from app.pipelines.common.plan_answers import AS_THERE
+from app.pipelines.common.column_types import ARROW_TYPES, types_by_column
+from app.pipelines.common.plan_answers import AS_DECLARED, AS_THERE
 from app.pipelines.contract.context import FetchedFile
-from app.pipelines.tabular.declared_types import titles_for_types, types_by_column
-from app.pipelines.tabular.inferred_types import ARROW_TYPES, PossibleTypes
+from app.pipelines.tabular.declared_types import titles_for_types
+from app.pipelines.tabular.inferred_types import PossibleTypes
 from app.pipelines.tabular.notation import PLAIN, Notation, notation_of, possible_types_in
 from app.pipelines.tabular.source import OpenedTable, TypedSource
 from app.pipelines.tabular.typed_table import WrittenTable
@@ -95,7 +96,7 @@ def planned_columns(
     else:
         options = fetched.declared.options or FileOptions()
         declared_types = types_by_column(options.types or {}, source.names, cleaned, source.file)
-        why = {cleaned[number]: "declared in files[].options.types" for number in declared_types}
+        why = {cleaned[number]: AS_DECLARED for number in declared_types}
         notation = notation_of(options)
         texts = {}
         for number, name in enumerate(cleaned):

@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 
 from app.messages.common import ROWS_TOO_MANY
 from app.messages.tabular import COLUMN_VALUE_INVALID, HEADER_ONLY, TYPED_TABLE_DAMAGED
+from app.pipelines.common.column_types import manifest_type_name
 from app.pipelines.common.ordered_map import in_order
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.declared_types import convert_declared
-from app.pipelines.tabular.inferred_types import PossibleTypes, manifest_type_name
+from app.pipelines.tabular.inferred_types import PossibleTypes
 from app.pipelines.tabular.notation import PLAIN, Notation, convert_from, possible_types_in
 from app.pipelines.tabular.quarantine import Quarantine
 from app.pipelines.tabular.source import BadRow, ParsedBlock, TableSource, TypedSource

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from app.messages.tabular import DATE_AS_TEXT, NUMBER_AS_TEXT
 from app.models.file_options import FileOptions
 from app.models.run import RunWarning
+from app.pipelines.common.column_types import arrow_type
 from app.pipelines.tabular.advice import DATES, NUMBERS, TextColumn, advice
-from app.pipelines.tabular.declared_types import arrow_type, titles_for_types
+from app.pipelines.tabular.declared_types import titles_for_types
 from app.pipelines.tabular.inferred_types import TEXT_ONLY
 from app.pipelines.tabular.source import OpenedTable, TypedSource
 

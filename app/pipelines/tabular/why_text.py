@@ -6,7 +6,8 @@ import re
 
 import pyarrow as pa
 
-from app.pipelines.tabular.inferred_types import PossibleTypes, manifest_type_name
+from app.pipelines.common.column_types import manifest_type_name
+from app.pipelines.tabular.inferred_types import PossibleTypes
 from app.pipelines.tabular.notation import Notation, possible_types_in
 
 _MAX_TEXT = 60

@@ -8,9 +8,9 @@ from typing import Protocol
 from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.plan import PlannedFile
 from app.pipelines.contract.context import FetchedFile, RunContext
-from app.pipelines.vector.formats.open import inspect
 from app.pipelines.vector.plan import vector_file
 from app.pipelines.vector.source import VectorSource
+from app.pipelines.vector.sources import open_file
 
 
 class SourceFiles(Protocol):
@@ -46,10 +46,10 @@ class VectorFiles:
     )
 
     def open(self, fetched: FetchedFile) -> VectorSource:
-        """See SourceFiles. Raises RunRefused: what `inspect` raises."""
+        """See SourceFiles. Raises RunRefused: what `open_file` raises."""
         if fetched.declared.type != "vector":
             raise INTENT_NOT_VECTOR(subject=fetched.declared.key, file=fetched.declared.key)
-        return inspect(fetched, self.ctx.limits, self.ctx.threads)
+        return open_file(self.ctx, fetched)
 
     def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
         """See SourceFiles."""

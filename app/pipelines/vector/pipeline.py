@@ -20,6 +20,7 @@ from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
 from app.pipelines.vector.files import SourceFiles, VectorFiles
 from app.pipelines.vector.source import VectorSource
+from app.pipelines.vector.sources import together
 
 
 def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
@@ -46,7 +47,8 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         fetched = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
-        sources = [choose_columns(files.open(file), recipe.columns) for file in fetched]
+        opened = together(ctx, fetched, [files.open(file) for file in fetched])
+        sources = [choose_columns(source, recipe.columns) for source in opened]
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -73,9 +75,10 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     def opened(file: FetchedFile) -> VectorSource:
         source = opener.open(file)
         draft.files.append(opener.planned(file, source))
-        return choose_columns(source, recipe.columns)
+        return source
 
-    sources = ctx.each(fetched, opened)
+    found = together(ctx, fetched, ctx.each(fetched, opened))
+    sources = ctx.each(found, lambda source: choose_columns(source, recipe.columns))
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)

@@ -55,6 +55,8 @@ class VectorSource:
         titles: {column of `schema`: its name in the file} of the columns that were renamed, here or by a recipe.
         left_out: {name of a count: rows, lines, …} of what was read and is not among the rows.
         quarantine: a finished file with the rows that cannot be read.
+        valueless: attributes that are known to be null in every row, so that their type is only a guess.
+        part: which member or layer of the file it is, in words, where the manifest says so.
     """
 
     file: str
@@ -74,6 +76,13 @@ class VectorSource:
     titles: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     quarantine: Path | None = None
+    valueless: frozenset[str] = frozenset()
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file, and which part of it, for messages about several sources."""
+        return f"{self.file} ({self.part})" if self.part else self.file
 
 
 @dataclass(frozen=True, slots=True)

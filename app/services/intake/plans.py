@@ -25,8 +25,7 @@ from app.models.manifest import Manifest
 from app.models.plan import Plan, PlanOutcome, PlanProblem
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.queue.run_queue import PlanJob, RunQueue
-from app.services.access.prefixes import check_files
-from app.services.intake.submit import batch_conflict, check_available, is_same
+from app.services.intake.submit import batch_conflict, checked_files, is_same
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +62,11 @@ async def plan(
         InvalidManifest, LaneClosed, BatchConflict, Forbidden: as `submit`.
         QueueUnavailable, NoFreeWorker, PlanTimedOut, PlanFailed: there is no answer of a worker.
     """
-    check_files(caller, manifest)
-    check_available(manifest, enabled_lanes, recipes)
+    found = await checked_files(manifest, clients, caller, enabled_lanes, recipes)
     known = await clients.ledger.get_manifest(manifest.batch_id)
     if known is not None and not is_same(known, manifest, recipes):
         raise batch_conflict(known)
-    made = await _run_plan(recipes.resolve(manifest), clients.queue, timeouts)
+    made = await _run_plan(recipes.resolve(manifest).with_files(found), clients.queue, timeouts)
     if known is None:
         return made
     warning = BATCH_KNOWN(batch_id=manifest.batch_id)

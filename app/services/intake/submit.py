@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
@@ -9,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import ValidationError
 
 from app.clients import Clients
-from app.errors import BatchConflict, InvalidManifest, LaneClosed, QueueFull
+from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueFull
 from app.ledger import Accepted
 from app.ledger.outbox import Outbox
 from app.messages.manifest import BATCH_ID_RESERVED, FORMAT_NOT_AVAILABLE, INTENT_NOT_AVAILABLE, TYPE_NOT_OF_INTENT
@@ -17,12 +18,14 @@ from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
 from app.models.formats import find_format
-from app.models.manifest import Manifest, ManifestRecord
+from app.models.manifest import FilesFound, Manifest, ManifestRecord
+from app.models.path_patterns import is_pattern
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.run import Run
 from app.models.trace import new_traceparent
 from app.runs.dispatch import dispatch_run
 from app.services.access.prefixes import check_files
+from app.services.intake.find_files import find_files
 
 # Batch ids with this prefix are reserved for the records of rejected manifests.
 REJECTED_PREFIX = "rejected."
@@ -62,13 +65,13 @@ async def submit(
     QueueFull while there is no room for a further run, LedgerUnavailable when nothing could be accepted.
     A queue that is away is no error: the run waits in the ledger.
     """
-    check_files(origin.caller, manifest)
-    check_available(manifest, enabled_lanes, recipes)
+    found = await checked_files(manifest, clients, origin.caller, enabled_lanes, recipes)
     intent, now = manifest.intent_row, utcnow()
     record = ManifestRecord(
         batch_id=manifest.batch_id,
         manifest=recipes.resolve(manifest).model_dump(mode="json"),
         content_hash=manifest.content_hash,
+        files_found=found,
         source=origin.source,
         object_key=origin.object_key,
         object_etag=origin.object_etag,
@@ -101,6 +104,32 @@ async def submit(
     return accepted
 
 
+async def checked_files(
+    manifest: Manifest,
+    clients: Clients,
+    caller: Caller,
+    enabled_lanes: frozenset[str],
+    recipes: RecipeTable,
+) -> tuple[FilesFound, ...]:
+    """What the patterns of a manifest stand for: for a known batch what they stood for when it was accepted.
+
+    Raises InvalidManifest, LaneClosed, Forbidden, as `submit`.
+    """
+    check_files(caller, manifest)
+    found: tuple[FilesFound, ...] = ()
+    faults: list[Fault] = []
+    if any(is_pattern(file.key) for file in manifest.files):
+        known = await clients.ledger.get_manifest(manifest.batch_id)
+        if known is None:
+            found, faults = await find_files(manifest, clients.objects)
+            # Faults about objects that are not the caller's would say what there is.
+            check_files(caller, manifest.with_files(found))
+        else:
+            found = known.files_found
+    check_available(manifest, enabled_lanes, recipes, faults)
+    return found
+
+
 def is_same(record: ManifestRecord, manifest: Manifest, recipes: RecipeTable) -> bool:
     """Whether the manifest is the accepted one, as it was sent or as GET /manifests/{batch_id} shows it."""
     if record.content_hash == manifest.content_hash:
@@ -122,10 +151,15 @@ def batch_conflict(record: ManifestRecord) -> BatchConflict:
     )
 
 
-def check_available(manifest: Manifest, enabled_lanes: frozenset[str], recipes: RecipeTable = SHIPPED) -> None:
-    """Raises InvalidManifest and LaneClosed for what this service can't run."""
+def check_available(
+    manifest: Manifest,
+    enabled_lanes: frozenset[str],
+    recipes: RecipeTable = SHIPPED,
+    further: Sequence[Fault] = (),
+) -> None:
+    """Raises InvalidManifest and LaneClosed for what this service can't run. further: faults that were found before."""
     intent = manifest.intent_row
-    faults = []
+    faults = list(further)
     if manifest.batch_id.startswith(REJECTED_PREFIX):
         faults.append(BATCH_ID_RESERVED("/batch_id", prefix=REJECTED_PREFIX))
     if intent.pipeline is None:
@@ -138,7 +172,7 @@ def check_available(manifest: Manifest, enabled_lanes: frozenset[str], recipes: 
         if intent.pipeline is not None and (fmt is None or not fmt.available):
             faults.append(FORMAT_NOT_AVAILABLE(f"/files/{index}/format", format=file.format))
     if faults:
-        raise InvalidManifest("This release cannot run the manifest.", faults=tuple(faults))
+        raise InvalidManifest("The manifest cannot be run.", faults=tuple(faults))
     if intent.lane not in enabled_lanes:
         open_lanes = ", ".join(sorted(enabled_lanes)) or "none"
         raise LaneClosed(

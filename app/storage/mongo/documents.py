@@ -160,7 +160,7 @@ def with_newest_run(document: Document, run: Run) -> Document:
 
 def removed_manifest(document: Document) -> Document:
     """Return what is kept of a removed manifest: its batch id, times and the object that it came from."""
-    empty: Document = {"manifest": {}, "faults": [], "error_message": None}
+    empty: Document = {"manifest": {}, "files_found": [], "faults": [], "error_message": None}
     no_filters = {"intent": None, "uploader": None, "project": None}
     return document | encoded(empty) | no_filters | {"status": ManifestStatus.REMOVED.value}
 

@@ -131,7 +131,8 @@ def summary(fields: Mapping[str, Any], faults: Sequence[Any]) -> ManifestSummary
 def summary_of(record: ManifestRecord) -> ManifestSummary:
     """Return the summary of a manifest that was read as a whole."""
     files = record.manifest.get("files")
-    own = {name: getattr(record, name) for name in ManifestRecord.model_fields if name not in ("manifest", "faults")}
+    names = ManifestRecord.model_fields.keys() & ManifestSummary.model_fields.keys() - {"faults"}
+    own = {name: getattr(record, name) for name in names}
     counts = {"file_count": len(files) if isinstance(files, list | tuple) else 0, "fault_count": len(record.faults)}
     return summary(own | filterable(record) | counts, [each.model_dump() for each in record.faults[:FAULTS_SHOWN]])
 

@@ -22,18 +22,18 @@ def common_schema(sources: Sequence[VectorSource]) -> pa.Schema:
 def _differences(first: VectorSource, other: VectorSource) -> list[str]:
     a = {field.name: field.type for field in first.schema}
     b = {field.name: field.type for field in other.schema}
-    found = [f"{other.file} lacks column {name!r} of {first.file}." for name in a if name not in b]
-    found += [f"{other.file} has column {name!r}, which {first.file} lacks." for name in b if name not in a]
+    found = [f"{other.name} lacks column {name!r} of {first.name}." for name in a if name not in b]
+    found += [f"{other.name} has column {name!r}, which {first.name} lacks." for name in b if name not in a]
     found += [
-        f"Column {name!r} is {a[name]} in {first.file} and {b[name]} in {other.file}."
+        f"Column {name!r} is {a[name]} in {first.name} and {b[name]} in {other.name}."
         for name in a
         if name in b and a[name] != b[name]
     ]
     if not found and list(a) != list(b):
-        found = [f"The columns of {other.file} are in another order than those of {first.file}."]
+        found = [f"The columns of {other.name} are in another order than those of {first.name}."]
     families = {_family(first.geometry_type), _family(other.geometry_type)} - {None}
     if not found and len(families) > 1:
-        found = [f"{first.file} holds {first.geometry_type} and {other.file} holds {other.geometry_type} geometries."]
+        found = [f"{first.name} holds {first.geometry_type} and {other.name} holds {other.geometry_type} geometries."]
     return found
 
 

@@ -194,17 +194,17 @@ def run_recipe(
                 watch.advance(done, total)
                 continue
             ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
-            findings.merge(item.findings, item.source.file)
-            far[item.source.file] += item.findings.counts[FAR]
-            placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
+            findings.merge(item.findings, item.source.name)
+            far[item.source.name] += item.findings.counts[FAR]
+            placed[item.source.name] += int(np.isfinite(item.boxes[:, 0]).sum())
             types.update(item.types)
-            by_file[item.source.file] += len(item.wkb)
+            by_file[item.source.name] += len(item.wkb)
             done += len(item.wkb)
             watch.advance(done, total)
     reports.check_rows(sources, writer.rows, done)
     for source in sources:
         findings.counts.update(source.counted)
-    check_places(far, placed, findings)
+    check_places(far, placed, findings, {source.name: source.file for source in sources})
     reports.warn_after(findings, watch)
     counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
     bounds = bounds_of(writer.bounds)

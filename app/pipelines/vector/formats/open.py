@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from app.jobs.shared_state import record_current_file
@@ -20,7 +20,7 @@ from app.messages.common import (
 from app.messages.vector import ARCHIVE_LAYER_AMBIGUOUS, NO_FEATURES, NOT_VECTOR, ZIP_NOT_ACCEPTED
 from app.models.formats import Format, find_format
 from app.models.manifest import ManifestFile
-from app.pipelines.common.archives import choose_member, is_zip, unpack
+from app.pipelines.common.archives import choose_member, is_zip, unpack_once
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.contract.context import FetchedFile
 from app.pipelines.vector.formats.reader import SourceFile, reader_of
@@ -50,7 +50,8 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> VectorSource:
     _check_content(file)
     source = reader_of(fmt).open_source(file)
     _check_size_of_layer(source, limits)
-    return source
+    named = {"member": declared.member, "layer": declared.layer}
+    return replace(source, part=", ".join(f"{what} {name!r}" for what, name in named.items() if name is not None))
 
 
 def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> Path:
@@ -62,8 +63,7 @@ def _locate(path: Path, fmt: Format, declared: ManifestFile, limits: Limits) -> 
         return path
     if not fmt.zipped:
         raise ZIP_NOT_ACCEPTED(file=file, format=fmt.name)
-    into = Path(tempfile.mkdtemp(prefix="unpacked-", dir=path.parent))
-    members = unpack(path, into, limits, file)
+    into, members = unpack_once(path, limits, file)
     if declared.member is not None:
         folders = {m.parent for m in members if m.name == fmt.directory_marker}
         return choose_member({str(m.relative_to(into)): m for m in (*folders, *members)}, declared.member, file)

@@ -111,6 +111,7 @@ def open_source(source: SourceFile) -> VectorSource:
         warnings=tuple(_warnings(file, columns, other)),
         counted=Counter(),
         open_chunks=lambda: _chunks(frame, blocks, names, schema, file),
+        valueless=frozenset(name for name, column in columns.items() if not column.kinds),
     )
 
 
