@@ -39,6 +39,13 @@ BODY_MISSING = FaultMessage("field_missing", "a required field is missing", "The
 FIELD_MISSING = FaultMessage(
     "field_missing", "a required field is missing", "The field {name} is missing.", "Add the field."
 )
+GEOMETRY_CRS_MISSING = FaultMessage(
+    "field_missing",
+    "a required field is missing",
+    "The CRS of the coordinates is missing.",
+    'Add "crs" to options.geometry, for example "EPSG:4326" for degrees of longitude and latitude, or "EPSG:25832" for '
+    "UTM zone 32.",
+)
 _FIELD_UNKNOWN = "a field that a manifest does not have at this place"
 FIELD_MISSPELT = FaultMessage("field_unknown", _FIELD_UNKNOWN, "Unknown field {name}.", "Did you mean {nearest!r}?")
 FIELD_MISPLACED = FaultMessage("field_unknown", _FIELD_UNKNOWN, "Unknown field {name}.", "It belongs in {place}.")

@@ -178,9 +178,15 @@ GEOMETRY_SRID = Refusal(
     "{crs}.",
     "Correct files[].options.geometry.crs, or send one file for each CRS.",
 )
+GEOMETRY_COLUMN_TWICE = Refusal(
+    "geometry_column_invalid",
+    "a column that files[].options.geometry names cannot have the coordinates",
+    "{file}: files[].options.geometry names the column {column!r} as both x and y.",
+    "Name two columns.",
+)
 GEOMETRY_COLUMN_TYPE = Refusal(
-    "geometry_column_type",
-    "a column that files[].options.geometry names has values of another type",
+    "geometry_column_invalid",
+    "a column that files[].options.geometry names cannot have the coordinates",
     "{file}: the column {column!r}, which files[].options.geometry names, has values of the type {found}.",
     "Name a column with {wanted}.",
 )

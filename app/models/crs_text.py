@@ -43,9 +43,13 @@ def _database() -> Path | None:
 
 @cache
 def _is_in(database: Path, authority: str, code: str) -> bool:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
-        known = opened.execute("SELECT 1 FROM crs_view WHERE auth_name = ? LIMIT 1", (authority,)).fetchone()
-        if known is None:
-            return True
-        query = "SELECT 1 FROM crs_view WHERE auth_name = ? AND code = ? AND type NOT IN ('vertical', 'geocentric')"
-        return opened.execute(query, (authority, code.lstrip("0") or "0")).fetchone() is not None
+    """Whether the database has the code, or cannot say."""
+    known = "SELECT 1 FROM crs_view WHERE auth_name = ? LIMIT 1"
+    wanted = "SELECT 1 FROM crs_view WHERE auth_name = ? AND code = ? AND type NOT IN ('vertical', 'geocentric')"
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
+            if opened.execute(known, (authority,)).fetchone() is None:
+                return True
+            return opened.execute(wanted, (authority, code.lstrip("0") or "0")).fetchone() is not None
+    except sqlite3.Error:
+        return True

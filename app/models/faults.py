@@ -21,6 +21,7 @@ from app.messages.manifest import (
     FIELD_MISSING,
     FIELD_MISSPELT,
     FIELD_UNKNOWN,
+    GEOMETRY_CRS_MISSING,
     JSON_INVALID,
     SEND_OBJECT,
 )
@@ -87,6 +88,8 @@ def manifest_fault(error: Mapping[str, Any]) -> Fault:
     pointer = "" if error["type"] == JSON_INVALID.code else json_pointer(without_tag(loc))
     if error["type"] == "extra_forbidden":
         return _unknown_manifest_field(pointer, loc)
+    if error["type"] == "missing" and loc[-2:] == ("geometry", "crs"):
+        return GEOMETRY_CRS_MISSING(pointer)
     if error["type"] == "missing":
         return FIELD_MISSING(pointer, name=shown(str(loc[-1]))) if loc else BODY_MISSING(pointer)
     return Fault(pointer, str(error["type"]), *describe(error, without_tag(loc)))

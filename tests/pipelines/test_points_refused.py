@@ -120,10 +120,23 @@ def test_unknown_columns(bench: Bench) -> None:
 def test_columns_of_other_types_are_refused(bench: Bench) -> None:
     body = WRITERS["Parquet"]({"lon": [True, False], "lat": [1, 2], "g": [1, 2]})
     error = refused(bench, body, "Parquet")
-    assert (error.reason, "'lon'" in error.detail, "numbers" in error.fix) == ("geometry_column_type", True, True)
-    assert refused(bench, body, "Parquet", WKB).reason == "geometry_column_type"
+    assert (error.reason, "'lon'" in error.detail, "numbers" in error.fix) == ("geometry_column_invalid", True, True)
+    assert refused(bench, body, "Parquet", WKB).reason == "geometry_column_invalid"
+    error = refused(bench, WRITERS["Parquet"]({"g": [b"POINT (1 2)"]}), "Parquet", WKT)
+    assert (error.reason, error.fix) == ("geometry_column_invalid", "Name a column with text.")
+    error = refused(bench, "Lon,lat\n1,2\n", geometry={**LON_LAT, "x": "Lon", "y": "lon"})
+    assert (error.reason, "as both x and y" in error.detail) == ("geometry_column_invalid", True)
     error = refused(bench, "lon,lat\n20260101,1\n", date_format="%Y%m%d")
-    assert error.reason == "geometry_column_type"
+    assert error.reason == "geometry_column_invalid"
+
+
+def test_columns_of_nulls_are_rows_without_geometries(bench: Bench) -> None:
+    for fmt in ("CSV", "Parquet"):
+        empty = pa.nulls(2) if fmt == "Parquet" else ["", ""]
+        bench.write("t", WRITERS[fmt]({"n": [1, 2], "lon": empty, "lat": empty}))
+        for geometry in (LON_LAT, {**WKT, "wkt": "lon"}, {**WKB, "wkb": "lat"}):
+            found = bench.run(table("t", fmt, geometry))
+            assert (found.counts["null_geometries"], texts_of(found)) == (2, [None, None])
 
 
 def test_columns_of_any_kind_of_number(bench: Bench) -> None:

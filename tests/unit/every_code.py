@@ -61,7 +61,7 @@ REFUSED: Mapping[str, str | Never] = {
     "feature_too_large": Never("One feature of more than 2 GiB is more than a test can write and read."),
     "outside_area_of_use": "pipelines/test_engine.py::test_area_of_use",
     "axes_swapped": "pipelines/test_points_refused.py::test_swapped_axes_are_refused",
-    "geometry_column_type": "pipelines/test_points_refused.py::test_columns_of_other_types_are_refused",
+    "geometry_column_invalid": "pipelines/test_points_refused.py::test_columns_of_other_types_are_refused",
     "crs_mixed": "pipelines/test_xml.py::test_gml_with_several_crs",
     "encoding_wrong": "pipelines/test_geojson.py::test_encodings",
     "columns_duplicate": "pipelines/test_xml.py::test_kml_names_that_collide",

@@ -136,6 +136,12 @@ def test_intents_for_vector_files_take_tables_with_coordinates(intent: str) -> N
     assert '"options": {"geometry": {"x": "lon", "y": "lat", "crs": "EPSG:4326"}}' in fault.fix
 
 
+def test_a_missing_crs_is_named_with_examples() -> None:
+    (fault,) = faults("CSV", {"geometry": {"x": "a", "y": "b"}}, intent="ingest_vector")
+    assert (fault.pointer, fault.code) == ("/files/0/options/geometry/crs", "field_missing")
+    assert '"EPSG:4326"' in fault.fix
+
+
 def test_where_the_columns_with_coordinates_do_not_belong() -> None:
     for intent in ("ingest_tabular", "ingest_raster"):
         (fault, *_) = [each for each in faults("CSV", {"geometry": _XY}, intent=intent) if "geometry" in each.pointer]

@@ -44,11 +44,17 @@ def is_number_type(kind: pa.DataType) -> bool:
     return _is_text(kind) or any(ask(kind) for ask in asked)
 
 
-def is_geometry_type(kind: pa.DataType) -> bool:
-    """Whether a column of this type can have WKT or WKB: text, bytes, or nulls only."""
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether a column of this type can have WKT: text, or nulls only."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    asked = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null)
-    return _is_text(kind) or any(ask(kind) for ask in asked)
+    return _is_text(kind) or bool(pa.types.is_null(kind))
+
+
+def is_geometry_type(kind: pa.DataType) -> bool:
+    """Whether a column of this type can have WKB: bytes, text, or nulls only."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    asked = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return is_text_type(kind) or any(ask(kind) for ask in asked)
 
 
 def numbers(array: pa.Array, notation: Notation) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
@@ -116,6 +122,8 @@ class GeometryColumn:
     def read(self, array: pa.Array, _notation: Notation) -> tuple[pa.Array, Mapping[int, str]]:
         """Raises RunRefused: crs_conflict."""
         array = _plain(array)
+        if pa.types.is_null(array.type):
+            return array.cast(pa.binary()), {}
         values = _texts(array) if _is_text(array.type) else pc.if_else(pc.equal(array, b""), None, array)
         given = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
         found = values.to_numpy(zero_copy_only=False)[given]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
-from app.messages.vector import GEOMETRY_COLUMN_TYPE, NO_LAYERS
+from app.messages.vector import GEOMETRY_COLUMN_TWICE, GEOMETRY_COLUMN_TYPE, NO_LAYERS
 from app.models.file_options import GeometryColumns
 from app.models.formats import find_format
 from app.models.plan import PlannedCrs, PlannedFile
@@ -31,6 +31,7 @@ from app.pipelines.ingest.geometry_columns import (
     decode_wkt,
     is_geometry_type,
     is_number_type,
+    is_text_type,
     numbers,
 )
 from app.pipelines.tabular.convert import check, convert, open_file, options_of_file
@@ -121,8 +122,8 @@ class TableFiles:
         """Convert a table in scratch, and describe it as a vector source.
 
         Raises:
-            RunRefused: as the tabular pipeline does for the table; column_unknown, geometry_column_type, crs_unknown,
-                crs_conflict, layer_unknown, geometry_damaged, axes_swapped, outside_area_of_use.
+            RunRefused: as the tabular pipeline does for the table; column_unknown, geometry_column_invalid,
+                crs_unknown, crs_conflict, layer_unknown, geometry_damaged, axes_swapped, outside_area_of_use.
         """
         declared, file, asked = fetched.declared, fetched.declared.key, _asked(fetched)
         if declared.layer is not None:
@@ -133,8 +134,10 @@ class TableFiles:
         places = _places(fetched, table, cleaned, asked)
         typed = self._convert(fetched, table, cleaned, places, crs)
         self._typed[file] = typed
-        _check_types(typed.written.schema, places, file)
-        found = self._check_axes(typed, places, crs) if places.are_points else []
+        found = []
+        if places.are_points:
+            _check_types(typed.written.schema, places, file)
+            found = self._check_axes(typed, places, crs)
         return _source(fetched, typed, places, crs, tuple(found))
 
     def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
@@ -177,8 +180,10 @@ def _asked(fetched: FetchedFile) -> GeometryColumns:
 
 
 def _places(fetched: FetchedFile, table: OpenedTable, cleaned: list[str], asked: GeometryColumns) -> _Places:
-    """Raises RunRefused: column_unknown, geometry_column_type."""
+    """Raises RunRefused: column_unknown, geometry_column_invalid."""
     found = [find_column(name, table.names, cleaned, table.file, "geometry") for name in asked.columns]
+    if len(set(found)) < len(found):
+        raise GEOMETRY_COLUMN_TWICE(file=table.file, column=table.names[found[0]])
     notation = notation_of(options_of_file(fetched))
     plain = frozenset(found) if isinstance(table, TypedSource) else table.plain
     places = _Places(
@@ -192,9 +197,11 @@ def _places(fetched: FetchedFile, table: OpenedTable, cleaned: list[str], asked:
 
 
 def _check_types(schema: pa.Schema, places: _Places, file: str) -> None:
-    """Raises RunRefused: geometry_column_type."""
-    fits = is_number_type if places.are_points else is_geometry_type
-    wanted = "numbers" if places.are_points else "text or bytes"
+    """Raises RunRefused: geometry_column_invalid."""
+    if places.are_points:
+        fits, wanted = is_number_type, "numbers"
+    else:
+        fits, wanted = (is_text_type, "text") if places.asked.wkt is not None else (is_geometry_type, "text or bytes")
     for _, name in places.columns:
         kind = schema.field(name).type
         if not fits(kind):
