@@ -31,7 +31,9 @@ from app.messages.request import FIELD_UNKNOWN as BODY_FIELD_UNKNOWN
 from app.messages.values import NOT_VALID, VALUES
 from app.models.file_options import FileOptions
 from app.models.json_values import shown
-from app.models.manifest import MAX_FAULTS, OMITTED, JoinConfig, Manifest, ManifestFile, Metadata
+from app.models.listed_faults import MAX_FAULTS, OMITTED
+from app.models.manifest import Manifest, ManifestFile
+from app.models.manifest_metadata import JoinConfig, Metadata
 from app.models.nearest import nearest
 from app.models.vector_recipe import SimplifyChoice, VectorRecipe
 

@@ -27,7 +27,7 @@ from app.messages.join import (
 )
 from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
-from app.models.manifest import JoinConfig
+from app.models.manifest_metadata import JoinConfig
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.geoparquet_writer import GEOMETRY, GeoParquetWriter, bounds_of, one_type
 from app.pipelines.contract.context import Product, RunContext

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
@@ -39,7 +41,7 @@ def run(ctx: RunContext) -> Asset:
         files = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
             return same
-        sources = together(ctx, files, [open_file(ctx, file) for file in files])
+        sources = together(ctx, files, [source for file in files for source in open_file(ctx, file)])
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -65,12 +67,12 @@ def plan(ctx: PlanContext) -> None:
     files = ctx.each(ctx.manifest.files, ctx.fetch)
     ctx.unchanged(files, draft.steps, draft.engine)
 
-    def inspected(file: FetchedFile) -> VectorSource:
-        source = open_file(ctx, file)
-        draft.files.append(vector_file(file, source))
-        return source
+    def inspected(file: FetchedFile) -> list[VectorSource]:
+        sources = open_file(ctx, file)
+        draft.files += [vector_file(file, source) for source in sources]
+        return sources
 
-    sources = together(ctx, files, ctx.each(files, inspected))
+    sources = together(ctx, files, list(chain.from_iterable(ctx.each(files, inspected))))
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)
