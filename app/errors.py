@@ -6,7 +6,7 @@ Every error says what was found (`detail`) and what to do about it (`fix`), for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 
@@ -317,3 +317,7 @@ class RunRefused(DomainError):
     file: str | None = None
 
     code: ClassVar[str] = "run_refused"
+
+    def within(self, part: str) -> RunRefused:
+        """The same for a part of the file: numbers of rows mean nothing without it."""
+        return replace(self, detail=f"In the {part} of {self.file}: {self.detail}")

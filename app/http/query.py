@@ -14,7 +14,7 @@ from app.errors import Fault, InvalidRequest
 from app.messages.request import QUERY_REPEATED, QUERY_UNKNOWN
 from app.models.faults import bounded, omitted_faults
 from app.models.json_values import shown
-from app.models.manifest import MAX_FAULTS
+from app.models.listed_faults import MAX_FAULTS
 from app.models.nearest import nearest
 
 

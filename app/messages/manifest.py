@@ -224,6 +224,30 @@ MEMBER_NOT_OF_FORMAT = FaultMessage(
     "Remove member. Formats that may be zipped: {zipped}.",
 )
 
+_LAYERS_INVALID = "files[].layers is empty, or names a layer twice"
+LAYERS_NONE = FaultMessage(
+    "layers_invalid",
+    _LAYERS_INVALID,
+    "layers is empty, or has other names beside {all}.",
+    "Name at least one layer, or write {all} alone for all layers.",
+)
+LAYERS_REPEATED = FaultMessage(
+    "layers_invalid", _LAYERS_INVALID, "layers names {name} more than once.", "Name each layer once."
+)
+_LAYERS_MISPLACED = "files[].layers is given beside files[].layer, or for a file that is no vector file"
+LAYERS_BESIDE_LAYER = FaultMessage(
+    "layers_not_allowed",
+    _LAYERS_MISPLACED,
+    "The file has both layer and layers.",
+    "Remove one of them: layers takes one name too.",
+)
+LAYERS_NOT_OF_TYPE = FaultMessage(
+    "layers_not_allowed",
+    _LAYERS_MISPLACED,
+    "layers is for vector files, and this file is declared as {declared}.",
+    "Remove it.",
+)
+
 # files[].options
 
 _CONTRADICTION = "two options contradict each other"

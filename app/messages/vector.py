@@ -57,7 +57,7 @@ ARCHIVE_LAYER_AMBIGUOUS = Refusal(
     "layer_ambiguous",
     "a source has several layers or rasters, and files[].layer names none of them",
     "The archive {file} has {number:# source|# sources} of the format {format}: {found}.",
-    "Name one of them in `files[].layer`, without its suffix.",
+    "Name one of them in `files[].layer`, without its suffix, or several in `files[].layers`.",
 )
 CRS_DIFFERS = Refusal(
     "crs_differs",
@@ -117,7 +117,19 @@ LAYER_AMBIGUOUS = Refusal(
     "layer_ambiguous",
     "a source has several layers or rasters, and files[].layer names none of them",
     "{file} has {count:# layer|# layers}: {names}.",
-    "Name one of them in `files[].layer`.",
+    "Name one of them in `files[].layer`, or several in `files[].layers`.",
+)
+LAYERS_OF_ONE_NAME = Refusal(
+    "layer_ambiguous",
+    "a source has several layers or rasters, and files[].layer names none of them",
+    "{file} has {count:# layer|# layers} of the name {layer!r}.",
+    "Give each layer another name, or leave it out of `files[].layers`.",
+)
+LAYER_EMPTY = Refusal(
+    "no_features",
+    "a source has no features",
+    "{file}: the layer {layer!r} has no features.",
+    "Name only layers with features in `files[].layers`.",
 )
 NO_LAYERS = Refusal(
     "layer_unknown",
@@ -265,6 +277,11 @@ OTHER_GEOMETRIES = Notice(
     "reader_note",
     "the reader of a source reports something",
     "{file}: kept geometry columns besides {geometry!r} as binary attributes, without reprojection: {names}.",
+)
+LAYERS_IGNORED = Notice(
+    "layers_ignored",
+    "layers without geometries, where all layers are asked for",
+    "{file}: ignored {count:# layer|# layers} without geometries: {names}.",
 )
 COLUMNS_FILLED = Notice(
     "columns_filled",

@@ -35,7 +35,9 @@ from app.models.checks import BY_NAME
 from app.models.dataset import DatasetChoice
 from app.models.file_options import FileOptions, GeometryColumns
 from app.models.json_values import shown
-from app.models.manifest import MAX_FAULTS, OMITTED, JoinConfig, Manifest, ManifestFile, Metadata
+from app.models.listed_faults import MAX_FAULTS, OMITTED
+from app.models.manifest import Manifest, ManifestFile
+from app.models.manifest_metadata import JoinConfig, Metadata
 from app.models.nearest import nearest
 from app.models.recipe_columns import ColumnsChoice
 from app.models.vector_recipe import SimplifyChoice, VectorRecipe

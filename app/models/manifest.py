@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,34 +19,34 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import InitErrorDetails
 
 from app.messages.manifest import (
-    FAULTS_OMITTED,
     FORMAT_UNKNOWN,
+    LAYERS_NONE,
+    LAYERS_REPEATED,
     PATH_BUCKET,
     PATH_KEY_MISSING,
     PATH_KEY_TOO_LONG,
     PATH_SCHEME,
     PATH_TRAVERSAL,
-    TAG_TOO_LONG,
-    TAG_TYPE,
-    TEXT_EMPTY,
 )
 from app.models.base import Frozen
-from app.models.bounded import FROM_LEDGER, MAX_COLUMNS, MAX_TERMS, AtMost
-from app.models.check_rules import tag_fault
+from app.models.bounded import FROM_LEDGER, AtMost
 from app.models.checks import Check
 from app.models.dataset import DatasetChoice
 from app.models.file_options import FileOptions
 from app.models.formats import FileType, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.json_values import shown
-from app.models.manifest_rules import DATASET_ID_PATTERN, cross_field_faults, readable_id, text_faults
-from app.models.nearest import nearest
+from app.models.listed_faults import MAX_FAULTS, first_faults, raised_again
+from app.models.manifest_metadata import Metadata
+from app.models.manifest_rules import cross_field_faults, readable_id, text_faults
 from app.models.problem_text import wrong
+from app.models.texts import CrsText, Label, Text
 from app.models.vector_recipe import VectorRecipe
 
 LANDING_BUCKET = "landing-zone"
@@ -60,19 +58,6 @@ MANIFEST_PREFIX = "manifests/"
 MAX_KEY_BYTES = 1024
 _MAX_PATH = len(f"s3://{LANDING_BUCKET}/") + MAX_KEY_BYTES
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
-
-# Faults of a manifest that are listed. One more of the type OMITTED counts the others.
-MAX_FAULTS = 100
-OMITTED = FAULTS_OMITTED.code
-_MAX_TAG_CHARACTERS = 2_000
-
-TagValue = str | int | float | bool
-
-
-def _trimmed_text(value: str) -> str:
-    if not value.strip():
-        raise wrong(TEXT_EMPTY)
-    return value.strip()
 
 
 def _landing_path(value: str) -> str:
@@ -98,29 +83,42 @@ def _format_name(value: str) -> str:
     return fmt.name
 
 
-def _tag_value(value: object, info: core_schema.ValidationInfo) -> object:
-    if isinstance(value, str) and len(value) > _MAX_TAG_CHARACTERS and info.context != FROM_LEDGER:
-        raise wrong(TAG_TOO_LONG, length=len(value), limit=_MAX_TAG_CHARACTERS)
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, str | bool | int) and (isinstance(value, str) or -(2**63) <= value < 2**63):
-        return value
-    raise wrong(TAG_TYPE, value=shown(value))
-
-
-def _keywords(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for value in values if (word := value.strip())))
-
-
 MAX_FILES = 5_000
-_TRIMMED, _VISIBLE = AfterValidator(_trimmed_text), Field(json_schema_extra={"pattern": r"\S"})
+ALL_LAYERS = "*"
+_MAX_LAYERS = 1_000
 
-Label = Annotated[str, AtMost(200), _TRIMMED, _VISIBLE]
-Text = Annotated[str, AtMost(1_000), _TRIMMED, _VISIBLE]
-# A CRS can be written as WKT.
-CrsText = Annotated[str, AtMost(10_000), _TRIMMED, _VISIBLE]
-Line = Annotated[str, AtMost(2_000)]
-Prose = Annotated[str, AtMost(10_000)]
+
+def _layers_array(value: object) -> object:
+    return (ALL_LAYERS,) if value == ALL_LAYERS else value
+
+
+def _different_layers(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or (ALL_LAYERS in value and len(value) > 1):
+        raise wrong(LAYERS_NONE, all=ALL_LAYERS)
+    if twice := next((name for name in value if value.count(name) > 1), None):
+        raise wrong(LAYERS_REPEATED, name=shown(twice))
+    return value
+
+
+Layers = Annotated[
+    Annotated[tuple[Text, ...], AtMost(_MAX_LAYERS)],
+    BeforeValidator(_layers_array),
+    AfterValidator(_different_layers),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": ALL_LAYERS},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "maxLength": 1_000, "pattern": r"\S"},
+                    "minItems": 1,
+                    "maxItems": _MAX_LAYERS,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]
 
 
 class ManifestFile(Frozen):
@@ -142,6 +140,12 @@ class ManifestFile(Frozen):
         examples=["2026/parcels.csv"],
     )
     layer: Text | None = Field(None, description="Layer of a multi-layer source.")
+    layers: Layers | None = Field(
+        None,
+        description="Several layers of a multi-layer vector source, which become one like several files; `*`: all that "
+        "have geometries.",
+        examples=[["roads", "paths"]],
+    )
     crs: CrsText | None = Field(None, description="CRS of a source that does not define one, e.g. `EPSG:25832`.")
     options: FileOptions | None = Field(None, description="Reader options.")
 
@@ -155,6 +159,18 @@ class ManifestFile(Frozen):
         """Whether it is read as vector data: a vector file, or a table whose columns have the coordinates."""
         return self.type == "vector" or (self.options is not None and self.options.geometry is not None)
 
+    @property
+    def all_layers(self) -> bool:
+        """Whether all layers with geometries are asked for."""
+        return self.layers == (ALL_LAYERS,)
+
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        """The layers that are asked for by name."""
+        if self.layers is not None:
+            return () if self.all_layers else self.layers
+        return () if self.layer is None else (self.layer,)
+
     def of_keys(self, found: Iterable[FilesFound]) -> list[ManifestFile]:
         """The files that the path stands for: one with the same fields for each object of a pattern."""
         keys = next((each.keys for each in found if each.path == self.path), (self.key,))
@@ -166,58 +182,6 @@ class FilesFound(Frozen):
 
     path: str
     keys: tuple[str, ...]
-
-
-class JoinConfig(Frozen):
-    """Which two datasets `join_datasets` joins, and by which keys."""
-
-    spatial_dataset_id: Annotated[str, Field(pattern=DATASET_ID_PATTERN)]
-    spatial_version: Annotated[int, Field(ge=1, strict=True)] | None = None
-    tabular_dataset_id: Annotated[str, Field(pattern=DATASET_ID_PATTERN)]
-    tabular_version: Annotated[int, Field(ge=1, strict=True)] | None = None
-    left_key: Text = Field(description="Column of the tabular asset.")
-    right_key: Text | None = Field(None, description="Column of the spatial asset; default: left_key.")
-    how: Literal["left", "inner", "right", "outer"] = "left"
-    spatial_columns: Annotated[tuple[Text, ...], AtMost(MAX_COLUMNS)] = Field(
-        (),
-        description="Attributes of the spatial asset to keep besides `geom`; `*` for all.",
-        examples=[["name"]],
-    )
-
-
-class Metadata(Frozen):
-    """How the catalogue describes the dataset."""
-
-    title: Text = Field(examples=["Countries of the world"])
-    description: Prose = Field(examples=["Admin-0 countries, 1:110m"])
-    source: Line = Field(examples=["Natural Earth"])
-    license: Prose = Field(examples=["Public domain"])
-    attribution: Line = Field(examples=["Made with Natural Earth"])
-    keywords: Annotated[
-        tuple[Annotated[str, AtMost(200)], ...],
-        AtMost(MAX_TERMS),
-        AfterValidator(_keywords),
-    ] = ()
-    project: Annotated[str, AtMost(200)] | None = None
-    tags: Annotated[
-        Mapping[Annotated[str, AtMost(200)], Annotated[Any, BeforeValidator(_tag_value)]],
-        AtMost(MAX_TERMS),
-    ] = Field(
-        default_factory=dict,
-        description="`dataset_id` names the dataset (default: words of the title and a hash of the batch_id), "
-        "`testing: true` marks a test run; all other tags are free.",
-        json_schema_extra={
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": "string", "maxLength": _MAX_TAG_CHARACTERS},
-                    {"type": "integer"},
-                    {"type": "number"},
-                    {"type": "boolean"},
-                ]
-            }
-        },
-    )
-    join_config: JoinConfig | None = Field(None, description="Required by, and only for, `join_datasets`.")
 
 
 class Manifest(Frozen):
@@ -253,16 +217,16 @@ class Manifest(Frozen):
     def _all_faults(cls, raw: Any, handler: ModelWrapValidatorHandler[Manifest]) -> Manifest:
         faults: list[InitErrorDetails] = []
         manifest: Manifest | None = None
-        texts = _first(text_faults(raw)) if isinstance(raw, Mapping) else []
+        texts = first_faults(text_faults(raw)) if isinstance(raw, Mapping) else []
         if len(texts) <= MAX_FAULTS:
             try:
                 manifest = handler(raw)
             except ValidationError as err:
                 # A lone surrogate is text_invalid, once.
                 lines = [line for line in err.errors(include_url=False) if line["type"] != "string_unicode"]
-                faults += _first(_raised_again(line) if at < MAX_FAULTS else None for at, line in enumerate(lines))
+                faults += first_faults(raised_again(line) if at < MAX_FAULTS else None for at, line in enumerate(lines))
             if isinstance(raw, Mapping):
-                faults += _first(cross_field_faults(raw))
+                faults += first_faults(cross_field_faults(raw))
         if faults or texts or manifest is None:
             raise ValidationError.from_exception_data(cls.__name__, faults + texts)
         return manifest
@@ -317,30 +281,6 @@ class Manifest(Frozen):
             document["recipe"] = self.recipe.model_dump(mode="json", exclude_unset=True)
         text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first(faults: Iterable[InitErrorDetails | None]) -> list[InitErrorDetails]:
-    """The first faults, and one that counts the others: a document can have very many. None: only to be counted."""
-    rest = iter(faults)
-    found = [fault for fault in islice(rest, MAX_FAULTS) if fault is not None]
-    if omitted := sum(1 for _ in rest):
-        counted = PydanticCustomError(OMITTED, "{count} further faults", {"count": omitted})
-        found.append(InitErrorDetails(type=counted, loc=(), input=None))
-    return found
-
-
-def _raised_again(line: Any) -> InitErrorDetails:
-    """An error of the inner validation, to be raised again together with cross-field faults."""
-    if (about_tag := tag_fault(line)) is not None:
-        return about_tag
-    ctx = dict(line.get("ctx") or {})
-    ctx.setdefault("detail", line["msg"])
-    if line["type"] == FORMAT_UNKNOWN.code and (near := nearest(line["input"], format_names())):
-        # Here and not where it is found, because only some of the faults are listed and the look-up is slow.
-        ctx["fix"] = f"Did you mean {near!r}? {ctx['fix']}"
-    ctx["error"] = str(ctx["error"]) if "error" in ctx else ""
-    error = PydanticCustomError(line["type"], "{detail}", ctx)
-    return InitErrorDetails(type=error, loc=line["loc"], input=line.get("input"))
 
 
 class ManifestStatus(StrEnum):

@@ -23,6 +23,8 @@ from app.messages.manifest import (
     INTENT_UNKNOWN,
     JOIN_CONFIG_MISSING,
     JOIN_CONFIG_NOT_ALLOWED,
+    LAYERS_BESIDE_LAYER,
+    LAYERS_NOT_OF_TYPE,
     MARKS_CONTRADICTED,
     MEMBER_NOT_OF_FORMAT,
     OPTION_NOT_OF_FORMAT,
@@ -41,6 +43,7 @@ from app.models.intents import Intent, find_intent, intent_names
 from app.models.json_values import shown
 from app.models.nearest import nearest
 from app.models.problem_text import wrong
+from app.models.sources_listed import SourcesListed
 
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Characters of a dataset id that come from a title, and letters that Unicode does not take apart.
@@ -126,21 +129,21 @@ def text_faults(value: object, loc: tuple[str | int, ...] = ()) -> Iterator[Init
 
 def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> list[InitErrorDetails]:
     faults: list[InitErrorDetails] = []
-    first_seen: dict[tuple[str, str, str], int] = {}
+    listed = SourcesListed()
     for index, entry in enumerate(files):
         if not isinstance(entry, Mapping):
             continue
         path, kind, name = entry.get("path"), entry.get("type"), entry.get("format")
         if isinstance(path, str):
-            twin = first_seen.setdefault(source_named(entry, path), index)
-            if twin != index:
+            twin = listed.add(index, entry, path)
+            if twin is not None:
                 loc = ("files", index, "path")
                 faults.append(_fault(loc, path, PATH_DUPLICATE, path=shown(path), other=twin))
         fmt = find_format(name) if isinstance(name, str) else None
         if fmt is not None and kind in ("vector", "raster", "tabular") and fmt.type != kind:
             values = {"format": fmt.name, "type": fmt.type, "declared": kind, "formats": ", ".join(format_names(kind))}
             faults.append(_fault(("files", index, "format"), name, FORMAT_TYPE_MISMATCH, **values))
-        faults += _option_faults(index, entry.get("options"), fmt)
+        faults += _option_faults(index, entry.get("options"), fmt) + _layer_faults(index, entry)
         if fmt is not None and not fmt.zipped and entry.get("member") is not None:
             zipped = ", ".join(each.name for each in FORMATS if each.zipped)
             loc = ("files", index, "member")
@@ -156,11 +159,17 @@ def _file_faults(files: list[Any] | tuple[Any, ...], intent: Intent | None) -> l
     return faults + _union_faults(files) + (_count_faults(files, intent) if intent else [])
 
 
-def source_named(entry: Mapping[str, Any], path: str) -> tuple[str, str, str]:
-    """What the entry reads: (path, member, layer). Of a raster only the path: one layer would hide another."""
-    parts = () if entry.get("type") == "raster" else (entry.get("member"), entry.get("layer"))
-    member, layer = (str(part or "").strip() for part in parts or ("", ""))
-    return path.removeprefix("s3://"), member, layer
+def _layer_faults(index: int, entry: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """`layers` where there is nothing that it could mean."""
+    if entry.get("layers") is None:
+        return []
+    loc, kind = ("files", index, "layers"), entry.get("type")
+    faults = []
+    if entry.get("layer") is not None:
+        faults.append(_fault(loc, None, LAYERS_BESIDE_LAYER))
+    if kind in ("raster", "tabular"):
+        faults.append(_fault(loc, None, LAYERS_NOT_OF_TYPE, declared=kind))
+    return faults
 
 
 def _union_faults(files: list[Any] | tuple[Any, ...]) -> list[InitErrorDetails]:

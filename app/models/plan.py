@@ -44,6 +44,7 @@ class Answers(Frozen):
 
     member: str | None = None
     layer: str | None = None
+    layers: tuple[str, ...] | None = None
     crs: str | None = None
     options: FileOptions | None = None
 

@@ -20,6 +20,7 @@ from tests.api.local_api import LocalApi, local_api
 from tests.named_tests import names_code
 
 FILE = {"path": "s3://landing-zone/a.csv", "type": "tabular", "format": "CSV"}
+GPKG = {"path": "s3://landing-zone/a.gpkg", "type": "vector", "format": "GPKG"}
 MANIFEST: dict[str, Any] = {
     "batch_id": "b", "uploader": "ada", "intent": "ingest_tabular", "files": [FILE],
     "metadata": {"title": "t", "description": "", "source": "", "license": "", "attribution": ""},
@@ -113,10 +114,12 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "path_key": file(path="s3://landing-zone/"),
     "path_traversal": file(path="s3://landing-zone/../a.csv"),
     "path_duplicate": manifest(files=[FILE, FILE]),
+    "layers_invalid": manifest(intent="ingest_vector", files=[{**GPKG, "layers": []}]),
+    "layers_not_allowed": manifest(intent="ingest_vector", files=[{**GPKG, "layers": "*", "layer": "a"}]),
     "pattern_unmatched": file(path="s3://landing-zone/nothing/*.csv"),
     "pattern_too_many": manifest(
         intent="ingest_parcels",
-        files=[{"path": f"s3://landing-zone/{n}*", "type": "vector", "format": "GPKG"} for n in range(101)],
+        files=[{**GPKG, "path": f"s3://landing-zone/{n}*"} for n in range(101)],
     ),
     "path_forbidden": Sent("POST", "/manifests", MANIFEST, key=True),
     "format_unknown": file(format="CSW"),
@@ -134,12 +137,7 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "union_differs": manifest(
         intent="ingest_parcels",
         files=[
-            {
-                "path": f"s3://landing-zone/{union}",
-                "type": "vector",
-                "format": "GPKG",
-                "options": {"union": union},
-            }
+            {**GPKG, "path": f"s3://landing-zone/{union}", "options": {"union": union}}
             for union in ("strict", "by_name")
         ],
     ),

@@ -30,6 +30,8 @@ REFUSED = {
     "path_key": _PATH,
     "path_traversal": _PATH,
     "path_duplicate": _BETWEEN,
+    "layers_invalid": "* stands alone, and names that differ by blanks are the same",
+    "layers_not_allowed": _BETWEEN,
     "pattern_unmatched": "what a pattern stands for depends on what is in the landing zone",
     "pattern_too_many": "as above",
     "files_missing": _BETWEEN,

@@ -135,7 +135,7 @@ def test_what_is_simplified_stays_valid(monkeypatch: pytest.MonkeyPatch) -> None
 def test_steps_run_in_their_order_and_only_those(bench: Bench, parcels: geopandas.GeoDataFrame, tmp_path: Path) -> None:
     name = put(bench, parcels, "GeoParquet")
     ctx = bench.context({"path": name, "format": "GeoParquet"})
-    source = inspect(ctx.fetch(ctx.manifest.files[0]), Limits(), 2)
+    (source,) = inspect(ctx.fetch(ctx.manifest.files[0]), Limits(), 2)
     recipe = Recipe("r", (Simplify(5.0), Reproject("EPSG:3857"), MakeValid()))
     report = LocalEngine().run([source], recipe, tmp_path / "x.parquet", Watch(), 2)
     wanted = (
@@ -447,7 +447,7 @@ child = os.fork()
 if child == 0:
     path = pathlib.Path(sys.argv[1])
     declared = ManifestFile(path="s3://landing-zone/data.gpkg", type="vector", format="GPKG")
-    source = inspect(FetchedFile(declared, path, ()), Limits(), 2)
+    (source,) = inspect(FetchedFile(declared, path, ()), Limits(), 2)
     report = LocalEngine().run([source], VectorRecipe().steps("r"), path.with_name("o.parquet"), Watch(), 2)
     os._exit(0 if report.counts["rows_out"] == 600 else 1)
 assert os.waitpid(child, 0)[1] == 0
@@ -476,7 +476,7 @@ def test_chunks_are_bounded_in_bytes(bench: Bench) -> None:
     for fmt in ("GPKG", "FlatGeobuf", "SHP", "GeoParquet", "GML", "GeoJSONSeq"):
         name = put(bench, frame, fmt)
         declared = bench.context({"path": name, "format": fmt})
-        source = inspect(declared.fetch(declared.manifest.files[0]), Limits(), 2)
+        (source,) = inspect(declared.fetch(declared.manifest.files[0]), Limits(), 2)
         vertices = [len(chunk.decode(Findings())[1].coordinates) for chunk in source.open_chunks()]
         assert sum(vertices) == shapely.get_num_coordinates(frame.geometry.to_numpy()).sum(), fmt
         assert max(vertices) * 16 <= 6 * 1024 * 1024, fmt

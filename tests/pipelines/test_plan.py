@@ -26,7 +26,7 @@ def engine_bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
 
 def describe(bench: Bench, *files: str) -> EngineDescription:
     context = bench.context(*({"path": file, "format": "GPKG"} for file in files))
-    sources = [inspect(context.fetch(file), context.limits, 2) for file in context.manifest.files]
+    sources = [source for file in context.manifest.files for source in inspect(context.fetch(file), context.limits, 2)]
     assert context.manifest.recipe is not None
     return context.engine.describe(sources, context.manifest.recipe.steps("r"))
 

@@ -279,7 +279,7 @@ def test_other_recipes(
     found = []
     for name, engine in (("local", LocalEngine()), ("postgis", engine_at(database))):
         target = tmp_path / f"{name}.parquet"
-        found.append(engine.run([inspect(fetched, Limits(), 2)], recipe, target, Watch(), 2))
+        found.append(engine.run(inspect(fetched, Limits(), 2), recipe, target, Watch(), 2))
         assert shapely.from_wkb(pq.read_table(target).column("geom").to_numpy()).shape == (600,)
     a, b = (
         shapely.from_wkb(pq.read_table(tmp_path / f"{n}.parquet").column("geom").to_numpy())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from app.errors import Forbidden, InvalidManifest
 from app.models.caller import Caller
@@ -133,3 +138,156 @@ def test_a_plan_reads_several_members(place: Place) -> None:
     refused = place.plan(of_zip("p", "a.geojson", "x", "y")).plan
     assert refused is not None
     assert [each.reason for each in refused.refusals] == ["member_unknown", "member_unknown"]
+
+
+# Layers
+
+
+def layered(place: Place, key: str, driver: str, **layers: geopandas.GeoDataFrame) -> str:
+    """A file with these layers, in the landing zone."""
+    folder = place.settings.objects_dir.parent / "made"
+    folder.mkdir(exist_ok=True)
+    path = folder / key
+    for name, frame in layers.items():
+        options = {"FORMAT": "GML3"} if driver == "GML" else {}
+        frame.to_file(path, layer=name, driver=driver, mode="a" if path.exists() else "w", **options)
+    if path.is_dir():
+        shutil.make_archive(str(path), "zip", folder, key)
+        path = path.with_name(f"{key}.zip")
+        key = path.name
+    return place.put(key, path.read_bytes())
+
+
+def points(*numbers: int, **columns: Any) -> geopandas.GeoDataFrame:
+    geometry = [shapely.Point(number, number) for number in numbers]
+    return geopandas.GeoDataFrame({"n": list(numbers), **columns}, geometry=geometry, crs=4326)
+
+
+def of_layers(batch: str, key: str, fmt: str, layers: Any, **options: Any) -> Json:
+    document = manifest(batch, (key, fmt), tags={"dataset_id": "d"})
+    document["files"][0] |= {"layers": layers} | ({"options": options} if options else {})
+    return document
+
+
+WITH_LAYERS = {"GPKG": ("GPKG", "l.gpkg"), "OpenFileGDB": ("OpenFileGDB", "l.gdb"), "KML": ("LIBKML", "l.kml")}
+
+
+@pytest.mark.parametrize("fmt", WITH_LAYERS)
+def test_layers_are_like_files(place: Place, fmt: str) -> None:
+    driver, key = WITH_LAYERS[fmt]
+    key = layered(place, key, driver, b=points(1, 2), a=points(3), c=points(4))
+    run = place.ingest(of_layers("some", key, fmt, ["a", "b"]))
+    assert (run.status, run.counts["rows_out"]) == ("success", 3), run.error
+    table = pq.read_table(place.product("d"))
+    assert [int(n) for n in table["n"].to_pylist()] == [3, 1, 2]
+    assert "layer" not in table.column_names
+    asset = place.portal.call(place.ledger.get_asset, "d")
+    assert asset is not None
+    assert asset.statistics["rows_by_file"] == {f"{key} (layer 'a')": 1, f"{key} (layer 'b')": 2}
+    plan = place.plan(of_layers("p", key, fmt, "*")).plan
+    assert plan is not None
+    assert sorted(str(file.layer) for file in plan.files) == ["a", "b", "c"]
+    assert plan.counts["rows_out"] == 4
+    assert place.ingest(of_layers("all", key, fmt, "*")).counts["rows_out"] == 4
+    # The accepted manifest, as it is shown, is the same batch.
+    record = place.portal.call(place.ledger.get_manifest, "all")
+    assert record is not None
+    assert not place.accept(dict(record.manifest)).created
+    refused = place.ingest(of_layers("wrong", key, fmt, ["a", "bb"]))
+    assert refused.error is not None
+    assert (refused.error.code, "Did you mean 'b'?" in refused.error.fix) == ("layer_unknown", True)
+
+
+def test_shapefiles_of_one_zip_are_layers(place: Place) -> None:
+    folder = place.settings.objects_dir.parent / "shapes"
+    folder.mkdir()
+    for name, number in (("b", 1), ("a", 2), ("c", 3)):
+        points(number).to_file(folder / f"{name}.shp")
+    place.put("s.zip", Path(shutil.make_archive(str(folder), "zip", folder)).read_bytes())
+    assert place.ingest(of_layers("some", "s.zip", "SHP", ["c", "a"])).counts["rows_out"] == 2
+    assert pq.read_table(place.product("d"))["n"].to_pylist() == [3, 2]
+    assert place.ingest(of_layers("all", "s.zip", "SHP", "*")).counts["rows_out"] == 3
+    # One layer for each entry is the same.
+    document = manifest("entries", ("s.zip", "SHP"), ("s.zip", "SHP"), tags={"dataset_id": "e"})
+    for entry, name in zip(document["files"], ("c", "a"), strict=True):
+        entry["layer"] = name
+    assert place.ingest(document).counts["rows_out"] == 2
+
+
+def test_layers_that_differ(place: Place) -> None:
+    key = layered(place, "l.gpkg", "GPKG", a=points(1, 2, m=[1, 2]), b=points(3, name=["x"]))
+    run = place.ingest(of_layers("strict", key, "GPKG", "*"))
+    assert run.error is not None
+    assert run.error.code == "schema_mismatch"
+    assert "l.gpkg (layer 'a')" in run.error.detail
+    united = place.ingest(of_layers("united", key, "GPKG", ["a", "b"], union="by_name"))
+    assert (united.counts["rows_out"], united.counts["columns_filled"]) == (3, 2)
+    # Numbers of rows are those of a layer.
+    run = place.ingest(of_layers("typed", key, "GPKG", "*", union="by_name", types={"name": "int64"}))
+    assert run.error is not None
+    assert run.error.detail.startswith("In the layer 'b' of l.gpkg: ")
+    assert (run.error.code, run.error.file, "row 0 " in run.error.detail) == ("value_invalid", "l.gpkg", True)
+
+
+def test_layers_without_geometries_and_without_rows(place: Place) -> None:
+    key = layered(place, "l.gpkg", "GPKG", a=points(1), b=points(2), none=points())
+    with sqlite3.connect(place.settings.objects_dir / "landing-zone" / key) as db:
+        db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+        db.execute("INSERT INTO notes VALUES (1, 'x')")
+        db.execute("INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('notes', 'attributes', 'n')")
+    run = place.ingest(of_layers("empty", key, "GPKG", "*"))
+    assert run.error is not None
+    assert (run.error.code, "'none'" in run.error.detail) == ("no_features", True)
+    run = place.ingest(of_layers("notes", key, "GPKG", ["a", "notes"]))
+    assert run.error is not None
+    assert (run.error.code, "'notes'" in run.error.detail) == ("geometry_missing", True)
+    with sqlite3.connect(place.settings.objects_dir / "landing-zone" / key) as db:
+        db.execute("UPDATE gpkg_contents SET data_type = 'attributes' WHERE table_name = 'none'")
+        db.execute("DELETE FROM gpkg_geometry_columns WHERE table_name = 'none'")
+    run = place.ingest(of_layers("fine", key, "GPKG", "*"))
+    (warning,) = [each for each in run.warnings if each.code == "layers_ignored"]
+    assert (run.counts["rows_out"], warning.count, "'notes'" in warning.message) == (2, 2, True)
+
+
+def test_folders_of_one_name_are_two_layers(place: Place) -> None:
+    folder = "<Folder><name>a</name><Placemark><Point><coordinates>{0},1</coordinates></Point></Placemark></Folder>"
+    folders = "".join(folder.format(number) for number in (1, 2))
+    text = f"<kml xmlns='http://www.opengis.net/kml/2.2'><Document>{folders}</Document></kml>"
+    place.put("l.kml", text.encode())
+    assert place.ingest(of_layers("kml", "l.kml", "KML", "*")).status == "success"
+    assert geopandas.read_parquet(place.product("d")).geometry.x.tolist() == [1, 2]
+
+
+def test_shapefiles_of_one_name_are_not_told_apart(place: Place) -> None:
+    folder = place.settings.objects_dir.parent / "shapes"
+    for name in ("x", "y"):
+        (folder / name).mkdir(parents=True)
+        points(1).to_file(folder / name / "a.shp")
+    place.put("s.zip", Path(shutil.make_archive(str(folder), "zip", folder)).read_bytes())
+    for batch, layers in (("all", "*"), ("one", ["a"])):
+        run = place.ingest(of_layers(batch, "s.zip", "SHP", layers))
+        assert run.error is not None
+        assert run.error.code == "layer_ambiguous"
+
+
+def test_feature_types_of_gml_are_layers(place: Place) -> None:
+    member = (
+        "<gml:featureMember><{0}><at><gml:Point srsName='EPSG:4326'><gml:pos>{1} {1}</gml:pos></gml:Point></at>"
+        "<n>{1}</n></{0}></gml:featureMember>"
+    )
+    text = "".join(member.format(name, number) for name, number in (("a", 1), ("b", 2), ("a", 3)))
+    place.put(
+        "l.gml",
+        f"<gml:FeatureCollection xmlns:gml='http://www.opengis.net/gml'>{text}</gml:FeatureCollection>".encode(),
+    )
+    assert place.ingest(of_layers("all", "l.gml", "GML", "*")).counts["rows_out"] == 3
+    assert place.ingest(of_layers("some", "l.gml", "GML", ["b", "a"])).status == "success"
+    assert pq.read_table(place.product("d"))["n"].to_pylist() == [2, 1, 3]
+
+
+def test_a_file_of_one_layer(place: Place) -> None:
+    place.put("a.geojson", one_point(1))
+    assert place.ingest(of_layers("all", "a.geojson", "GeoJSON", "*")).status == "success"
+    run = place.ingest(of_layers("other", "a.geojson", "GeoJSON", ["x"]))
+    assert run.error is not None
+    assert run.error.code == "layer_unknown"

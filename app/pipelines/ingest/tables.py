@@ -118,7 +118,7 @@ class TableFiles:
                 found.append(f"make {what} {' and '.join(map(repr, asked.columns))} in {asked.crs}")
         return ("read all rows, type each column by all of its values", *dict.fromkeys(found))
 
-    def open(self, fetched: FetchedFile) -> VectorSource:
+    def open(self, fetched: FetchedFile) -> list[VectorSource]:
         """Convert a table in scratch, and describe it as a vector source.
 
         Raises:
@@ -138,7 +138,7 @@ class TableFiles:
         if places.are_points:
             _check_types(typed.written.schema, places, file)
             found = self._check_axes(typed, places, crs)
-        return _source(fetched, typed, places, crs, tuple(found))
+        return [_source(fetched, typed, places, crs, tuple(found))]
 
     def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
         """See SourceFiles."""

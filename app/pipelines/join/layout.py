@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from app.messages.join import JOIN_COLUMN_UNKNOWN, KIND_WRONG
 from app.models.asset import Asset, ColumnSchema, ParentInput
-from app.models.manifest import JoinConfig
+from app.models.manifest_metadata import JoinConfig
 from app.models.nearest import nearest
 from app.models.products import GEOMETRY
 from app.pipelines.common.geoparquet_writer import column_names

@@ -25,12 +25,12 @@ class SourceFiles(Protocol):
     def steps(self) -> tuple[str, ...]: ...
     @property
     def not_looked_at(self) -> tuple[str, ...]: ...
-    def open(self, fetched: FetchedFile) -> VectorSource:
-        """Open and check one file. Raises RunRefused."""
+    def open(self, fetched: FetchedFile) -> list[VectorSource]:
+        """Open and check one file: a source for each layer that the manifest names. Raises RunRefused."""
         ...
 
     def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
-        """The entry of a plan for a file that was opened."""
+        """The entry of a plan for a source of a file that was opened."""
         ...
 
 
@@ -45,7 +45,7 @@ class VectorFiles:
         "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
     )
 
-    def open(self, fetched: FetchedFile) -> VectorSource:
+    def open(self, fetched: FetchedFile) -> list[VectorSource]:
         """See SourceFiles. Raises RunRefused: what `open_file` raises."""
         if fetched.declared.type != "vector":
             raise INTENT_NOT_VECTOR(subject=fetched.declared.key, file=fetched.declared.key)

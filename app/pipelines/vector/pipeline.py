@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from app.messages.vector import INTENT_NOT_VECTOR
@@ -47,7 +48,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         fetched = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
-        opened = together(ctx, fetched, [files.open(file) for file in fetched])
+        opened = together(ctx, fetched, [source for file in fetched for source in files.open(file)])
         sources = [choose_columns(source, recipe.columns) for source in opened]
 
     with ctx.step("transform"):
@@ -72,12 +73,12 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     fetched = ctx.each(ctx.manifest.files, ctx.fetch)
     ctx.unchanged(fetched, draft.steps, draft.engine)
 
-    def opened(file: FetchedFile) -> VectorSource:
-        source = opener.open(file)
-        draft.files.append(opener.planned(file, source))
-        return source
+    def opened(file: FetchedFile) -> list[VectorSource]:
+        sources = opener.open(file)
+        draft.files += [opener.planned(file, source) for source in sources]
+        return sources
 
-    found = together(ctx, fetched, ctx.each(fetched, opened))
+    found = together(ctx, fetched, list(chain.from_iterable(ctx.each(fetched, opened))))
     sources = ctx.each(found, lambda source: choose_columns(source, recipe.columns))
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)

@@ -49,7 +49,8 @@ def vector_file(fetched: FetchedFile, source: VectorSource) -> PlannedFile:
         columns=columns,
         editable=Answers(
             member=declared.member,
-            layer=layer_answer(source.layer),
+            layer=None if declared.layers else layer_answer(source.layer),
+            layers=declared.layers,
             crs=crs_answer(declared, source.crs),
             options=options_of(
                 declared_options(declared), encoding=found_encoding, types=options.types, union=options.union

@@ -14,18 +14,18 @@ from app.pipelines.vector.source import VectorSource
 from app.pipelines.vector.union import by_name
 
 
-def open_file(ctx: RunContext, file: FetchedFile) -> VectorSource:
-    """Open one file of the manifest.
+def open_file(ctx: RunContext, file: FetchedFile) -> list[VectorSource]:
+    """Open one file of the manifest: a source for each of its layers that the manifest names.
 
     Raises:
         RunRefused: as `inspect`; column_unknown and type_impossible for files[].options.types.
     """
-    source = inspect(file, ctx.limits, ctx.threads)
-    types = _types_of(file)
-    if ctx.manifest.union == "by_name":
-        # Another file may have the others: see `together`.
-        types = {name: kind for name, kind in types.items() if name in source.schema.names}
-    return with_types(source, types)
+    types, made = _types_of(file), []
+    for source in inspect(file, ctx.limits, ctx.threads):
+        # Of a union by name another source may have the others: see `together`.
+        is_here = {name: name in source.schema.names or ctx.manifest.union == "strict" for name in types}
+        made.append(with_types(source, {name: kind for name, kind in types.items() if is_here[name]}))
+    return made
 
 
 def together(ctx: RunContext, files: Sequence[FetchedFile], sources: Sequence[VectorSource]) -> list[VectorSource]:

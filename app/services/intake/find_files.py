@@ -16,8 +16,8 @@ from app.messages.manifest import (
 )
 from app.models.json_values import shown
 from app.models.manifest import LANDING_BUCKET, MAX_FILES, FilesFound, Manifest
-from app.models.manifest_rules import source_named
 from app.models.path_patterns import before_wildcard, is_pattern, matcher
+from app.models.sources_listed import SourcesListed
 from app.objects import ObjectStore
 
 # Objects that are looked at for all patterns of a manifest, and how many of these it may have.
@@ -102,12 +102,12 @@ def _faults_of_all(manifest: Manifest, found: Sequence[FilesFound]) -> list[Faul
     """What is wrong with the files together. The pointers lead to the entries of the manifest as it was sent."""
     faults: list[Fault] = []
     intent, number = manifest.intent_row, 0
-    first_seen: dict[tuple[str, str, str], int] = {}
+    listed = SourcesListed()
     for index, file in enumerate(manifest.files):
         for each in file.of_keys(found):
             number += 1
-            twin = first_seen.setdefault(source_named(each.model_dump(), each.path), index)
-            if twin != index:
+            twin = listed.add(index, each.model_dump(include={"type", "member", "layer", "layers"}), each.path)
+            if twin is not None:
                 faults.append(PATH_DUPLICATE(f"/files/{index}/path", path=shown(each.path), other=twin))
                 break
     if intent.max_files is not None and number > intent.max_files:

@@ -6,9 +6,9 @@ The calling thread reads and writes chunks in source order; a few other threads 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ import pyarrow as pa
 import shapely
 from pyproj import CRS
 
+from app.errors import RunRefused
 from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
 from app.models.recipe import GeometryStep, Recipe, Reproject, Simplify
@@ -240,9 +241,9 @@ def _transformed(
             for source in sources:
                 plan = plans[id(source)]
                 record_current_file(source.file)
-                with closing(source.open_chunks()) as chunks:
+                with closing(_chunks_of(source)) as chunks:
                     for chunk in chunks:
-                        waiting.append(pool.submit(plan.transform, chunk))
+                        waiting.append(pool.submit(_transform, plan, source, chunk))
                         while len(waiting) > threads + _SPARE_CHUNKS or (waiting and waiting[0].done()):
                             yield from _first_of(waiting)
             while waiting:
@@ -252,6 +253,27 @@ def _transformed(
                 future.cancel()
             interrupt()
             raise
+
+
+def _chunks_of(source: VectorSource) -> Generator[Chunk, None, None]:
+    with _named_part(source), closing(source.open_chunks()) as chunks:
+        yield from chunks
+
+
+def _transform(plan: SourcePlan, source: VectorSource, chunk: Chunk) -> TransformedChunk:
+    with _named_part(source):
+        return plan.transform(chunk)
+
+
+@contextmanager
+def _named_part(source: VectorSource) -> Iterator[None]:
+    """Refusals inside say which part of its file the source is."""
+    try:
+        yield
+    except RunRefused as err:
+        if not source.part:
+            raise
+        raise err.within(source.part) from err
 
 
 def _first_of(waiting: deque[Future[TransformedChunk]]) -> Generator[TransformedChunk | None, None, None]:

@@ -7,25 +7,26 @@ from pathlib import Path
 
 from app.pipelines.common.crs import check_around
 from app.pipelines.vector.formats.files import neutral_copy
-from app.pipelines.vector.formats.ogr import OpenOptions, check_content, layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.layer import OpenOptions
+from app.pipelines.vector.formats.ogr import check_content, layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.source import VectorSource
 from app.settings import MiB
 
-__all__ = ["check_content", "list_layers", "open_source"]
+__all__ = ["check_content", "list_layers", "open_sources"]
 
 # Tables up to this number belong to the geodatabase itself and describe the others.
 _LAST_SYSTEM_TABLE = "00000008"
 _MOST_BYTES = 16 * MiB
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat."""
     path = neutral_copy(source.path, source.format.suffixes[0])
     for table in sorted(path.glob("a*.gdbtable")):
         _check_crs_texts(table, source.file)
     how = OpenOptions(generated_keys=("", "fid", "ogc_fid", "objectid"))
-    return layer_source(source, open_layer(path, source, source.declared.layer, how))
+    return [layer_source(source, layer) for layer in open_layers(path, source, how)]
 
 
 def _check_crs_texts(table: Path, file: str) -> None:

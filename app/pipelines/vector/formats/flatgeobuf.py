@@ -8,12 +8,13 @@ from app.messages.common import CONTENT_MISMATCH, FILE_TRUNCATED
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import check_around
 from app.pipelines.vector.formats.files import neutral_copy
-from app.pipelines.vector.formats.ogr import OpenOptions, layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.layer import OpenOptions
+from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.source import VectorSource
 from app.settings import MiB
 
-__all__ = ["check_content", "list_layers", "open_source"]
+__all__ = ["check_content", "list_layers", "open_sources"]
 
 _MOST_HEADER_BYTES = 16 * MiB
 
@@ -27,7 +28,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
         raise FILE_TRUNCATED(file=source.file, size=source.size, expected=12 + header)
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. GDAL 3.12 drops the rows after a batch that its bound in bytes cut short."""
     path = neutral_copy(source.path, source.format.suffixes[0])
     with path.open("rb") as stream:
@@ -35,5 +36,4 @@ def open_source(source: SourceFile) -> VectorSource:
         # grids that a CRS names.
         size = struct.unpack("<L", stream.read(12)[8:])[0]
         check_around(stream.read(min(size, _MOST_HEADER_BYTES)).decode("latin-1"), source.file)
-    layer = open_layer(path, source, source.declared.layer, OpenOptions(bound_by_rows=True))
-    return layer_source(source, layer)
+    return [layer_source(source, layer) for layer in open_layers(path, source, OpenOptions(bound_by_rows=True))]

@@ -52,7 +52,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
             raise END_MARK_MISSING(file=source.file, size=source.size, mark="the closing `PAR1` of Parquet")
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. Describes a file from its footer.
 
     A `crs` of null means unknown, a missing `crs` OGC:CRS84, as the specification says. The bbox covering column is
@@ -71,12 +71,12 @@ def open_source(source: SourceFile) -> VectorSource:
     except (pa.ArrowException, OSError) as err:
         raise FILE_DAMAGED(file=file, error=" ".join(str(err).split())[:200]) from None
     name, column, covering, warnings = _geometry_column(raw, schema, file)
-    if declared.layer is not None:
-        raise NO_LAYERS(file=file, layer=declared.layer)
+    if declared.named_layers:
+        raise NO_LAYERS(file=file, layer=declared.named_layers[0])
     keep = [i for i, field in enumerate(schema) if field.name not in (name, covering)]
     fields = pa.schema([attribute(schema[i]) for i in keep])
     types = column.get("geometry_types") or ["Unknown"]
-    return VectorSource(
+    opened = VectorSource(
         file=file,
         path=path,
         format=source.format.name,
@@ -91,6 +91,7 @@ def open_source(source: SourceFile) -> VectorSource:
         counted=Counter(),
         open_chunks=lambda: cut(_read(path, [schema[i].name for i in keep], name, fields, file), file),
     )
+    return [opened]
 
 
 def _read(path: Path, names: list[str], geometry: str, fields: pa.Schema, file: str) -> Generator[Batch, None, None]:

@@ -15,12 +15,13 @@ from pyproj.exceptions import CRSError
 from app.messages.vector import CRS_MIXED, GML_GEOMETRY_PROPERTIES, GML_SCHEMA_IGNORED
 from app.pipelines.common.crs import check_text, same_crs
 from app.pipelines.vector.formats.files import link, neutral_copy, sidecar
-from app.pipelines.vector.formats.ogr import OpenOptions, layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.layer import OpenOptions
+from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.xml import check_xml, parse_xml
 from app.pipelines.vector.source import VectorSource
 
-__all__ = ["check_content", "list_layers", "open_source"]
+__all__ = ["check_content", "list_layers", "open_sources"]
 
 _GML = "http://www.opengis.net/gml"
 _GEOMETRIES = frozenset(
@@ -36,7 +37,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
     check_xml(source, head, lambda root, namespaces: any(uri.startswith(_GML) for uri in (root, *namespaces)))
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. The .xsd beside the file is used unless it includes others, which GDAL would fetch.
 
     Raises:
@@ -52,11 +53,12 @@ def open_source(source: SourceFile) -> VectorSource:
     is_used = schema is not None and _is_complete_schema(schema)
     if schema is not None and is_used:
         link(schema, path.with_suffix(".xsd"))
-    layer = open_layer(path, source, source.declared.layer, _OPEN_OPTIONS)
-    _check_layer(scan, layer.name, layer.crs, file)
+    layers = open_layers(path, source, _OPEN_OPTIONS)
+    for layer in layers:
+        _check_layer(scan, layer.name, layer.crs, file)
     if schema is not None and not is_used:
-        layer = replace(layer, warnings=(*layer.warnings, GML_SCHEMA_IGNORED(file=file)))
-    return layer_source(source, layer)
+        layers[0] = replace(layers[0], warnings=(*layers[0].warnings, GML_SCHEMA_IGNORED(file=file)))
+    return [layer_source(source, layer) for layer in layers]
 
 
 def _is_complete_schema(path: Path) -> bool:

@@ -6,6 +6,7 @@ import sqlite3
 import struct
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,11 +25,12 @@ from app.messages.vector_formats import (
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import check_around
 from app.pipelines.vector.formats.files import neutral_copy, shown
-from app.pipelines.vector.formats.ogr import Layer, OpenOptions, RowNumbers, layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.layer import Layer, OpenOptions, RowNumbers
+from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.source import VectorSource
 
-__all__ = ["check_content", "list_layers", "open_source"]
+__all__ = ["check_content", "list_layers", "open_sources"]
 
 _HEADER_BYTES = 100
 # Virtual tables that belong to GeoPackage or to SQLite's full-text search; any other module could reach outside.
@@ -64,7 +66,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
         raise FILE_TRUNCATED(file=source.file, size=source.size, expected=pages * page)
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat.
 
     Raises:
@@ -78,10 +80,13 @@ def open_source(source: SourceFile) -> VectorSource:
         times_in_utc=True,
         check_layer=lambda name: _check_sql(path, name, file),
     )
-    layer = open_layer(path, source, source.declared.layer, how)
-    table = _checked_table(layer, file)
-    layer = replace(layer, rows=table.rows, check_nulls=lambda nulls: _check_nulls(table, nulls, file))
-    return layer_source(source, layer)
+    return [_checked(source, layer) for layer in open_layers(path, source, how)]
+
+
+def _checked(source: SourceFile, layer: Layer) -> VectorSource:
+    table = _checked_table(layer, source.file)
+    check_nulls = partial(_check_nulls, table, file=source.file)
+    return layer_source(source, replace(layer, rows=table.rows, check_nulls=check_nulls))
 
 
 def _check_crs_texts(path: Path, file: str) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pyarrow as pa
 
 from app.messages.vector_formats import KML_NAME_TWICE, KML_SAME_COLUMN, KML_UNDECLARED, KML_VALUE
 from app.pipelines.vector.formats.files import neutral_copy
-from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layer
+from app.pipelines.vector.formats.layer import Layer
+from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.xml import check_xml, parse_xml
 from app.pipelines.vector.source import VectorSource
 
-__all__ = ["check_content", "list_layers", "open_source"]
+__all__ = ["check_content", "list_layers", "open_sources"]
 
 _NAMESPACES = ("http://www.opengis.net/kml/", "http://earth.google.com/kml/")
 # The fields that LIBKML gives every layer, or layers with such elements.
@@ -44,29 +43,27 @@ def _is_root(name: str) -> bool:
     return name.rpartition(" ")[2] == "kml" and (" " not in name or name.startswith(_NAMESPACES))
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat.
 
     Raises:
         RunRefused: columns_duplicate, value_invalid.
     """
     path = neutral_copy(source.path, source.format.suffixes[0])
-    layer = open_layer(path, source, source.declared.layer)
-    names = _original_names(path, layer.name, layer.fields.names, source.file)
-    fields = pa.schema([old.with_name(name) for old, name in zip(layer.fields, names, strict=True)])
-    return layer_source(source, replace(layer, fields=fields))
-
-
-def _original_names(path: Path, layer: str, fields: Sequence[str], file: str) -> list[str]:
-    """The names of the fields as the document has them: LIBKML makes `_` of what is not an ASCII letter or digit.
-
-    Raises RunRefused columns_duplicate where that makes one column of two, value_invalid where LIBKML would change or
-    drop a value of a typed field.
-    """
-    scan = _KmlScan(file)
+    layers = open_layers(path, source)
+    scan = _KmlScan(source.file)
     parse_xml(path, scan.start_field)  # a Schema may follow its data
     parse_xml(path, scan.start, scan.end, scan.text)
-    names = scan.data.get(layer, scan.data[None])
+    return [layer_source(source, replace(layer, fields=_original_fields(scan, layer))) for layer in layers]
+
+
+def _original_fields(scan: _KmlScan, layer: Layer) -> pa.Schema:
+    """The fields with the names of the document: LIBKML makes `_` of what is not an ASCII letter or digit.
+
+    Raises RunRefused columns_duplicate where that makes one column of two.
+    """
+    file, fields = scan.file, layer.fields.names
+    names = scan.data.get(layer.name, scan.data[None])
     made: dict[str, str] = {name.lower(): f"SimpleField {name!r}" for name in scan.types}
     original: dict[str, str] = {}
     for name in names:
@@ -79,7 +76,7 @@ def _original_names(path: Path, layer: str, fields: Sequence[str], file: str) ->
             raise KML_SAME_COLUMN(file=file, name=name, other=other)
         made[key] = f"Data {name!r}"
         original[laundered] = name
-    return [original.get(name, name) for name in fields]
+    return pa.schema([field.with_name(original.get(field.name, field.name)) for field in layer.fields])
 
 
 @dataclass(slots=True)

@@ -7,13 +7,14 @@ support a format that GDAL reads without special care, a row with `reader="app.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from app.models.formats import Format
 from app.models.manifest import ManifestFile
+from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.vector.source import VectorSource
 from app.settings import Limits
 
@@ -46,6 +47,10 @@ class SourceFile:
         """Bytes of the file."""
         return self.path.stat().st_size
 
+    def unnamed(self) -> SourceFile:
+        """The same, without the layers that the manifest names: for a format whose driver knows another name."""
+        return replace(self, declared=self.declared.model_copy(update={"layer": None, "layers": None}))
+
     @property
     def encoding(self) -> str | None:
         """The encoding that the manifest declares."""
@@ -69,12 +74,13 @@ class VectorFormat(Protocol):
         """
         ...
 
-    def open_source(self, source: SourceFile) -> VectorSource:
-        """Choose the layer and describe it, reading no more of the file than that takes.
+    def open_sources(self, source: SourceFile) -> list[VectorSource]:
+        """Choose the layers and describe them, reading no more of the file than that takes.
 
         Returns:
-            The layer in source order, its null and empty geometries as they are, its CRS settled against the
-            manifest's.
+            One source for each layer that the manifest names, in that order (`*`: for each that has geometries); for
+            the only layer if it names none. Rows in source order, null and empty geometries as they are, the CRS
+            settled against the manifest's.
 
         Raises:
             RunRefused: layer_*, crs_*, encoding_*, and what the format itself adds.
@@ -89,6 +95,13 @@ class VectorFormat(Protocol):
 def only_layer(source: VectorSource) -> tuple[str, ...]:
     """The `list_layers` of formats whose files are one layer."""
     return (source.layer,) if source.layer else ()
+
+
+def check_only_layer(source: SourceFile, name: str) -> None:
+    """Check the layers that the manifest names against the only one of a file. Raises RunRefused layer_unknown."""
+    for wanted in source.declared.named_layers:
+        if wanted != name:
+            raise unknown_layer(wanted, [name], source.file)
 
 
 def reader_of(fmt: Format) -> VectorFormat:

@@ -28,13 +28,12 @@ from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector
 from app.pipelines.common.ordered_map import in_order
 from app.pipelines.common.shapes import Shapes, combine
-from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.vector.formats.geojson.frame import Frame, Run, open_frame
 from app.pipelines.vector.formats.geojson.shapes import BULK_TYPES, bulk_shapes, single_shapes
 from app.pipelines.vector.formats.geojson.table import Columns, TypedColumns, read_table
 from app.pipelines.vector.formats.geojson.text import Features, JsonLayout, lay_out, parse
 from app.pipelines.vector.formats.geojson.values import Column, observe, to_array
-from app.pipelines.vector.formats.reader import SourceFile, only_layer
+from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, only_layer
 from app.pipelines.vector.source import Chunk, VectorSource
 from app.settings import MiB
 
@@ -57,7 +56,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
         raise CONTENT_MISMATCH(file=source.file, format=source.format.name, found=looks_like(head))
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. Finds features, columns and CRS.
 
     Coordinates are longitude before latitude in OGC:CRS84 unless a `crs` member of the older standard says otherwise.
@@ -93,11 +92,10 @@ def open_source(source: SourceFile) -> VectorSource:
             if rows > limits.rows or len(columns) > limits.columns:
                 break
     crs = resolve_crs(frame.crs(), declared.crs, file)
-    if declared.layer is not None and declared.layer != frame.name:
-        raise unknown_layer(declared.layer, [frame.name], file)
+    check_only_layer(source, frame.name)
     names = _Names(tuple(columns), _id_name(columns) if ids.kinds else None)
     schema = pa.schema(([_field(names.id, ids)] if names.id else []) + [_field(n, c) for n, c in columns.items()])
-    return VectorSource(
+    opened = VectorSource(
         file=file,
         path=path,
         format=source.format.name,
@@ -113,6 +111,7 @@ def open_source(source: SourceFile) -> VectorSource:
         open_chunks=lambda: _chunks(frame, blocks, names, schema, file),
         valueless=frozenset(name for name, column in columns.items() if not column.kinds),
     )
+    return [opened]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from app.messages.vector import DBF_DELETED, GEOMETRIES_LOST
 from app.messages.vector_formats import SIDECAR_MISSING
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import check_text
-from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.vector.formats.files import link, neutral_copy, sidecar
-from app.pipelines.vector.formats.ogr import OpenOptions, RowNumbers, layer_source, open_layer
-from app.pipelines.vector.formats.reader import SourceFile, only_layer
+from app.pipelines.vector.formats.layer import OpenOptions, RowNumbers
+from app.pipelines.vector.formats.ogr import layer_source, open_layers
+from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, only_layer
 from app.pipelines.vector.formats.shapefile.dbf import gdal_encoding, open_dbf, text_encoding
 from app.pipelines.vector.formats.shapefile.index import check_index
 from app.pipelines.vector.source import VectorSource
@@ -33,7 +33,7 @@ def check_content(source: SourceFile, head: bytes) -> None:
         raise FILE_TRUNCATED(file=source.file, size=source.size, expected=expected)
 
 
-def open_source(source: SourceFile) -> VectorSource:
+def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. The layer is named after the file. Records that are marked as deleted are left out.
 
     The sidecars are linked beside a neutral copy, except for the .cpg: GDAL is given the encoding that was found here.
@@ -44,8 +44,7 @@ def open_source(source: SourceFile) -> VectorSource:
     """
     file, path = source.file, source.path
     sidecars = _sidecars(source)
-    if source.declared.layer not in (None, path.stem):
-        raise unknown_layer(source.declared.layer or "", [path.stem], file)
+    check_only_layer(source, path.stem)
     encoding = text_encoding(sidecars[".dbf"], sidecars.get(".cpg"), source.encoding, file)
     copy = neutral_copy(path, ".shp")
     for suffix in (".shx", ".dbf", ".prj"):
@@ -55,7 +54,7 @@ def open_source(source: SourceFile) -> VectorSource:
         with sidecars[".prj"].open("rb") as stream:
             check_text(stream.read(MiB).decode("latin-1"), file, "in its .prj")
     most_nulls = check_index(path, sidecars[".shx"], file)
-    layer = open_layer(copy, source, None, OpenOptions(config={"SHAPE_ENCODING": gdal_encoding(encoding)}))
+    (layer,) = open_layers(copy, source.unnamed(), OpenOptions(config={"SHAPE_ENCODING": gdal_encoding(encoding)}))
 
     def check_nulls(nulls: RowNumbers) -> None:
         if len(nulls) > most_nulls:
@@ -76,7 +75,7 @@ def open_source(source: SourceFile) -> VectorSource:
     where = f"Upload {missing} beside it" if file.lower().endswith(".shp") else f"Put {missing} into the archive"
     fix = f"{where}, or declare the CRS in `files[].crs`."
     layer = replace(layer, check_nulls=check_nulls)
-    return layer_source(source, layer, name=path.stem, encoding=encoding, crs_fix=fix)
+    return [layer_source(source, layer, name=path.stem, encoding=encoding, crs_fix=fix)]
 
 
 def _sidecars(source: SourceFile) -> dict[str, Path]:
