@@ -61,7 +61,7 @@ ARCHIVE_LAYER_AMBIGUOUS = Refusal(
 )
 CRS_DIFFERS = Refusal(
     "crs_differs",
-    "files whose CRS is to be kept have different CRSs",
+    "files of several CRSs are to be kept in theirs, or compared with coordinates in recipe.where",
     "{file} is in {crs} and {first} in {first_crs}. The recipe keeps the CRS of the files.",
     "Name one CRS in `recipe.crs`, or send one manifest for each CRS.",
 )
@@ -88,6 +88,34 @@ RENAMED_COLUMNS_COLLIDE = Refusal(
     "recipe.columns.rename gives a column the name of another one",
     "{file}: after the new names of recipe.columns.rename several columns are named {names} (case is ignored).",
     "Choose other names, or leave out the other columns with that name.",
+)
+
+# Rows
+
+WHERE_TYPES = Refusal(
+    "where_types",
+    "recipe.where compares values of types that do not fit",
+    "{file}: the types in recipe.where do not fit. {problems}",
+    "Compare values of one type: text is '…', dates are DATE('2026-01-31'), times TIMESTAMP('2026-01-31T12:00:00Z').",
+)
+WHERE_GEOMETRY = Refusal(
+    "where_geometry",
+    "a geometry in recipe.where is empty or not valid",
+    "{file}: a geometry in recipe.where cannot be used: {problem}.",
+    "Correct it. Rings of polygons are closed, have at least four positions and do not cross each other.",
+)
+WHERE_NO_ROWS = Refusal(
+    "where_no_rows",
+    "recipe.where leaves no rows",
+    "{file}: recipe.where is true for none of {read:# row|# rows}: {where}",
+    "Correct the condition. Text is compared with its case; coordinates are in the CRS of the source ({crs}), x before "
+    "y.",
+)
+WHERE_CRS_DIFFERS = Refusal(
+    "crs_differs",
+    "files of several CRSs are to be kept in theirs, or compared with coordinates in recipe.where",
+    "{file} is in {crs} and {first} in {first_crs}. Coordinates in recipe.where are in the CRS of the files.",
+    "Send one manifest for each CRS.",
 )
 
 # Layers and geometries
@@ -228,6 +256,11 @@ REPROJECTED_IN_PROCESS = Notice(
 
 # Warnings about what was found in, or done to, the rows
 
+ROWS_FILTERED_NULL = Notice(
+    "rows_filtered_null",
+    "rows that recipe.where leaves out because it is null for them",
+    "Left out {count:# row|# rows} for which recipe.where is null, because a value that it needs is.",
+)
 NULL_GEOMETRIES = Notice("null_geometries", "rows without a geometry", "Kept {count:# row|# rows} without a geometry.")
 EMPTY_GEOMETRIES = Notice(
     "empty_geometries", "rows with an empty geometry", "Kept {count:# row|# rows} with an empty geometry."

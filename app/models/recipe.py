@@ -91,6 +91,16 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Leave out the rows for which a condition is false or null. text: CQL2."""
+
+    text: str
+
+    def describe(self) -> str:
+        return f"keep the rows where {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
 class HilbertOrder:
     """Order the rows along a Hilbert curve over the bounds of all of them, by the centres of their boxes."""
 
@@ -107,7 +117,8 @@ class Overviews:
 
 
 GeometryStep: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote
-Step: TypeAlias = GeometryStep | Columns | HilbertOrder | Overviews
+RowStep: TypeAlias = Where | Columns | HilbertOrder
+Step: TypeAlias = GeometryStep | RowStep | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +137,14 @@ class Recipe:
         return next((step for step in self.steps if isinstance(step, Columns)), Columns())
 
     @property
+    def where(self) -> str | None:
+        """The condition for the rows of the sources; None without one."""
+        return next((step.text for step in self.steps if isinstance(step, Where)), None)
+
+    @property
     def geometry_steps(self) -> tuple[GeometryStep, ...]:
         """What happens to the geometries, in order."""
-        return tuple(step for step in self.steps if not isinstance(step, Columns | HilbertOrder | Overviews))
+        return tuple(step for step in self.steps if not isinstance(step, RowStep | Overviews))
 
 
 def _quoted(names: tuple[str, ...]) -> str:

@@ -10,12 +10,26 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from app.messages.manifest import CRS_INVALID
+from app.messages.manifest import CRS_INVALID, WHERE_NOT_SUPPORTED
 from app.models.base import Frozen
+from app.models.bounded import AtMost
 from app.models.json_values import shown
 from app.models.problem_text import wrong
-from app.models.recipe import CountInvalid, DropZ, HilbertOrder, MakeValid, Promote, Recipe, Reproject, Simplify, Step
+from app.models.recipe import (
+    CountInvalid,
+    DropZ,
+    HilbertOrder,
+    MakeValid,
+    Promote,
+    Recipe,
+    Reproject,
+    Simplify,
+    Step,
+    Where,
+)
 from app.models.recipe_columns import ColumnsChoice
+from app.models.where import MOST_CHARACTERS, listed, parse
+from app.models.where_types import type_problems
 
 SOURCE = "source"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9._]+")
@@ -31,6 +45,13 @@ def _crs_form(value: str) -> str:
     if len(value) <= _MOST_CRS and (_CODE.fullmatch(value) or _TEXT.match(value)):
         return value
     raise wrong(CRS_INVALID, value=shown(value), limit=_MOST_CRS)
+
+
+def _condition(value: str) -> str:
+    """What can be known without the columns."""
+    if problems := type_problems(parse(value), lambda _: None):
+        raise wrong(WHERE_NOT_SUPPORTED, problems=listed(problems))
+    return value
 
 
 class SimplifyChoice(Frozen):
@@ -68,6 +89,13 @@ class VectorRecipe(Frozen):
         description="Of the rows: as they come, or along a Hilbert curve by the centres of their boxes, so that what "
         "is near in space is near in the file. Rows without coordinates are last then.",
     )
+    where: Annotated[str, AfterValidator(_condition), AtMost(MOST_CHARACTERS)] | None = Field(
+        None,
+        description="CQL2 text over the columns of the source, by their names there, and `geom`, its geometry: the "
+        "rows for which it is true are kept. Coordinates are in the CRS of the source, x before y. Without it all "
+        "are kept.",
+        examples=["area > 100 AND s_intersects(geom, BBOX(8, 49, 9, 50))"],
+    )
     columns: ColumnsChoice | None = Field(None, description="Without it every column is kept.")
 
     def with_changes(self, given: Self | None) -> Self:
@@ -79,7 +107,9 @@ class VectorRecipe(Frozen):
 
     def steps(self, name: str) -> Recipe:
         """The steps that carry it out, in order. name: of the intent, for messages."""
-        steps: list[Step] = [] if self.columns is None else [self.columns.step()]
+        steps: list[Step] = [] if self.where is None else [Where(self.where)]
+        if self.columns is not None:
+            steps.append(self.columns.step())
         if self.dimensions == "2d":
             steps.append(DropZ())
         steps.append(Reproject(None if self.crs == SOURCE else self.crs))

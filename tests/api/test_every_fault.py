@@ -136,6 +136,9 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "recipe_not_allowed": manifest(recipe={"crs": "EPSG:4326"}),
     "columns_contradict": manifest(recipe={"columns": {"select": [], "drop": []}}),
     "crs_invalid": manifest(recipe={"crs": "?"}),
+    "where_syntax": manifest(recipe={"where": "a = = 1"}),
+    "where_too_complex": manifest(recipe={"where": "NOT " * 300 + "a"}),
+    "where_not_supported": manifest(recipe={"where": "avg(a) = 1"}),
     # Requests
     "missing": Sent("PUT", "/lanes/join/limit", {}),
     "extra_forbidden": Sent("PUT", "/lanes/join/limit", {"limit": 1, "colour": "red"}),

@@ -24,6 +24,7 @@ OVER_ALL_ENGINES = (
     "tests.pipelines.test_engine",
     "tests.pipelines.test_formats",
     "tests.pipelines.test_recipe_rows",
+    "tests.pipelines.test_recipe_where",
     "tests.pipelines.test_recipes",
 )
 

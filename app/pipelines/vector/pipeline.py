@@ -11,6 +11,7 @@ from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.columns import choose_columns
+from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
 from app.pipelines.vector.formats.open import inspect
@@ -40,7 +41,8 @@ def run(ctx: RunContext) -> Asset:
         files = [ctx.fetch(file) for file in ctx.manifest.files]
         if (same := ctx.unchanged(files, recipe.describe(), ctx.engine.versions())) is not None:
             return same
-        sources = [choose_columns(inspect(file, ctx.limits, ctx.threads), recipe.columns) for file in files]
+        sources = [_rows_and_columns(inspect(file, ctx.limits, ctx.threads), recipe) for file in files]
+        check_one_crs(sources, recipe.where)
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -60,6 +62,7 @@ def plan(ctx: PlanContext) -> None:
     draft, recipe = ctx.draft, _recipe(ctx)
     draft.steps, draft.engine, draft.objects = recipe.describe(), ctx.engine.versions(), ["data-{sha256}.parquet"]
     draft.not_looked_at = (
+        *(("Rows: for which of them recipe.where is true.",) if recipe.where else ()),
         "Geometries: which are null, empty, invalid or curved, and whether they lie where their CRS is meant for.",
         "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
     )
@@ -69,15 +72,16 @@ def plan(ctx: PlanContext) -> None:
     def inspected(file: FetchedFile) -> VectorSource:
         source = inspect(file, ctx.limits, ctx.threads)
         draft.files.append(vector_file(file, source))
-        return choose_columns(source, recipe.columns)
+        return _rows_and_columns(source, recipe)
 
     sources = ctx.each(files, inspected)
+    check_one_crs(sources, recipe.where)
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)
     if all(source.rows is not None for source in sources):
         rows = sum(source.rows or 0 for source in sources)
-        draft.counts = {"rows_in": rows, "rows_out": rows}
+        draft.counts = {"rows_in": rows} | ({} if recipe.where else {"rows_out": rows})
 
 
 def _recipe(ctx: RunContext) -> Recipe:
@@ -87,6 +91,11 @@ def _recipe(ctx: RunContext) -> Recipe:
     if "vector" not in intent.file_types or others:
         raise INTENT_NOT_VECTOR(subject=", ".join(others) or intent.name, file=others[0] if others else None)
     return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name)
+
+
+def _rows_and_columns(source: VectorSource, recipe: Recipe) -> VectorSource:
+    """What the recipe takes from a source. Raises RunRefused as `keep_rows` and `choose_columns` do."""
+    return choose_columns(keep_rows(source, recipe.where), recipe.columns)
 
 
 def _product(ctx: RunContext, report: Report) -> Product:

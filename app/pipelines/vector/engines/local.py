@@ -85,8 +85,8 @@ class _LocalPlan:
     def transform(self, chunk: Chunk) -> TransformedChunk:
         """See SourcePlan."""
         findings = Findings()
-        first = chunk.first_row
         attributes, shapes = chunk.decode(findings)
+        first = chunk.first_row
         findings.counts["vertices_in"] += len(shapes.coordinates)
         geometries = before = None
         for step, reprojector in self.steps:

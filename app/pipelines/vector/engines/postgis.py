@@ -152,7 +152,7 @@ class _PostgisPlan:
         geometries, wkb = None, None
         rows, old = np.empty(0, np.intp), np.empty(0, object)
         for stage in self._stages:
-            if stage.reprojector is None and not stage.steps:
+            if not shapes.size or (stage.reprojector is None and not stage.steps):
                 continue
             before = shapes if geometries is None else from_geometries(geometries)
             geometries, wkb, rows, old = self._apply(stage, before, chunk.first_row, findings)
@@ -217,7 +217,7 @@ class _PostgisPlan:
     ) -> Answer:
         """Run the steps over these rows, numbered from 0; the points of `probe` go as one more row before them."""
         numbers = np.arange(len(wkb), dtype=np.int32)
-        where = f"{self._source.file}, rows {first} to {first + len(wkb) - 1}"
+        where = f"{self._source.file}, rows {first} to {first + (len(wkb) - 1)}"
         if probe is not None:
             wkb = pa.concat_arrays([to_wkb(np.array([shapely.multipoints(probe)])), wkb])
             numbers = np.concatenate([[_PROBE], numbers]).astype(np.int32)

@@ -36,6 +36,7 @@ from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
 from app.pipelines.vector.engines.columns import product_columns
+from app.pipelines.vector.engines.filter import FILTERED
 from app.pipelines.vector.engines.measure import measured
 from app.pipelines.vector.engines.order import rows_in_order
 from app.pipelines.vector.source import Chunk, VectorSource
@@ -199,9 +200,9 @@ def run_recipe(
             placed[item.source.file] += int(np.isfinite(item.boxes[:, 0]).sum())
             types.update(item.types)
             by_file[item.source.file] += len(item.wkb)
-            done += len(item.wkb)
+            done += len(item.wkb) + item.findings.counts[FILTERED]
             watch.advance(done, total)
-    reports.check_rows(sources, writer.rows, done)
+    reports.check_rows(sources, writer.rows, done, findings.counts[FILTERED], recipe.where)
     for source in sources:
         findings.counts.update(source.counted)
     reports.check_places(far, placed, findings)
