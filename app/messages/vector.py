@@ -202,6 +202,13 @@ COLUMNS_DUPLICATE = Refusal(
 
 # Engines
 
+COVERAGE_TOO_LARGE = Refusal(
+    "coverage_too_large",
+    "a dataset has more vertices than may be simplified together",
+    "{file}: the result has more than {limit:,} vertices and rows, and simplify.coverage needs all of them in memory.",
+    "Leave out coverage, split the data, or raise SPATIAL_ETL_LIMITS__COVERAGE_VERTICES and the memory limit of runs.",
+)
+
 POSTGIS_FAILED = Refusal(
     "postgis_failed",
     "PostGIS cannot compute some rows",
@@ -307,6 +314,17 @@ GEOMETRY_REDUCED = Notice(
     "the recipe took more of the area or length than the setting allows without a warning",
     "The recipe took {area:.1%} of the area and {length:.1%} of the length of all geometries, more than {limit:.1%}. "
     "Compare the result with the source, and lower `recipe.simplify.tolerance` if it is too coarse.",
+)
+COVERAGE_INVALID_EDGES = Notice(
+    "coverage_invalid_edges",
+    "polygons that are simplified together and overlap a neighbour, or do not share its vertices",
+    "{count:# polygon overlaps|# polygons overlap} a neighbour or {count:does|do} not share the vertices of the common "
+    "border: there the borders may part.",
+)
+COVERAGE_NOT_POLYGONS = Notice(
+    "coverage_not_polygons",
+    "geometries that are no polygons where polygons are simplified together",
+    "Did not simplify {count:# geometry|# geometries} that {count:is no polygon|are no polygons}.",
 )
 COLLAPSED = Notice(
     "collapsed",

@@ -24,6 +24,7 @@ from app.models.recipe import (
     Recipe,
     Reproject,
     Simplify,
+    SimplifyCoverage,
     Step,
     Where,
 )
@@ -55,13 +56,19 @@ def _condition(value: str) -> str:
 
 
 class SimplifyChoice(Frozen):
-    """Topology-preserving simplification of each geometry."""
+    """Topology-preserving simplification of each geometry, or of all together."""
 
     tolerance: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, strict=True)] = Field(
         description="The largest distance that a line may move.", examples=[0.5]
     )
     unit: Literal["m", "crs"] = Field(
         "m", description="Of the tolerance: metres, or the unit of the CRS of the result (degrees for EPSG:4326)."
+    )
+    coverage: bool = Field(
+        False,
+        strict=True,
+        description="Simplify all polygons together, so that neighbours keep the borders that they share. The "
+        "tolerance is then the root of the largest area of a triangle that a corner may lose.",
     )
 
 
@@ -105,8 +112,13 @@ class VectorRecipe(Frozen):
             values |= {name: getattr(given, name) for name in given.model_fields_set}
         return self.model_copy(update=values)
 
-    def steps(self, name: str) -> Recipe:
-        """The steps that carry it out, in order. name: of the intent, for messages."""
+    def steps(self, name: str, coverage_vertices: int = 10_000_000) -> Recipe:
+        """The steps that carry it out, in order.
+
+        Args:
+            name: of the intent, for messages.
+            coverage_vertices: more are not simplified together.
+        """
         steps: list[Step] = [] if self.where is None else [Where(self.where)]
         if self.columns is not None:
             steps.append(self.columns.step())
@@ -116,7 +128,9 @@ class VectorRecipe(Frozen):
         if self.repair != "off":
             steps.append(MakeValid(self.repair))
         if self.simplify is not None:
-            steps.append(Simplify(self.simplify.tolerance, self.simplify.unit))
+            tolerance, unit = self.simplify.tolerance, self.simplify.unit
+            together = SimplifyCoverage(tolerance, unit, coverage_vertices)
+            steps.append(together if self.simplify.coverage else Simplify(tolerance, unit))
         if self.repair == "off":
             steps.append(CountInvalid())
         if self.multi == "promote":

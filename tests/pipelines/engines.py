@@ -23,6 +23,7 @@ from tests.servers.postgres import fresh_database, limited_user
 OVER_ALL_ENGINES = (
     "tests.pipelines.test_engine",
     "tests.pipelines.test_formats",
+    "tests.pipelines.test_recipe_coverage",
     "tests.pipelines.test_recipe_rows",
     "tests.pipelines.test_recipe_where",
     "tests.pipelines.test_recipes",

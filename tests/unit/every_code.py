@@ -55,6 +55,7 @@ REFUSED: Mapping[str, str | Never] = {
     "where_types": "pipelines/test_recipe_where.py::test_what_does_not_fit_the_columns",
     "where_geometry": "pipelines/test_recipe_where.py::test_what_does_not_fit_the_columns",
     "where_no_rows": "pipelines/test_recipe_where.py::test_a_condition_that_is_true_for_no_row",
+    "coverage_too_large": "pipelines/test_recipe_coverage.py::test_more_vertices_than_the_limit_are_refused",
     "columns_collide": "pipelines/test_recipe_rows.py::test_new_names_that_collide_with_other_columns",
     "no_features": "pipelines/test_engine.py::test_no_features",
     "schema_mismatch": "pipelines/test_engine.py::test_schemas_that_differ",
@@ -172,6 +173,8 @@ WARNED: Mapping[str, str | Never] = {
     "rows_null_filled": "pipelines/test_tabular_options.py::test_short_rows_get_nulls_where_the_manifest_says_so",
     "invalid_kept": "pipelines/test_recipes.py::test_without_repair_invalid_geometries_are_kept_and_counted",
     "geometry_reduced": "pipelines/test_recipes.py::test_a_recipe_that_takes_much_is_warned_of",
+    "coverage_invalid_edges": "pipelines/test_recipe_coverage.py::test_polygons_that_overlap_are_warned_of",
+    "coverage_not_polygons": "pipelines/test_recipe_coverage.py::test_other_geometries_stay_as_they_are",
     "collapsed": "pipelines/test_recipes.py::test_collapsed_geometries_are_counted",
 }
 

@@ -90,7 +90,7 @@ def _recipe(ctx: RunContext) -> Recipe:
     others = [file.key for file in ctx.manifest.files if file.type != "vector"]
     if "vector" not in intent.file_types or others:
         raise INTENT_NOT_VECTOR(subject=", ".join(others) or intent.name, file=others[0] if others else None)
-    return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name)
+    return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name, ctx.limits.coverage_vertices)
 
 
 def _rows_and_columns(source: VectorSource, recipe: Recipe) -> VectorSource:
