@@ -323,6 +323,12 @@ class Limits(Group):
         le=1,
         description="Share of the area or length of all geometries that a recipe may take without a warning.",
     )
+    coverage_vertices: int = Field(
+        10_000_000,
+        ge=1,
+        description="Vertices and rows of a dataset whose polygons are simplified together, which takes about 150 "
+        "bytes of memory for each.",
+    )
     pixels: int = Field(20_000_000_000, ge=1, description="Pixels of one raster, over all of its bands.")
     bands: int = Field(1_000, ge=1, description="Bands of one raster.")
 

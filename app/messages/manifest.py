@@ -397,6 +397,24 @@ RENAMED_TO_GEOMETRY = FaultMessage(
     "New names that are {geometry!r} (case is ignored), the column of the geometries, of: {names}.",
     "Choose other names.",
 )
+WHERE_SYNTAX = FaultMessage(
+    "where_syntax",
+    "recipe.where is not CQL2 text",
+    "Not CQL2 text at character {at:,}: {near}.",
+    "Correct it there. An example: area > 100 AND (name LIKE 'A%' OR name IS NULL).",
+)
+WHERE_COMPLEX = FaultMessage(
+    "where_too_complex",
+    "recipe.where has too many operators or parentheses inside each other",
+    "The condition has more than {operators} operators, or more than {parentheses} parentheses inside each other.",
+    "Write lists of values with IN, and leave out parentheses.",
+)
+WHERE_NOT_SUPPORTED = FaultMessage(
+    "where_not_supported",
+    "recipe.where has a part that is not supported, or whose parts do not fit together",
+    "{problems}",
+    "Correct all of it. Text is written '…', dates DATE('2026-01-31'); columns as in the source, in \"…\" if needed.",
+)
 CRS_INVALID = FaultMessage(
     "crs_invalid",
     "a recipe names no CRS",

@@ -61,7 +61,7 @@ ARCHIVE_LAYER_AMBIGUOUS = Refusal(
 )
 CRS_DIFFERS = Refusal(
     "crs_differs",
-    "files whose CRS is to be kept have different CRSs",
+    "files of several CRSs are to be kept in theirs, or compared with coordinates in recipe.where",
     "{file} is in {crs} and {first} in {first_crs}. The recipe keeps the CRS of the files.",
     "Name one CRS in `recipe.crs`, or send one manifest for each CRS.",
 )
@@ -109,6 +109,34 @@ RENAMED_COLUMNS_COLLIDE = Refusal(
     "recipe.columns.rename gives a column the name of another one",
     "{file}: after the new names of recipe.columns.rename several columns are named {names} (case is ignored).",
     "Choose other names, or leave out the other columns with that name.",
+)
+
+# Rows
+
+WHERE_TYPES = Refusal(
+    "where_types",
+    "recipe.where compares values of types that do not fit",
+    "{file}: the types in recipe.where do not fit. {problems}",
+    "Compare values of one type: text is '…', dates are DATE('2026-01-31'), times TIMESTAMP('2026-01-31T12:00:00Z').",
+)
+WHERE_GEOMETRY = Refusal(
+    "where_geometry",
+    "a geometry in recipe.where is empty or not valid",
+    "{file}: a geometry in recipe.where cannot be used: {problem}.",
+    "Correct it. Rings of polygons are closed, have at least four positions and do not cross each other.",
+)
+WHERE_NO_ROWS = Refusal(
+    "where_no_rows",
+    "recipe.where leaves no rows",
+    "{file}: recipe.where is true for none of {read:# row|# rows}: {where}",
+    "Correct the condition. Text is compared with its case; coordinates are in the CRS of the source ({crs}), x before "
+    "y.",
+)
+WHERE_CRS_DIFFERS = Refusal(
+    "crs_differs",
+    "files of several CRSs are to be kept in theirs, or compared with coordinates in recipe.where",
+    "{file} is in {crs} and {first} in {first_crs}. Coordinates in recipe.where are in the CRS of the files.",
+    "Send one manifest for each CRS.",
 )
 
 # Layers and geometries
@@ -232,6 +260,13 @@ COLUMNS_DUPLICATE = Refusal(
 
 # Engines
 
+COVERAGE_TOO_LARGE = Refusal(
+    "coverage_too_large",
+    "a dataset has more vertices than may be simplified together",
+    "{file}: the result has more than {limit:,} vertices and rows, and simplify.coverage needs all of them in memory.",
+    "Leave out coverage, split the data, or raise SPATIAL_ETL_LIMITS__COVERAGE_VERTICES and the memory limit of runs.",
+)
+
 POSTGIS_FAILED = Refusal(
     "postgis_failed",
     "PostGIS cannot compute some rows",
@@ -301,6 +336,11 @@ REPROJECTED_IN_PROCESS = Notice(
 
 # Warnings about what was found in, or done to, the rows
 
+ROWS_FILTERED_NULL = Notice(
+    "rows_filtered_null",
+    "rows that recipe.where leaves out because it is null for them",
+    "Left out {count:# row|# rows} for which recipe.where is null, because a value that it needs is.",
+)
 NULL_GEOMETRIES = Notice("null_geometries", "rows without a geometry", "Kept {count:# row|# rows} without a geometry.")
 EMPTY_GEOMETRIES = Notice(
     "empty_geometries", "rows with an empty geometry", "Kept {count:# row|# rows} with an empty geometry."
@@ -347,6 +387,17 @@ GEOMETRY_REDUCED = Notice(
     "the recipe took more of the area or length than the setting allows without a warning",
     "The recipe took {area:.1%} of the area and {length:.1%} of the length of all geometries, more than {limit:.1%}. "
     "Compare the result with the source, and lower `recipe.simplify.tolerance` if it is too coarse.",
+)
+COVERAGE_INVALID_EDGES = Notice(
+    "coverage_invalid_edges",
+    "polygons that are simplified together and overlap a neighbour, or do not share its vertices",
+    "{count:# polygon overlaps|# polygons overlap} a neighbour or {count:does|do} not share the vertices of the common "
+    "border: there the borders may part.",
+)
+COVERAGE_NOT_POLYGONS = Notice(
+    "coverage_not_polygons",
+    "geometries that are no polygons where polygons are simplified together",
+    "Did not simplify {count:# geometry|# geometries} that {count:is no polygon|are no polygons}.",
 )
 COLLAPSED = Notice(
     "collapsed",

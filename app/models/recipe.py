@@ -45,6 +45,22 @@ class Simplify:
 
 
 @dataclass(frozen=True, slots=True)
+class SimplifyCoverage:
+    """Simplify all polygons together, so that neighbours keep the borders that they share (Visvalingam-Whyatt).
+
+    tolerance: the root of the largest area of a triangle that a corner may lose, in metres or in units of the CRS at
+    that step. most_vertices: more than these are refused.
+    """
+
+    tolerance: float
+    unit: Literal["m", "crs"] = "crs"
+    most_vertices: int = 10_000_000
+
+    def describe(self) -> str:
+        return f"simplify, keeping shared borders, tolerance {self.tolerance:g}{' m' if self.unit == 'm' else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class DropZ:
     """Drop the heights, before anything else is done."""
 
@@ -91,6 +107,16 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Leave out the rows for which a condition is false or null. text: CQL2."""
+
+    text: str
+
+    def describe(self) -> str:
+        return f"keep the rows where {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
 class HilbertOrder:
     """Order the rows along a Hilbert curve over the bounds of all of them, by the centres of their boxes."""
 
@@ -106,8 +132,10 @@ class Overviews:
         return "statistics and overviews, pixels as they are"
 
 
-GeometryStep: TypeAlias = Reproject | MakeValid | Simplify | DropZ | CountInvalid | Promote
-Step: TypeAlias = GeometryStep | Columns | HilbertOrder | Overviews
+EngineStep: TypeAlias = Reproject | MakeValid | Simplify | DropZ
+LastStep: TypeAlias = CountInvalid | Promote
+RowStep: TypeAlias = Where | Columns | HilbertOrder
+Step: TypeAlias = EngineStep | SimplifyCoverage | LastStep | RowStep | Overviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +154,24 @@ class Recipe:
         return next((step for step in self.steps if isinstance(step, Columns)), Columns())
 
     @property
-    def geometry_steps(self) -> tuple[GeometryStep, ...]:
-        """What happens to the geometries, in order."""
-        return tuple(step for step in self.steps if not isinstance(step, Columns | HilbertOrder | Overviews))
+    def where(self) -> str | None:
+        """The condition for the rows of the sources; None without one."""
+        return next((step.text for step in self.steps if isinstance(step, Where)), None)
+
+    @property
+    def engine_steps(self) -> tuple[EngineStep, ...]:
+        """What an engine does to each chunk of geometries, in order."""
+        return tuple(step for step in self.steps if isinstance(step, EngineStep))
+
+    @property
+    def coverage(self) -> SimplifyCoverage | None:
+        """What is done to all geometries together after that."""
+        return next((step for step in self.steps if isinstance(step, SimplifyCoverage)), None)
+
+    @property
+    def last_steps(self) -> tuple[LastStep, ...]:
+        """What is done to each chunk after that, the same for all engines."""
+        return tuple(step for step in self.steps if isinstance(step, LastStep))
 
 
 def _quoted(names: tuple[str, ...]) -> str:

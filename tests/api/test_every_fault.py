@@ -166,6 +166,9 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "check_value": checks({"check": "in", "column": "a", "values": [[]]}),
     "checks_not_allowed": manifest(intent="ingest_raster", dataset={"checks": [{"check": "rows", "min": 1}]}),
     "check_not_of_kind": checks({"check": "valid_geometry"}),
+    "where_syntax": manifest(recipe={"where": "a = = 1"}),
+    "where_too_complex": manifest(recipe={"where": "NOT " * 300 + "a"}),
+    "where_not_supported": manifest(recipe={"where": "avg(a) = 1"}),
     # Requests
     "missing": Sent("PUT", "/lanes/join/limit", {}),
     "extra_forbidden": Sent("PUT", "/lanes/join/limit", {"limit": 1, "colour": "red"}),

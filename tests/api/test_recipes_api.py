@@ -58,7 +58,7 @@ def test_a_crs_that_does_not_exist_is_foretold(service: Service) -> None:
 
 def test_a_recipe_with_faults_is_refused_with_all_of_them(service: Service) -> None:
     document = manifest("recipe-wrong", ("recipes/points.geojson", "GeoJSON"))
-    document["recipe"] = {"crs": "?", "repair": "x", "simplify": {"tolerance": -1}, "where": "a = 1"}
+    document["recipe"] = {"crs": "?", "repair": "x", "simplify": {"tolerance": -1}, "where": "a = = 1"}
     answer = service.post(document)
     assert answer.status_code == 422
     pointers = {fault["pointer"] for fault in answer.json()["errors"]}

@@ -20,9 +20,8 @@ from app.storage.postgis.server import Postgis, RunSchema
 from tests.servers.postgres import fresh_database, limited_user
 
 # Modules whose tests run over every engine.
-OVER_ALL_ENGINES = tuple(
-    f"tests.pipelines.test_{name}" for name in ("columns", "engine", "formats", "points", "recipe_rows", "recipes")
-)
+_OVER_ENGINES = "columns engine formats points recipe_coverage recipe_rows recipe_where recipes"
+OVER_ALL_ENGINES = tuple(f"tests.pipelines.test_{name}" for name in _OVER_ENGINES.split())
 
 _opened = ExitStack()
 _urls: list[str] = []

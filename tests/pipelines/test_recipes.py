@@ -14,7 +14,7 @@ from app.errors import RunRefused
 from app.models.recipe_table import RecipeTable
 from app.pipelines.common.crs import metres_per_unit, parse_crs
 from app.pipelines.common.findings import Findings
-from app.pipelines.vector.engines.measure import changed_rows, measure
+from app.pipelines.vector.engines.measure import changed_rows, measure, sizes_of
 from app.settings import Limits
 from tests.pipelines.conftest import Bench, expected
 from tests.pipelines.engines import SAME_DEGREES, assert_same_geometries
@@ -216,7 +216,7 @@ def test_collapsed_geometries_are_counted() -> None:
     after = np.array([shapely.LineString([(0, 0), (2, 2)]), shapely.Point(0, 0), before[2]], object)
     findings = Findings()
     rows = changed_rows(before, after)
-    measure(after, rows, before[rows], 100, findings)
+    measure(after, rows, sizes_of(before[rows]), 100, findings)
     assert rows.tolist() == [0, 1]
     assert findings.counts["collapsed"] == 2
     assert [each["row"] for each in findings.samples["collapsed"]] == [100, 101]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,26 @@ import numpy.typing as npt
 from app.messages.message import MOST_SAMPLES
 
 Rows = npt.NDArray[np.intp]
+
+
+class KeptRows(int):
+    """The number of the first of some rows that need not follow one another: n more is the number of the nth of them.
+
+    It stands for `first_row` where rows of a chunk were left out, so that all messages name the rows of the source.
+    """
+
+    _numbers: Rows
+
+    @classmethod
+    def of(cls, first_row: int, kept: Rows) -> Self:
+        """Those at these positions of a chunk that begins with row `first_row` of its file."""
+        found = cls(first_row + int(kept[0]) if len(kept) else first_row)
+        found._numbers = first_row + kept
+        return found
+
+    def __add__(self, position: Any) -> Any:
+        found = self._numbers[position]
+        return int(found) if np.ndim(found) == 0 else found
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.columns import choose_columns
+from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
 from app.pipelines.vector.files import SourceFiles, VectorFiles
@@ -49,7 +50,8 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
         opened = together(ctx, fetched, [source for file in fetched for source in files.open(file)])
-        sources = [choose_columns(source, recipe.columns) for source in opened]
+        sources = [_rows_and_columns(source, recipe) for source in opened]
+        check_one_crs(sources, recipe.where)
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
@@ -69,7 +71,8 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     draft, recipe = ctx.draft, _recipe(ctx)
     opener = files or VectorFiles(ctx)
     draft.steps, draft.engine = (*opener.steps, *recipe.describe()), ctx.engine.versions()
-    draft.objects, draft.not_looked_at = ["data-{sha256}.parquet"], opener.not_looked_at
+    filtered = ("Rows: for which of them recipe.where is true.",) if recipe.where else ()
+    draft.objects, draft.not_looked_at = ["data-{sha256}.parquet"], (*filtered, *opener.not_looked_at)
     fetched = ctx.each(ctx.manifest.files, ctx.fetch)
     ctx.unchanged(fetched, draft.steps, draft.engine)
 
@@ -79,13 +82,15 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
         return sources
 
     found = together(ctx, fetched, list(chain.from_iterable(ctx.each(fetched, opened))))
-    sources = ctx.each(found, lambda source: choose_columns(source, recipe.columns))
+    sources = ctx.each(found, lambda source: _rows_and_columns(source, recipe))
+    check_one_crs(sources, recipe.where)
     described = ctx.engine.describe(sources, recipe)
     warn_before(sources, described.warnings, ctx.watch)
     draft.sql, draft.columns = described.statements, schema_columns(described.column_schema)
     if all(source.rows is not None for source in sources):
         rows = sum(source.rows or 0 for source in sources)
-        draft.counts = _counted({"rows_in": rows, "rows_out": rows}, sources)
+        counts = {"rows_in": rows} | ({} if recipe.where else {"rows_out": rows})
+        draft.counts = _counted(counts, sources)
     kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
     draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
     plan_checks(ctx, described.schema, box_of(described.column_schema))
@@ -97,7 +102,12 @@ def _recipe(ctx: RunContext) -> Recipe:
     others = [file.key for file in ctx.manifest.files if not file.has_geometries]
     if "vector" not in intent.file_types or others:
         raise INTENT_NOT_VECTOR(subject=", ".join(others) or intent.name, file=others[0] if others else None)
-    return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name)
+    return (ctx.manifest.recipe or VectorRecipe()).steps(intent.name, ctx.limits.coverage_vertices)
+
+
+def _rows_and_columns(source: VectorSource, recipe: Recipe) -> VectorSource:
+    """What the recipe takes from a source. Raises RunRefused as `keep_rows` and `choose_columns` do."""
+    return choose_columns(keep_rows(source, recipe.where), recipe.columns)
 
 
 def _counted(counts: Mapping[str, int], sources: Sequence[VectorSource]) -> dict[str, int]:

@@ -24,7 +24,11 @@ Batch = tuple[tuple[pa.Array, ...], pa.Array]
 
 
 class Chunk(Protocol):
-    """Some consecutive rows of a source. first_row: number of the first of them in the source, from 0."""
+    """Some rows of a source, in its order.
+
+    first_row: number of the first of them in the source, from 0; known after `decode` where rows are left out, and a
+    `KeptRows` then.
+    """
 
     @property
     def first_row(self) -> int: ...

@@ -97,7 +97,7 @@ def unknown_columns(missing: Sequence[str], names: Sequence[str], file: str, fie
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _ChosenChunk:
     """Rows of a chunk with some of its attributes. places: of these in the chunk."""
 

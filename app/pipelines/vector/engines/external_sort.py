@@ -37,14 +37,15 @@ class Spool:
         self._writer.write_batch(batch)
         self.rows += batch.num_rows
 
-    def read(self) -> Iterator[pa.RecordBatch]:
-        """All batches, as they were written; the file is removed after the last one."""
+    def read(self, *, remove: bool = True) -> Iterator[pa.RecordBatch]:
+        """All batches, as they were written. remove: the file, after the last one."""
         if self._writer is None:
             return
         self.close()
         with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as stream:
             yield from stream
-        self.path.unlink()
+        if remove:
+            self.path.unlink()
 
     def close(self) -> None:
         """Finish writing."""

@@ -10,16 +10,17 @@ import pyogrio
 import pyproj
 import shapely
 
-from app.models.recipe import CountInvalid, DropZ, MakeValid, Promote, Recipe, Simplify
+from app.models.recipe import DropZ, MakeValid, Recipe, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import from_geometries, without_heights
 from app.pipelines.contract.engine import EngineDescription, Report
 from app.pipelines.contract.watch import Watch
-from app.pipelines.vector.engines.clean import count_invalid, make_valid, promote, simplify
+from app.pipelines.vector.engines.chunks import CleanChunk
+from app.pipelines.vector.engines.clean import make_valid, simplify
 from app.pipelines.vector.engines.dry_run import describe
-from app.pipelines.vector.engines.measure import changed_rows, measure
-from app.pipelines.vector.engines.stream import TransformedChunk, bound_steps, finish, run_recipe
+from app.pipelines.vector.engines.measure import changed_rows, sizes_of
+from app.pipelines.vector.engines.stream import bound_steps, run_recipe
 from app.pipelines.vector.source import Chunk, VectorSource
 
 
@@ -82,11 +83,11 @@ class _LocalPlan:
     def warnings(self) -> list[RunWarning]:
         return [warning for _, reprojector in self.steps if reprojector for warning in reprojector.warnings()]
 
-    def transform(self, chunk: Chunk) -> TransformedChunk:
+    def clean(self, chunk: Chunk) -> CleanChunk:
         """See SourcePlan."""
         findings = Findings()
-        first = chunk.first_row
         attributes, shapes = chunk.decode(findings)
+        first = chunk.first_row
         findings.counts["vertices_in"] += len(shapes.coordinates)
         geometries = before = None
         for step, reprojector in self.steps:
@@ -107,13 +108,9 @@ class _LocalPlan:
                     geometries = make_valid(geometries, first, findings, method)
                 case Simplify(tolerance):
                     geometries = simplify(geometries, tolerance, first, findings)
-                case CountInvalid():
-                    count_invalid(geometries, first, findings)
-                case Promote():
-                    geometries = promote(geometries)
         if geometries is None or before is None:
             geometries = before = shapes.build(None)
         changed = changed_rows(before, geometries)
-        measure(geometries, changed, before[changed], first, findings)
         is_flat = shapes.coordinates.shape[1] == 2
-        return finish(self.source, attributes, geometries, first, findings, is_flat=is_flat)
+        sizes = sizes_of(before[changed])
+        return CleanChunk(self.source, attributes, geometries, first, findings, is_flat, changed, sizes)

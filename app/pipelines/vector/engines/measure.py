@@ -17,6 +17,7 @@ from app.pipelines.common.shapes import Geometries
 from app.pipelines.contract.watch import Watch
 
 Rows = npt.NDArray[np.intp]
+Sizes = npt.NDArray[np.float64]
 
 
 def changed_rows(before: Geometries, after: Geometries) -> Rows:
@@ -26,26 +27,28 @@ def changed_rows(before: Geometries, after: Geometries) -> Rows:
     return np.flatnonzero(np.fromiter(map(is_not, before, after), np.bool_, len(before)))
 
 
-def measure(after: Geometries, rows: Rows, before: Geometries, first: int, findings: Findings) -> None:
-    """Measure area and length before and after, in units of the CRS of the result.
+def sizes_of(geometries: Geometries) -> Sizes:
+    """(n, 2) area and length of each, 0 where it is null or empty. The length of a polygon is that of its rings."""
+    found: Sizes = np.nan_to_num(np.column_stack([shapely.area(geometries), shapely.length(geometries)]))
+    return found
 
-    The length of a polygon is that of its rings. What is null or empty counts as nothing.
+
+def measure(after: Geometries, rows: Rows, before: Sizes, first: int, findings: Findings) -> None:
+    """Measure area and length before and after, in units of the CRS of the result: see `sizes_of`.
 
     Args:
         after: all geometries of a chunk after the last step.
         rows: those that were changed after the reprojection.
-        before: of these rows, as they were after the reprojection.
+        before: sizes of these rows, as they were after the reprojection.
         first: number of the first row of the chunk within its file.
         findings: takes the sums, and counts `collapsed`: geometries that had an area, or a length, and now have none.
     """
-    gone = np.zeros(len(rows), np.bool_)
-    for name, size in (("area", shapely.area), ("length", shapely.length)):
-        total = np.nan_to_num(size(after))
-        old = np.nan_to_num(size(before))
-        findings.sizes[f"{name}_after"] = float(total.sum())
-        findings.sizes[f"{name}_before"] = float(total.sum() + (old - total[rows]).sum())
-        gone |= (old > 0) & (total[rows] == 0)
-    findings.add("collapsed", rows[gone], first)
+    sizes = sizes_of(after)
+    for at, name in enumerate(("area", "length")):
+        total = sizes[:, at].sum()
+        findings.sizes[f"{name}_after"] = float(total)
+        findings.sizes[f"{name}_before"] = float(total + (before[:, at] - sizes[rows, at]).sum())
+    findings.add("collapsed", rows[((before > 0) & (sizes[rows] == 0)).any(axis=1)], first)
 
 
 def measured(total: Mapping[str, float], crs: CRS) -> dict[str, float | str]:

@@ -20,7 +20,7 @@ import shapely
 
 from app.errors import RunRefused, TimeLimitExceeded
 from app.messages.vector import POSTGIS_FAILED, REPROJECTED_IN_PROCESS
-from app.models.recipe import CountInvalid, DropZ, Promote, Recipe, Simplify
+from app.models.recipe import DropZ, Recipe, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
@@ -29,13 +29,13 @@ from app.pipelines.common.shapes import Coordinates, Geometries, Shapes, from_ge
 from app.pipelines.contract.engine import EngineDescription, Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import local
-from app.pipelines.vector.engines.clean import count_invalid, promote
+from app.pipelines.vector.engines.chunks import CleanChunk
 from app.pipelines.vector.engines.dry_run import describe
-from app.pipelines.vector.engines.measure import Rows, measure
+from app.pipelines.vector.engines.measure import Rows, sizes_of
 from app.pipelines.vector.engines.postgis_access import PostgisAccess, StatementRunner
 from app.pipelines.vector.engines.postgis_copy import Answer, decode, encode
 from app.pipelines.vector.engines.postgis_sql import Cleaning, Flag, statement
-from app.pipelines.vector.engines.stream import TransformedChunk, bound_steps, finish, run_recipe
+from app.pipelines.vector.engines.stream import bound_steps, run_recipe
 from app.pipelines.vector.source import Chunk, VectorSource
 from app.storage.postgis.server import StatementFailed
 
@@ -125,23 +125,23 @@ class _PostgisPlan:
         self._stages = [_Stage(None)]
         self.warnings: list[RunWarning] = []
         self._drops_z = any(isinstance(step, DropZ) for step in recipe.steps)
-        self._last = [step for step in recipe.steps if isinstance(step, CountInvalid | Promote)]
         for step, reprojector in bound_steps(source, recipe):
-            if isinstance(step, DropZ | CountInvalid | Promote):
+            if isinstance(step, DropZ):
                 continue
             if reprojector is None:
                 self._stages[-1].steps.append(step)  # type: ignore[arg-type] # what is no Reproject is one of these
                 continue
             self.warnings += reprojector.warnings()
             self._stages.append(_Stage(reprojector))
-            self._stages[-1].srids = self._equivalent_srids(reprojector)
+            # Neighbours in two chunks have to stay equal to the last bit, so one PROJ transforms all of them.
+            self._stages[-1].srids = None if recipe.coverage else self._equivalent_srids(reprojector)
 
     @property
     def statements(self) -> tuple[str, ...]:
         """See SourcePlan."""
         return tuple(statement(stage.steps, stage.srids) for stage in self._stages if stage.steps or stage.srids)
 
-    def transform(self, chunk: Chunk) -> TransformedChunk:
+    def clean(self, chunk: Chunk) -> CleanChunk:
         """See SourcePlan."""
         findings = Findings()
         attributes, shapes = chunk.decode(findings)
@@ -152,18 +152,13 @@ class _PostgisPlan:
         geometries, wkb = None, None
         rows, old = np.empty(0, np.intp), np.empty(0, object)
         for stage in self._stages:
-            if stage.reprojector is None and not stage.steps:
+            if not shapes.size or (stage.reprojector is None and not stage.steps):
                 continue
             before = shapes if geometries is None else from_geometries(geometries)
             geometries, wkb, rows, old = self._apply(stage, before, chunk.first_row, findings)
         geometries = shapes.build(None) if geometries is None else geometries
-        measure(geometries, rows, old, chunk.first_row, findings)
-        for step in self._last:
-            if isinstance(step, Promote):
-                geometries, wkb = promote(geometries), None
-            else:
-                count_invalid(geometries, chunk.first_row, findings)
-        return finish(self._source, attributes, geometries, chunk.first_row, findings, is_flat=is_flat, wkb=wkb)
+        first, sizes = chunk.first_row, sizes_of(old)
+        return CleanChunk(self._source, attributes, geometries, first, findings, is_flat, rows, sizes, wkb)
 
     def _apply(
         self, stage: _Stage, shapes: Shapes, first: int, findings: Findings
@@ -217,7 +212,7 @@ class _PostgisPlan:
     ) -> Answer:
         """Run the steps over these rows, numbered from 0; the points of `probe` go as one more row before them."""
         numbers = np.arange(len(wkb), dtype=np.int32)
-        where = f"{self._source.file}, rows {first} to {first + len(wkb) - 1}"
+        where = f"{self._source.file}, rows {first} to {first + (len(wkb) - 1)}"
         if probe is not None:
             wkb = pa.concat_arrays([to_wkb(np.array([shapely.multipoints(probe)])), wkb])
             numbers = np.concatenate([[_PROBE], numbers]).astype(np.int32)

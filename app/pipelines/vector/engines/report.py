@@ -10,6 +10,8 @@ from app.messages.message import Notice
 from app.messages.vector import (
     ANTIMERIDIAN_SPLIT,
     COLLAPSED,
+    COVERAGE_INVALID_EDGES,
+    COVERAGE_NOT_POLYGONS,
     CURVES_LINEARIZED,
     EMPTY_GEOMETRIES,
     EMPTY_PARTS_SKIPPED,
@@ -23,24 +25,29 @@ from app.messages.vector import (
     REPAIRED,
     REPAIRED_TYPE_CHANGED,
     RINGS_CLOSED,
+    ROWS_FILTERED_NULL,
     ROWS_LOST,
     SIMPLIFY_KEPT,
+    WHERE_NO_ROWS,
 )
 from app.models.asset import ColumnSchema
 from app.models.products import GEOMETRY
 from app.models.run import RunWarning
+from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.source import VectorSource
 
 
-def check_rows(sources: Sequence[VectorSource], written: int, read: int) -> None:
-    """Raises RunRefused: rows_lost, no_features."""
+def check_rows(sources: Sequence[VectorSource], written: int, read: int, filtered: int, where: str | None) -> None:
+    """Raises RunRefused: rows_lost, no_features, where_no_rows. filtered: rows that the condition left out."""
     files = ", ".join(source.file for source in sources)
-    if read != written:
-        raise ROWS_LOST(file=files, read=read, written=written)
+    if read != written + filtered:
+        raise ROWS_LOST(file=files, read=read, written=written + filtered)
     if read == 0:
         raise NO_FEATURES(file=sources[0].file)
+    if written == 0:
+        raise WHERE_NO_ROWS(file=files, read=read, where=where, crs=crs_name(sources[0].crs))
 
 
 def warn_before(sources: Sequence[VectorSource], warnings: Sequence[list[RunWarning]], watch: Watch) -> None:
@@ -52,6 +59,7 @@ def warn_before(sources: Sequence[VectorSource], warnings: Sequence[list[RunWarn
 
 # The code of each is the name of its finding.
 _WARNINGS: tuple[Notice, ...] = (
+    ROWS_FILTERED_NULL,
     NULL_GEOMETRIES,
     EMPTY_GEOMETRIES,
     RINGS_CLOSED,
@@ -64,6 +72,8 @@ _WARNINGS: tuple[Notice, ...] = (
     REPAIRED_TYPE_CHANGED,
     INVALID_KEPT,
     SIMPLIFY_KEPT,
+    COVERAGE_INVALID_EDGES,
+    COVERAGE_NOT_POLYGONS,
     COLLAPSED,
     NULL_ISLAND,
     OUTSIDE_AREA_OF_USE,

@@ -9,20 +9,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import shapely
 from pyproj import CRS
 
 from app.errors import RunRefused
 from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
-from app.models.recipe import GeometryStep, Recipe, Reproject, Simplify
+from app.models.recipe import EngineStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
@@ -31,47 +28,21 @@ from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, 
 from app.pipelines.common.malloc import return_large_blocks
 from app.pipelines.common.profile import profile
 from app.pipelines.common.reproject import FAR, Reprojector, check_places
-from app.pipelines.common.shapes import Geometries, to_wkb
 from app.pipelines.common.world_box import degrees_statistic
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
+from app.pipelines.vector.engines.chunks import WATCH_SECONDS, CleanChunk, TransformedChunk, complete
 from app.pipelines.vector.engines.columns import product_columns
+from app.pipelines.vector.engines.coverage import simplify_coverage
+from app.pipelines.vector.engines.filter import FILTERED
 from app.pipelines.vector.engines.measure import measured
 from app.pipelines.vector.engines.order import rows_in_order
 from app.pipelines.vector.source import Chunk, VectorSource
 
-_TYPE_NAMES = np.array(
-    [
-        "Point",
-        "LineString",
-        "LinearRing",
-        "Polygon",
-        "MultiPoint",
-        "MultiLineString",
-        "MultiPolygon",
-        "GeometryCollection",
-    ]
-)
+T = TypeVar("T")
 # Chunks that wait between reading, transforming and writing, besides those being transformed.
 _SPARE_CHUNKS = 1
-# A geometry within so many units of 0, 0 probably has no coordinates.
-NULL_ISLAND = 1e-6
-# Seconds between two calls of the watch while one chunk takes long.
-_WATCH_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class TransformedChunk:
-    """A transformed chunk, ready to be written."""
-
-    source: VectorSource
-    attributes: tuple[pa.Array, ...]
-    wkb: pa.Array
-    boxes: npt.NDArray[np.float64]
-    types: Counter[str]
-    heights: tuple[float, float] | None
-    findings: Findings
 
 
 class SourcePlan(Protocol):
@@ -87,8 +58,8 @@ class SourcePlan(Protocol):
         """The SQL statements that each batch of rows goes through, in order; empty where no SQL is used."""
         ...
 
-    def transform(self, chunk: Chunk) -> TransformedChunk:
-        """One chunk through all steps. Runs in any thread. Rows in = rows out; nulls and empties stay, counted."""
+    def clean(self, chunk: Chunk) -> CleanChunk:
+        """One chunk through the engine's steps. Runs in any thread. Rows in = rows out; nulls and empties stay."""
         ...
 
 
@@ -106,17 +77,17 @@ class EngineResources(Protocol):
         ...
 
 
-def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[GeometryStep, Reprojector | None]]:
-    """The recipe's steps, each reprojection with a reprojector from the CRS that the geometries have before it.
+def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[EngineStep, Reprojector | None]]:
+    """The steps of an engine, each reprojection with a reprojector from the CRS that the geometries have before it.
 
     Tolerances are in units of the CRS at their step.
 
     Raises:
         RunRefused: crs_unknown for a CRS of the recipe that PROJ does not know, crs_not_transformable.
     """
-    steps: list[tuple[GeometryStep, Reprojector | None]] = []
+    steps: list[tuple[EngineStep, Reprojector | None]] = []
     crs = source.crs
-    for step in recipe.geometry_steps:
+    for step in recipe.engine_steps:
         reprojector = None
         if isinstance(step, Reproject):
             target = parse_crs(step.crs, source.file, f"of the recipe of {recipe.name}") if step.crs else crs
@@ -126,44 +97,6 @@ def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[GeometryStep
             step = Simplify(step.tolerance / metres_per_unit(crs))  # noqa: PLW2901 # the same in the units of the CRS
         steps.append((step, reprojector))
     return steps
-
-
-def finish(
-    source: VectorSource,
-    attributes: tuple[pa.Array, ...],
-    geometries: Geometries,
-    first: int,
-    findings: Findings,
-    *,
-    is_flat: bool,
-    wkb: pa.Array | None = None,
-) -> TransformedChunk:
-    """Count what is left to count in a transformed chunk, and prepare it for writing.
-
-    Args:
-        source: where the chunk comes from.
-        attributes: in the order of the source's schema.
-        geometries: after all steps, null and empty ones included.
-        first: number of the first row within the source.
-        findings: of the steps so far; this adds to them.
-        is_flat: whether no geometry has z.
-        wkb: the geometries as ISO WKB, where the caller has them.
-    """
-    findings.add("null_geometries", shapely.is_missing(geometries), first)
-    findings.add("empty_geometries", shapely.is_empty(geometries), first)
-    findings.counts["vertices_out"] += int(shapely.get_num_coordinates(geometries).sum())
-    boxes = shapely.bounds(geometries)
-    findings.add("null_island", (np.abs(boxes) < NULL_ISLAND).all(axis=1), first)
-    high = np.zeros(len(geometries), np.bool_) if is_flat else shapely.has_z(geometries)
-    return TransformedChunk(
-        source=source,
-        attributes=attributes,
-        wkb=to_wkb(geometries) if wkb is None else wkb,
-        boxes=boxes,
-        types=_types(geometries, high),
-        heights=_heights(geometries[high]) if high.any() else None,
-        findings=findings,
-    )
 
 
 def run_recipe(
@@ -188,7 +121,7 @@ def run_recipe(
         paused_collector(),
         GeoParquetWriter(target, columns.attributes, columns.box, crs) as writer,
         rows_in_order(writer, recipe, target.parent, lambda: watch.advance(done, total)) as ordered,
-        closing(_transformed(sources, plans, threads, resources.interrupt)) as stream,
+        closing(_transformed(sources, plans, threads, resources.interrupt, recipe, crs, target.parent)) as stream,
     ):
         for item in stream:
             if item is None:
@@ -200,9 +133,9 @@ def run_recipe(
             placed[item.source.name] += int(np.isfinite(item.boxes[:, 0]).sum())
             types.update(item.types)
             by_file[item.source.name] += len(item.wkb)
-            done += len(item.wkb)
+            done += len(item.wkb) + item.findings.counts[FILTERED]
             watch.advance(done, total)
-    reports.check_rows(sources, writer.rows, done)
+    reports.check_rows(sources, writer.rows, done, findings.counts[FILTERED], recipe.where)
     for source in sources:
         findings.counts.update(source.counted)
     check_places(far, placed, findings, {source.name: source.file for source in sources})
@@ -229,21 +162,42 @@ def run_recipe(
 
 
 def _transformed(
-    sources: Sequence[VectorSource], plans: Mapping[int, SourcePlan], threads: int, interrupt: Callable[[], None]
+    sources: Sequence[VectorSource],
+    plans: Mapping[int, SourcePlan],
+    threads: int,
+    interrupt: Callable[[], None],
+    recipe: Recipe,
+    crs: CRS,
+    scratch: Path,
 ) -> Generator[TransformedChunk | None, None, None]:
-    """Chunks in source order, transformed by `threads` threads; never more than a few in memory.
+    """Chunks in source order, through all steps; None now and then, so that the caller can call its watch."""
+    last = recipe.last_steps
+    if (step := recipe.coverage) is None:
+        yield from _in_threads(sources, lambda id_, chunk: complete(plans[id_].clean(chunk), last), threads, interrupt)
+        return
+    cleaned = _in_threads(sources, lambda id_, chunk: plans[id_].clean(chunk), threads, interrupt)
+    if step.unit == "m":
+        step = replace(step, tolerance=step.tolerance / metres_per_unit(crs), unit="crs")
+    with closing(simplify_coverage(cleaned, step, scratch)) as chunks:
+        for chunk in chunks:
+            yield None if chunk is None else complete(chunk, last)
 
-    Yields None every `_WATCH_SECONDS` while a chunk takes long, so that the caller can call its watch.
+
+def _in_threads(
+    sources: Sequence[VectorSource], work: Callable[[int, Chunk], T], threads: int, interrupt: Callable[[], None]
+) -> Generator[T | None, None, None]:
+    """work(id of the source, chunk) for all chunks, in source order; never more than a few in memory.
+
+    Yields None every `WATCH_SECONDS` while a chunk takes long.
     """
-    waiting: deque[Future[TransformedChunk]] = deque()
+    waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="transform") as pool:
         try:
             for source in sources:
-                plan = plans[id(source)]
                 record_current_file(source.file)
                 with closing(_chunks_of(source)) as chunks:
                     for chunk in chunks:
-                        waiting.append(pool.submit(_transform, plan, source, chunk))
+                        waiting.append(pool.submit(_of_part, source, work, id(source), chunk))
                         while len(waiting) > threads + _SPARE_CHUNKS or (waiting and waiting[0].done()):
                             yield from _first_of(waiting)
             while waiting:
@@ -260,9 +214,9 @@ def _chunks_of(source: VectorSource) -> Generator[Chunk, None, None]:
         yield from chunks
 
 
-def _transform(plan: SourcePlan, source: VectorSource, chunk: Chunk) -> TransformedChunk:
+def _of_part(source: VectorSource, work: Callable[[int, Chunk], T], number: int, chunk: Chunk) -> T:
     with _named_part(source):
-        return plan.transform(chunk)
+        return work(number, chunk)
 
 
 @contextmanager
@@ -276,23 +230,10 @@ def _named_part(source: VectorSource) -> Iterator[None]:
         raise err.within(source.part) from err
 
 
-def _first_of(waiting: deque[Future[TransformedChunk]]) -> Generator[TransformedChunk | None, None, None]:
-    while not wait([waiting[0]], _WATCH_SECONDS).done:
+def _first_of(waiting: deque[Future[T]]) -> Generator[T | None, None, None]:
+    while not wait([waiting[0]], WATCH_SECONDS).done:
         yield None
     yield waiting.popleft().result()
-
-
-def _types(geometries: npt.NDArray[np.object_], high: npt.NDArray[np.bool_]) -> Counter[str]:
-    """Rows by geometry type, as GeoParquet names them; null geometries have none."""
-    ids = shapely.get_type_id(geometries)
-    numbers = np.bincount(ids[ids >= 0] * 2 + high[ids >= 0])
-    return Counter({_TYPE_NAMES[i // 2] + " Z" * (i % 2): int(n) for i, n in enumerate(numbers) if n})
-
-
-def _heights(geometries: npt.NDArray[np.object_]) -> tuple[float, float] | None:
-    z = shapely.get_coordinates(geometries, include_z=True)[:, 2]
-    z = z[np.isfinite(z)]
-    return (float(z.min()), float(z.max())) if len(z) else None
 
 
 def output_crs(sources: Sequence[VectorSource], recipe: Recipe) -> CRS:
