@@ -19,6 +19,7 @@ import shapely
 from app.errors import RunCanceled, RunRefused, StaleAttempt
 from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
 from app.pipelines.common.findings import Findings
+from app.pipelines.vector import pipeline as vector
 from app.pipelines.vector.engines.clean import simplify
 from app.pipelines.vector.engines.local import LocalEngine
 from app.pipelines.vector.formats.open import inspect
@@ -406,7 +407,7 @@ def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
         assert "simplified" not in found.counts
         bench.agree(found.frame.geometry, expected(multi(parcels)))
     with pytest.raises(RunRefused) as caught:
-        bench.run({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_parcels")
+        vector.run(bench.context({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_parcels"))
     assert caught.value.reason == "format_not_vector"
 
 
@@ -414,8 +415,6 @@ def test_intents(bench: Bench, parcels: geopandas.GeoDataFrame) -> None:
 def test_a_watch_that_raises_stops_everything(bench: Bench, parcels: geopandas.GeoDataFrame, error: Exception) -> None:
     name = put(bench, parcels, "GPKG")
     ctx = bench.context({"path": name, "format": "GPKG"}, watch=Watch(error=error))
-    from app.pipelines.vector import pipeline as vector
-
     with pytest.raises(type(error)):
         vector.run(ctx)
     assert not [t for t in threading.enumerate() if t.name.startswith("transform")]
