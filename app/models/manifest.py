@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -91,7 +92,8 @@ def _layers_array(value: object) -> object:
 def _different_layers(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or (ALL_LAYERS in value and len(value) > 1):
         raise wrong(LAYERS_NONE, all=ALL_LAYERS)
-    if twice := next((name for name in value if value.count(name) > 1), None):
+    if len(set(value)) < len(value):
+        twice, _ = Counter(value).most_common(1)[0]
         raise wrong(LAYERS_REPEATED, name=shown(twice))
     return value
 
