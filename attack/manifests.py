@@ -140,8 +140,33 @@ def of_names_of_encodings(r: Random) -> bytes:
     return json.dumps(document).encode()
 
 
+def of_several_files(r: Random) -> bytes:
+    """Patterns, layers, members and unions: many, long, wrong, and hard to match."""
+    document = manifest(f"fuzz-{r.getrandbits(40)}")
+    words = ("*", "**", "?", "a", "*a" * 300, "[a]", "ä", "", "..", "**/" * 200, "a" * 300)
+    layers = ("*", [], ["*", "a"], ["a", "a "], [str(n) for n in range(r.choice((3, 999, 5_000)))], [[]], {}, 3)
+    odd = (*SCALARS, *layers, ("a",) * 200)
+    count = r.choice((1, 3, 99, 101, 1_500))
+    for number in range(count):
+        path = "/".join(r.choice(words) for _ in range(r.randrange(1, 4)))
+        entry = {"path": f"s3://landing-zone/{path}", "type": "vector", "format": r.choice(("GPKG", "GeoJSON", "SHP"))}
+        given = {"layer": "a", "layers": r.choice(layers), "member": str(number), "options": {"union": "by_name"}}
+        entry |= {field: given[field] for field in r.sample(sorted(given), r.randrange(4))}
+        if r.random() < 0.1:
+            entry[r.choice(sorted(given))] = r.choice(odd)
+        if r.random() < 0.3:
+            entry["options"] = {
+                "union": r.choice(("strict", "by_name", "x", 1)),
+                "types": r.choice(({"a": "text"}, [], 1)),
+            }
+        document["files"].append(entry)
+    if r.random() < 0.3:
+        document["supersedes"] = r.choice(("sha256:" + "0" * 64, "sha256:0", *SCALARS))
+    return json.dumps(document).encode()[:MiB]
+
+
 KINDS = (of_other_structure, of_other_structure, of_many, of_levels, of_repeated_names, of_numbers, of_other_bytes,
-         of_names_of_encodings)  # fmt: skip
+         of_names_of_encodings, of_several_files)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

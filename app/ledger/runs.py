@@ -100,6 +100,26 @@ class RunLedger(Protocol):
         """
         ...
 
+    async def supersede(
+        self, manifest: ManifestRecord, run: Run, content_hash: str, outbox: Outbox = NOTHING
+    ) -> Accepted | None:
+        """Put a corrected manifest in the place of one of which no run succeeded, with a further run: both or neither.
+
+        Args:
+            manifest: without `earlier`, which gets what is stored until now.
+            run: as for `add_run`.
+            content_hash: that of the stored manifest.
+            outbox: written with the run.
+
+        Returns:
+            What is stored now. None, and nothing is written, unless the stored manifest has that hash, its newest run
+            is over, none of its runs succeeded, and the run id is new; of several calls at once one succeeds.
+
+        Raises:
+            ValueError: as `add_run`.
+        """
+        ...
+
     async def reject_manifest(self, manifest: ManifestRecord, outbox: Outbox = NOTHING) -> ManifestRecord:
         """Store a manifest that never becomes a run (status `rejected`).
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -95,7 +96,8 @@ def _layers_array(value: object) -> object:
 def _different_layers(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or (ALL_LAYERS in value and len(value) > 1):
         raise wrong(LAYERS_NONE, all=ALL_LAYERS)
-    if twice := next((name for name in value if value.count(name) > 1), None):
+    if len(set(value)) < len(value):
+        twice, _ = Counter(value).most_common(1)[0]
         raise wrong(LAYERS_REPEATED, name=shown(twice))
     return value
 
@@ -212,6 +214,12 @@ class Manifest(Frozen):
         "metadata and the same software, the run ends with that version.",
     )
 
+    supersedes: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        None,
+        description="Corrects a manifest of the same batch_id of which no run made a version: its `content_hash`, as "
+        "GET /manifests/{batch_id} shows it. The earlier manifest and its runs stay readable there.",
+    )
+
     @model_validator(mode="wrap")
     @classmethod
     def _all_faults(cls, raw: Any, handler: ModelWrapValidatorHandler[Manifest]) -> Manifest:
@@ -275,7 +283,7 @@ class Manifest(Frozen):
     def content_hash(self) -> str:
         """`sha256:…` of the canonical JSON, equal for two spellings of the same manifest."""
         # Without defaults, so that a field of a later release does not change the hash of what was accepted before.
-        document = self.model_dump(mode="json", exclude_defaults=True)
+        document = self.model_dump(mode="json", exclude_defaults=True, exclude={"supersedes"})
         if self.recipe is not None:
             # A field that is set counts, even to the shipped value: the intent may have another one.
             document["recipe"] = self.recipe.model_dump(mode="json", exclude_unset=True)
@@ -308,10 +316,27 @@ class ManifestFault(Frozen):
     fix: str = ""
 
 
+class EarlierManifest(Frozen):
+    """A manifest that a corrected one of the same batch superseded, because no run of it made a version.
+
+    Its runs are those of the batch that were created before `superseded_at`.
+    """
+
+    manifest: Mapping[str, Any]
+    content_hash: str
+    files_found: tuple[FilesFound, ...] = ()
+    source: Literal["api", "webhook", "sweep"] = "api"
+    object_key: str | None = None
+    error_message: str | None = None
+    ingested_at: datetime
+    superseded_at: datetime
+
+
 class ManifestRecord(Frozen):
     """A manifest as the ledger stores it. `manifest` is the document as accepted (when rejected: as received).
 
     files_found: what its patterns stood for when it was accepted; every run of the batch reads these objects.
+    earlier: those that it supersedes, the oldest first.
     object_key, object_etag: the landing-zone object that it was dropped as, for webhook and sweep. A rejected one has
     faults and a generated batch id (`rejected.` + 16 hex digits), so that the corrected manifest can use the real one.
     """
@@ -320,6 +345,7 @@ class ManifestRecord(Frozen):
     manifest: Mapping[str, Any]
     content_hash: str
     files_found: tuple[FilesFound, ...] = ()
+    earlier: tuple[EarlierManifest, ...] = ()
     source: Literal["api", "webhook", "sweep"] = "api"
     status: ManifestStatus = ManifestStatus.QUEUED
     error_message: str | None = None

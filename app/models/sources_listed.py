@@ -39,7 +39,7 @@ class SourcesListed:
     def _twin(self, place: tuple[str, str | None], layer: str) -> int | None:
         listed = self._layers.get(place, {})
         if layer in _ANY:
-            return min(listed.values(), default=None)
+            return next(iter(listed.values()), None)
         return next((listed[each] for each in (layer, *_ANY) if each in listed), None)
 
 

@@ -157,7 +157,8 @@ def without_marks(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN asked_by")
     for table in ("runs", "assets"):
         connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN checks")
-    connection.exec_driver_sql("ALTER TABLE manifests DROP COLUMN files_found")
+    for column in ("files_found", "earlier"):
+        connection.exec_driver_sql(f"ALTER TABLE manifests DROP COLUMN {column}")
     for table in ("assets", "asset_terms"):
         connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN is_newest")
     for column in ("kind", "testing", "box_west"):
@@ -180,6 +181,6 @@ async def test_the_migration_marks_what_is_there(backend: str, tmp_path: Path) -
         assert before == {("a", 3), ("a", 2), ("b", 2), ("c", 1)}
 
         await ledger._db.write(without_marks)
-        assert await ledger.migrate() == ("0012_newest", "0013_asked_by", "0014_checks", "0015_files_found")
+        assert await ledger.migrate() == ("0012_newest", "0013_asked_by", "0014_checks", "0015_several_files")
         assert await marked(ledger) == before
         assert await listed(ledger) == {("a", 2), ("b", 2)}

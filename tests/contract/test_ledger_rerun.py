@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
 from app.ledger import AssetTotal, Guard, Ledger, ManifestFilter, RunFilter, RunTotal
-from app.models.manifest import ManifestStatus
+from app.models.manifest import FilesFound, ManifestRecord, ManifestStatus
 from app.models.page import Page
 from app.models.run import Run, RunStatus
 from tests.contract.conftest import CROWD, Crowd
@@ -143,3 +144,68 @@ async def test_counters_add_up_across_processes(ledger: Ledger, crowd: Crowd) ->
     assert counts == {"odd 'name\" {lane}.$x": 2**40, "zero": 0, "a": 40, "b": 40, "c.d": 40}
     with pytest.raises(ValueError, match="only grow"):
         await ledger.count({"a": -1})
+
+
+def corrected(batch: str = "batch", **fields: object) -> ManifestRecord:
+    return a_manifest(batch, content_hash="sha256:2", document={"uploader": "bob"}, **fields)
+
+
+async def test_a_corrected_manifest_supersedes_one_that_failed(ledger: Ledger) -> None:
+    first = await put_over(ledger, batch_id="batch")
+    before = await ledger.get_manifest("batch")
+    assert before is not None
+    asked = further(first, partition_key="other")
+    new = corrected(ingested_at=asked.created_at, files_found=(FilesFound(path="p", keys=("a",)),))
+    accepted = await ledger.supersede(new, asked, "sha256:1")
+    assert accepted is not None
+    assert (accepted.created, accepted.run) == (True, asked)
+    stored = await ledger.get_manifest("batch")
+    assert stored == accepted.manifest
+    (earlier,) = stored.earlier
+    assert stored == new.model_copy(update={"earlier": (earlier,)})
+    assert (earlier.manifest, earlier.content_hash, earlier.ingested_at) == (before.manifest, "sha256:1", T0)
+    assert earlier.superseded_at == asked.created_at
+    assert (await ledger.list_runs(RunFilter(batch_id="batch"), Page())).items == (asked, first)
+    found = await ledger.list_manifest_summaries(ManifestFilter(uploader="bob"), Page())
+    assert [each.batch_id for each in found.items] == ["batch"]
+    assert not (await ledger.list_manifests(ManifestFilter(uploader="ada"), Page())).items
+    assert await ledger.get_writer("other") == asked
+    # Again, when that one has failed too.
+    guard = Guard(frozenset({QUEUED}))
+    over = await ledger.change_run(asked.run_id, guard, status=RunStatus.CANCELED, completed_at=T0)
+    assert over is not None
+    again = await ledger.supersede(corrected(ingested_at=T0), further(over), "sha256:2")
+    assert again is not None
+    assert [each.content_hash for each in again.manifest.earlier] == ["sha256:1", "sha256:2"]
+    assert again.manifest.earlier[1].files_found == new.files_found
+
+
+async def test_what_is_under_way_or_made_something_is_not_superseded(ledger: Ledger) -> None:
+    failed = await put_over(ledger)
+    waiting = await put_run(ledger)
+    made = await put_over(ledger, RunStatus.SUCCESS)
+    after = await ledger.add_run(further(made))
+    assert after is not None
+    ended = await ledger.change_run(after.run_id, Guard(frozenset({QUEUED})), status=RunStatus.FAILURE, completed_at=T0)
+    assert ended is not None
+    for run, content_hash in ((failed, "sha256:0"), (waiting, "sha256:1"), (ended, "sha256:1"), (a_run("no"), "x")):
+        before = await ledger.get_manifest(run.batch_id)
+        assert await ledger.supersede(corrected(run.batch_id), further(run), content_hash) is None
+        assert await ledger.get_manifest(run.batch_id) == before
+    with pytest.raises(ValueError, match="retry_of"):
+        await ledger.supersede(corrected(failed.batch_id), further(failed, retry_of=None), "sha256:1")
+
+
+@pytest.mark.parametrize("crowd", [CROWD])
+async def test_of_several_corrections_at_once_one_supersedes(ledger: Ledger, crowd: int) -> None:
+    first = await put_over(ledger, batch_id="batch")
+    runs = [further(first) for _ in range(crowd)]
+    made = await asyncio.gather(*(ledger.supersede(corrected(), run, "sha256:1") for run in runs))
+    (winner,) = [each for each in made if each is not None]
+    stored = await ledger.get_manifest("batch")
+    assert stored is not None
+    assert len(stored.earlier) == 1
+    assert {run.run_id for run in (await ledger.list_runs(RunFilter(batch_id="batch"), Page())).items} == {
+        first.run_id,
+        winner.run.run_id,
+    }

@@ -78,7 +78,7 @@ async def test_the_migration_counts_what_is_there(backend: str, tmp_path: Path) 
             connection.execute(tables.MIGRATIONS.delete().where(tables.MIGRATIONS.c.version == "0011_totals"))
 
         await ledger._db.write(as_the_release_before)
-        newer = ("0012_newest", "0013_asked_by", "0014_checks", "0015_files_found")
+        newer = ("0012_newest", "0013_asked_by", "0014_checks", "0015_several_files")
         assert await ledger.migrate() == ("0011_totals", *newer)
         assert await ledger.totals() == before
         assert await ledger.get_counts() == {"rows": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from app.errors import Forbidden, InvalidManifest
+from app.errors import BatchConflict, Forbidden, InvalidManifest
 from app.models.caller import Caller
 from app.services.intake import find_files
+from app.services.intake import supersede as intake_supersede
 from app.services.intake.submit import Origin
 from app.services.runs import control
 from tests.pipelines.tables import zipped
@@ -291,3 +293,75 @@ def test_a_file_of_one_layer(place: Place) -> None:
     run = place.ingest(of_layers("other", "a.geojson", "GeoJSON", ["x"]))
     assert run.error is not None
     assert run.error.code == "layer_unknown"
+
+
+# Corrected manifests
+
+
+def conflict(place: Place, document: Json) -> str:
+    """The text of the refusal; the batch stays as it was."""
+    before = place.portal.call(place.ledger.get_manifest, document["batch_id"])
+    with pytest.raises(BatchConflict) as caught:
+        place.accept(document)
+    assert place.portal.call(place.ledger.get_manifest, document["batch_id"]) == before
+    return str(caught.value)
+
+
+def test_a_manifest_that_made_nothing_may_be_corrected(place: Place) -> None:
+    wrong = of_pattern("b", "missing.geojson")
+    failed = place.ingest(wrong)
+    assert failed.status == "failure"
+    place.put("t/a.geojson", one_point(1))
+    right = of_pattern("b", "t/*.geojson") | {"metadata": wrong["metadata"] | {"tags": {"dataset_id": "other"}}}
+    told = conflict(place, right)
+    (content_hash,) = re.findall(r'"supersedes": "(sha256:[0-9a-f]{64})"', told)
+    accepted = place.accept(right | {"supersedes": content_hash})
+    assert accepted.created
+    run = place.carry(accepted.run)
+    assert (run.status, run.retry_of, run.partition_key) == ("success", failed.run_id, "other")
+    record = place.portal.call(place.ledger.get_manifest, "b")
+    assert record is not None
+    assert (record.status, [each.keys for each in record.files_found]) == ("success", [("t/a.geojson",)])
+    (earlier,) = record.earlier
+    assert earlier.manifest["files"][0]["path"] == "s3://landing-zone/missing.geojson"
+    assert failed.created_at < earlier.superseded_at == run.created_at
+    # Sent again, with or without the field, and as it is shown: the same batch.
+    for same in (right | {"supersedes": content_hash}, right, dict(record.manifest)):
+        again = place.accept(same)
+        assert (again.created, again.run.run_id) == (False, run.run_id)
+    # It has made a version, and so has the earlier one no successor any more.
+    other = right | {"uploader": "someone else"}
+    assert "supersedes" not in conflict(place, other)
+    assert "not the one" in conflict(place, other | {"supersedes": content_hash})
+    assert "succeeded" in conflict(place, other | {"supersedes": record.content_hash})
+    # A rerun of the run that failed carries the manifest of today.
+    rerun = place.portal.call(partial(control.rerun, place.clients, run_id=failed.run_id, enabled_lanes=LANES))
+    assert (rerun.retry_of, rerun.partition_key) == (failed.run_id, "other")
+    assert place.carry(rerun).unchanged_version == 1
+
+
+def test_what_cannot_be_corrected(place: Place) -> None:
+    nothing = "sha256:" + "0" * 64
+    assert "Leave `supersedes` out" in conflict(place, of_pattern("new", "a.geojson") | {"supersedes": nothing})
+    waiting = place.accept(of_pattern("b", "team/a.geojson"))
+    content_hash = waiting.manifest.content_hash
+    right = of_pattern("b", "t/a.geojson") | {"supersedes": content_hash}
+    assert "/cancel" in conflict(place, right)
+    place.carry(waiting.run)
+    caller = Origin(caller=Caller("team", prefixes=("t/",)))
+    with pytest.raises(Forbidden):  # the files of the earlier one are not the caller's
+        place.accept(right, caller)
+    assert place.accept(right).created
+
+
+def test_a_batch_is_corrected_so_often_and_no_more(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_supersede, "_MOST_EARLIER", 1)
+    run = place.ingest(of_pattern("b", "missing"))
+    for name in ("b", "c"):
+        record = place.portal.call(place.ledger.get_manifest, run.batch_id)
+        assert record is not None
+        document = of_pattern("b", name) | {"supersedes": record.content_hash}
+        if name == "c":
+            assert "too often" in conflict(place, document)
+        else:
+            assert place.ingest(document).status == "failure"

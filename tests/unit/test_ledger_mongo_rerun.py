@@ -14,7 +14,7 @@ from app.models.page import Page
 from app.models.run import Run, RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from app.storage.mongo.migrate import load_script
-from tests.contract.ledgers import MINUTE, T0, a_run, put_run
+from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, put_run
 from tests.unit.test_ledger_mongo_crash_points import (  # noqa: F401 # two are fixtures
     Fate,
     broken_off,
@@ -78,6 +78,31 @@ async def test_a_further_run_is_finished_by_whoever_comes_next(
         assert (await ledger.get_writer(run.partition_key) == run) is (len(runs) == 2)
         if not died:
             assert turn == 5
+            return
+
+
+@pytest.mark.parametrize("next_comer", [sweep, read_manifest, read_manifests, read_run, post_again])
+async def test_a_corrected_manifest_comes_with_its_run_or_not_at_all(
+    ledger: MongoLedger,  # noqa: F811 # the fixture
+    next_comer: Any,
+) -> None:
+    for turn in count():
+        first = await put_canceled(ledger, batch_id=f"batch-{turn}")
+        run = further(first)
+        new = a_manifest(run.batch_id, content_hash="sha256:2")
+        died, _ = await broken_off(ledger, lambda other, new=new, run=run: other.supersede(new, run, "sha256:1"), turn)
+        await next_comer(ledger, run.batch_id, run)
+        record = await ledger.get_manifest(run.batch_id)
+        assert record is not None
+        runs = (await ledger.list_runs(RunFilter(batch_id=run.batch_id), Page())).items
+        found = (record.content_hash, len(record.earlier), record.status, len(runs))
+        if turn > 0:
+            assert found == ("sha256:2", 1, ManifestStatus.QUEUED, 2)
+        else:
+            assert found == ("sha256:1", 0, ManifestStatus.CANCELED, 1)
+        await ledger.list_due_runs(10)
+        assert await half_done(ledger) == []
+        if not died:
             return
 
 

@@ -17,7 +17,7 @@ from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletio
 from app.models.attempt import AttemptOutcome, AttemptRecord
 from app.models.checks import CheckResult
 from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import FilesFound, ManifestFault, ManifestRecord, ManifestStatus
+from app.models.manifest import EarlierManifest, FilesFound, ManifestFault, ManifestRecord, ManifestStatus
 from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
 from app.storage.shared.ledger_rules import checked_change, to_json
 from app.storage.sql import conversion, tables
@@ -32,6 +32,18 @@ MANIFEST = ManifestRecord(
     manifest=NESTED,
     content_hash="sha256:1",
     files_found=(FilesFound(path="s3://landing-zone/*", keys=(ODD, "b")),),
+    earlier=(
+        EarlierManifest(
+            manifest=NESTED,
+            content_hash="sha256:0",
+            files_found=(FilesFound(path="s3://landing-zone/?", keys=(ODD,)),),
+            source="sweep",
+            object_key=ODD,
+            error_message=ODD,
+            ingested_at=T0,
+            superseded_at=T0 + MINUTE,
+        ),
+    ),
     source="webhook",
     status=ManifestStatus.FAILURE,
     error_message=ODD,

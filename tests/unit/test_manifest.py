@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.errors import Fault
@@ -143,6 +145,37 @@ def test_all_faults_come_at_once_cross_field_rules_included() -> None:
         ("/metadata/titel", "field_unknown"),
         ("/extra", "field_unknown"),
     }
+
+
+# What is wrong with one entry, and the fault that it gives; none of them hides that of another entry.
+WRONG_ENTRIES: list[tuple[dict[str, Any], str, str]] = [
+    ({"layers": []}, "layers", "layers_invalid"),
+    ({"layers": ["a", " a"]}, "layers", "layers_invalid"),
+    ({"layers": ["*", "a"]}, "layers", "layers_invalid"),
+    ({"layers": "*", "layer": "a"}, "layers", "layers_not_allowed"),
+    ({"layers": "a"}, "layers", "tuple_type"),
+    ({"layers": [""]}, "layers/0", "empty"),
+    ({"member": ""}, "member", "string_too_short"),
+    ({"options": {"union": "some"}}, "options/union", "literal_error"),
+    ({"options": {"types": {"a": "number"}}}, "options/types/a", "type_unknown"),
+    ({"path": "s3://landing-zone/../*"}, "path", "path_traversal"),
+]
+
+
+@given(st.lists(st.sampled_from(WRONG_ENTRIES), min_size=1, max_size=6), st.booleans())
+def test_every_fault_of_several_files_at_once(wrong: list[tuple[dict[str, Any], str, str]], supersedes: bool) -> None:
+    entries = [
+        {"path": f"landing-zone/{number}/*.gpkg", "type": "vector", "format": "GPKG", **fields}
+        for number, (fields, _, _) in enumerate(wrong)
+    ]
+    entries.append({"path": "landing-zone/last", "type": "vector", "format": "GPKG", "options": {"union": "by_name"}})
+    document = changed("files", entries) | ({"supersedes": "sha256:1"} if supersedes else {})
+    wanted = {(f"/files/{number}/{field}", code) for number, (_, field, code) in enumerate(wrong)}
+    wanted |= {("/supersedes", "string_pattern_mismatch")} if supersedes else set()
+    found = {(fault.pointer, fault.code) for fault in faults(document)}
+    assert wanted <= found
+    assert {code for _, code in found - wanted} <= {"path_duplicate", "union_differs"}
+    assert all(fault.detail and fault.fix for fault in faults(document))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from app.models.plan import Plan, PlanOutcome, PlanProblem
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.queue.run_queue import PlanJob, RunQueue
 from app.services.intake.submit import batch_conflict, checked_files, is_same
+from app.services.intake.supersede import check_supersedes
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +65,13 @@ async def plan(
     """
     found = await checked_files(manifest, clients, caller, enabled_lanes, recipes)
     known = await clients.ledger.get_manifest(manifest.batch_id)
-    if known is not None and not is_same(known, manifest, recipes):
+    same = known is not None and is_same(known, manifest, recipes)
+    if manifest.supersedes is not None and not same:
+        await check_supersedes(manifest.supersedes, manifest.batch_id, clients, caller)
+    elif known is not None and not same:
         raise batch_conflict(known)
     made = await _run_plan(recipes.resolve(manifest).with_files(found), clients.queue, timeouts)
-    if known is None:
+    if not same:
         return made
     warning = BATCH_KNOWN(batch_id=manifest.batch_id)
     return made.model_copy(update={"warnings": (warning, *made.warnings)})

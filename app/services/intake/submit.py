@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -18,7 +19,7 @@ from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
 from app.models.formats import find_format
-from app.models.manifest import FilesFound, Manifest, ManifestRecord
+from app.models.manifest import FilesFound, Manifest, ManifestRecord, ManifestStatus
 from app.models.path_patterns import is_pattern
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.run import Run
@@ -26,6 +27,7 @@ from app.models.trace import new_traceparent
 from app.runs.dispatch import dispatch_run
 from app.services.access.prefixes import check_files
 from app.services.intake.find_files import find_files
+from app.services.intake.supersede import check_supersedes, supersede
 
 # Batch ids with this prefix are reserved for the records of rejected manifests.
 REJECTED_PREFIX = "rejected."
@@ -60,7 +62,8 @@ async def submit(
 ) -> Accepted:
     """Accept a manifest: write it and its run to the ledger, then hand the run id to the queue.
 
-    The same batch with the same content gives what is there (created False). Raises BatchConflict for other content,
+    The same batch with the same content gives what is there (created False). Raises BatchConflict for other content
+    that does not supersede it,
     InvalidManifest and LaneClosed for what this service can't run, Forbidden for files that are not the caller's,
     QueueFull while there is no room for a further run, LedgerUnavailable when nothing could be accepted.
     A queue that is away is no error: the run waits in the ledger.
@@ -93,15 +96,34 @@ async def submit(
         await clients.lanes.check_room()
     except QueueFull:
         # A repeated manifest adds no run.
-        if await clients.ledger.get_manifest(manifest.batch_id) is None:
+        known = await clients.ledger.get_manifest(manifest.batch_id)
+        if known is None or (manifest.supersedes is not None and not is_same(known, manifest, recipes)):
             raise
-    accepted = await clients.ledger.accept(record, run, Outbox(entries=(entry,)))
+    accepted = await _supersede(manifest, record, run, clients, recipes, origin.caller)
+    if accepted is None:
+        accepted = await clients.ledger.accept(record, run, Outbox(entries=(entry,)))
     if not is_same(accepted.manifest, manifest, recipes):
         raise batch_conflict(accepted.manifest)
     if accepted.created:
         clients.lanes.accepted()
         await dispatch_run(accepted.run, clients)
     return accepted
+
+
+async def _supersede(
+    manifest: Manifest, record: ManifestRecord, run: Run, clients: Clients, recipes: RecipeTable, caller: Caller
+) -> Accepted | None:
+    """What is stored after a correction; None for a manifest that corrects none, or is there already."""
+    known = None if manifest.supersedes is None else await clients.ledger.get_manifest(manifest.batch_id)
+    if manifest.supersedes is None or (known is not None and is_same(known, manifest, recipes)):
+        return None
+    runs = await check_supersedes(manifest.supersedes, manifest.batch_id, clients, caller)
+    further = {
+        "run_id": run_id_for(manifest.batch_id, len(runs) + 1),
+        "retry_of": runs[0].run_id,
+        "created_at": max(run.created_at, runs[0].created_at + timedelta(milliseconds=1)),
+    }
+    return await supersede(record, run.model_copy(update=further), manifest.supersedes, clients, caller)
 
 
 async def checked_files(
@@ -120,7 +142,7 @@ async def checked_files(
     faults: list[Fault] = []
     if any(is_pattern(file.key) for file in manifest.files):
         known = await clients.ledger.get_manifest(manifest.batch_id)
-        if known is None:
+        if known is None or (manifest.supersedes is not None and not is_same(known, manifest, recipes)):
             found, faults = await find_files(manifest, clients.objects)
             # Faults about objects that are not the caller's would say what there is.
             check_files(caller, manifest.with_files(found))
@@ -145,9 +167,12 @@ def is_same(record: ManifestRecord, manifest: Manifest, recipes: RecipeTable) ->
 
 def batch_conflict(record: ManifestRecord) -> BatchConflict:
     """The error for a batch id that was used for other content."""
+    correct = ""
+    if record.status in (ManifestStatus.FAILURE, ManifestStatus.CANCELED):
+        correct = f' To correct that one, if no run of it succeeded, add "supersedes": "{record.content_hash}".'
     return BatchConflict(
         f"The batch {record.batch_id!r} was accepted before with other content, at {record.ingested_at.isoformat()}.",
-        "Choose a new batch_id, or post the same manifest as then.",
+        f"Choose a new batch_id, or post the same manifest as then.{correct}",
     )
 
 

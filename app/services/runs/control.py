@@ -146,7 +146,8 @@ async def rerun(
         batch_id=batch_id,
         job_name=intent.job_name,
         lane=intent.lane,
-        partition_key=earlier.partition_key,
+        # That of its manifest: an earlier run may be of one that was superseded.
+        partition_key=newest.partition_key,
         retry_of=earlier.run_id,
         new_version=new_version,
         traceparent=traceparent or new_traceparent(),

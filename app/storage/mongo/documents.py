@@ -132,6 +132,12 @@ def manifest_document(record: ManifestRecord, newest: Run | None = None) -> Docu
     return own | {"sort_at": milliseconds(record.ingested_at)} | encoded(fields)
 
 
+def superseding_document(document: Document, record: ManifestRecord) -> Document:
+    """Return the document of a manifest with the content of one that supersedes it."""
+    made = manifest_document(record)
+    return document | {name: value for name, value in made.items() if name not in ("_id", "writes", "newest_run")}
+
+
 def manifest_from(document: Mapping[str, Any]) -> ManifestRecord:
     return ManifestRecord.model_validate(decoded(document, ManifestRecord.model_fields))
 
@@ -160,7 +166,7 @@ def with_newest_run(document: Document, run: Run) -> Document:
 
 def removed_manifest(document: Document) -> Document:
     """Return what is kept of a removed manifest: its batch id, times and the object that it came from."""
-    empty: Document = {"manifest": {}, "files_found": [], "faults": [], "error_message": None}
+    empty: Document = {"manifest": {}, "files_found": [], "earlier": [], "faults": [], "error_message": None}
     no_filters = {"intent": None, "uploader": None, "project": None}
     return document | encoded(empty) | no_filters | {"status": ManifestStatus.REMOVED.value}
 

@@ -16,6 +16,8 @@ manifest finish it first, so they never see one without its run.
 document, and a run that is over stays so. From that write on the manifest shows the new run. To finish: as above, but
 when the run id belongs to a run of another batch, the manifest returns to what its newest run says.
 
+**supersede** is `add_run` whose one write also puts the corrected manifest in the place of the stored one.
+
 **A change of status** leaves `mirror_due` in the run, in the same write. To finish: copy the status into the manifest,
 unless what it shows is newer by (created_at, run_id, revision) of the run, so that a late finisher cannot turn it back.
 """
@@ -23,6 +25,7 @@ unless what it shows is newer by (created_at, run_id, revision) of the run, so t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from app.models.manifest import ManifestStatus
 from app.models.run import Run, RunStatus
@@ -31,8 +34,14 @@ from app.storage.mongo.dataset_queue import DatasetQueue
 from app.storage.mongo.documents import Document, mirrored_document, removing, run_from, with_newest_run, without
 from app.storage.shared.ledger_rules import check_younger
 
+ManifestChange = Callable[[Document], Document | None]
+
 # Between two reads of what another process has written and a majority has not confirmed yet.
 _PAUSE_SECONDS = 0.005
+
+
+def _unchanged(document: Document) -> Document | None:
+    return document
 
 
 class RunWrites:
@@ -91,8 +100,14 @@ class RunWrites:
     async def _newest_run(self, batch_key: str) -> Document | None:
         return await self.runs.one({"batch_id": batch_key}, sort=(("sort_at", -1), ("run_id", -1)))
 
-    async def add_run(self, run: Run, pending: Document) -> Run | None:
-        """Begin and finish a further run; see `RunLedger.add_run`. pending: the document of the run."""
+    async def add_run(self, run: Run, pending: Document, change: ManifestChange = _unchanged) -> Run | None:
+        """Begin and finish a further run; see `RunLedger.add_run`.
+
+        Args:
+            run: the further run.
+            pending: its document.
+            change: makes the manifest's document that of a superseding one, in the same write; None refuses.
+        """
         key = pending["batch_id"]
         while True:
             manifest = await self.manifests.one({"_id": key})
@@ -108,20 +123,23 @@ class RunWrites:
             if same is not None or manifest is None or newest is None or not RunStatus(newest["status"]).is_final:
                 return None
             check_younger(run, run_from(newest))
-            if await self._begin_further_run(run, pending, newest):
+            if change(manifest) is None:
+                return None
+            if await self._begin_further_run(run, pending, newest, change):
                 stored = await self.runs.one({"_id": pending["_id"]})
                 if stored is None or stored["batch_id"] != key:
                     raise ValueError(f"The run id {run.run_id} is taken.")
                 return run_from(pending | {"blocked": stored["blocked"]})
 
-    async def _begin_further_run(self, run: Run, pending: Document, newest: Document) -> bool:
+    async def _begin_further_run(self, run: Run, pending: Document, newest: Document, change: ManifestChange) -> bool:
         """False when the batch has changed since its newest run was read."""
 
         def further(document: Document) -> Document | None:
             shown = document["newest_run"]
             if "pending_run" in document or shown is None or shown["run_id"] != newest["_id"]:
                 return None
-            return with_newest_run(document, run) | {"pending_run": pending}
+            changed = change(document)
+            return None if changed is None else with_newest_run(changed, run) | {"pending_run": pending}
 
         begun = await self.manifests.change(pending["batch_id"], further)
         if begun is None:

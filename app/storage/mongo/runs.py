@@ -25,6 +25,7 @@ from app.storage.shared.ledger_rules import (
     name_without_run,
     plain_text,
     summary_of,
+    superseding,
     utc_milliseconds,
 )
 
@@ -62,6 +63,31 @@ class MongoRuns(MongoScheduling, MongoRetention):
         if added is not None:
             await self._outbox.finish(self._runs, pending)
         return added
+
+    async def supersede(
+        self, manifest: ManifestRecord, run: Run, content_hash: str, outbox: Outbox = NOTHING
+    ) -> Accepted | None:
+        check_further_run(run)
+        key = plain_text(run.batch_id)
+        newest = await self._runs.one({"batch_id": key}, sort=_NEWEST_RUN)
+        succeeded = {"batch_id": key, "status": RunStatus.SUCCESS.value}
+        # When the newest run is over, all are, and stay so. A further one is seen by the write that decides.
+        if newest is None or not RunStatus(newest["status"]).is_final or await self._runs.one(succeeded) is not None:
+            return None
+
+        def change(document: Document) -> Document | None:
+            stored = documents.manifest_from(document)
+            if stored.content_hash != content_hash or document["newest_run"]["run_id"] != newest["_id"]:
+                return None
+            return documents.superseding_document(document, superseding(manifest, stored, run))
+
+        pending = documents.waiting_run_document(run) | await self._outbox.mark(outbox, run.run_id)
+        added = await self._run_writes.add_run(run, pending, change)
+        if added is None:
+            return None
+        await self._outbox.finish(self._runs, pending)
+        now = await self._manifest(run.batch_id)
+        return None if now is None else Accepted(documents.manifest_from(now), added, created=True)
 
     async def reject_manifest(self, manifest: ManifestRecord, outbox: Outbox = NOTHING) -> ManifestRecord:
         document = documents.manifest_document(manifest) | await self._outbox.mark(outbox)

@@ -14,7 +14,7 @@ from app.ledger import Guard
 from app.messages.request import CURSOR_INVALID
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus, ManifestSummary
+from app.models.manifest import EarlierManifest, ManifestFault, ManifestRecord, ManifestStatus, ManifestSummary
 from app.models.run import TRANSITIONS, Run, RunStatus
 
 T = TypeVar("T")
@@ -94,6 +94,14 @@ def check_younger(run: Run, newest: Run) -> None:
             f"Run {run.run_id} of {run.created_at.isoformat()} is not younger than {newest.run_id} of "
             f"{newest.created_at.isoformat()}, the newest of its batch."
         )
+
+
+def superseding(new: ManifestRecord, stored: ManifestRecord, run: Run) -> ManifestRecord:
+    """Return the manifest that supersedes the stored one. run: its first run."""
+    kept = EarlierManifest.model_fields.keys() - {"superseded_at"}
+    fields = {name: getattr(stored, name) for name in kept}
+    earlier = EarlierManifest(**fields, superseded_at=utc_milliseconds(run.created_at))
+    return new.model_copy(update={"earlier": (*stored.earlier, earlier), **mirrored(run)})
 
 
 def check_amounts(amounts: Mapping[str, int]) -> None:

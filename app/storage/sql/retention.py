@@ -146,7 +146,7 @@ class SqlRemoval(SqlBase):
         removed: Counter[str] = Counter()
         for lane, status, attempts in connection.execute(gone):
             removed.subtract(of_run(lane, status, attempts))
-        left: dict[str, Any] = {"manifest": {}, "files_found": [], "faults": [], "error_message": None}
+        left: dict[str, Any] = {"manifest": {}, "files_found": [], "earlier": [], "faults": [], "error_message": None}
         left |= {"intent": None, "uploader": None, "project": None, "status": ManifestStatus.REMOVED}
         connection.execute(update(MANIFESTS).where(own).values(left))
         add_amounts(connection, removed)

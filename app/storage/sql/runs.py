@@ -19,6 +19,7 @@ from app.storage.shared.ledger_rules import (
     each_of,
     mirrored,
     name_without_run,
+    superseding,
 )
 from app.storage.sql import conversion, dataset_queue
 from app.storage.sql.base import SqlBase, equal, one
@@ -52,22 +53,25 @@ class SqlRuns(SqlBase):
 
     @writes
     def add_run(self, connection: Connection, run: Run, outbox: Outbox = NOTHING) -> Run | None:
-        check_further_run(run)
-        # The manifest is the lock: of two calls for one batch at once, the second waits for the first.
-        batch = select(MANIFESTS.c.batch_id).where(MANIFESTS.c.batch_id == run.batch_id).with_for_update()
-        if connection.execute(batch).one_or_none() is None:
+        if lock_batch(connection, run) is None:
             return None
-        same = connection.execute(select(RUNS).where(RUNS.c.run_id == run.run_id)).mappings().one_or_none()
-        if same is not None and same["batch_id"] != run.batch_id:
-            raise ValueError(f"The run id {run.run_id} is taken.")
-        newest = newest_run(connection, run.batch_id)
-        if same is not None or newest is None or not newest.status.is_final:
+        return self._insert_further_run(connection, run, outbox)
+
+    @writes
+    def supersede(
+        self, connection: Connection, manifest: ManifestRecord, run: Run, content_hash: str, outbox: Outbox = NOTHING
+    ) -> Accepted | None:
+        stored = lock_batch(connection, run)
+        of_batch = RUNS.c.batch_id == run.batch_id
+        succeeded = select(RUNS.c.run_id).where(of_batch, RUNS.c.status == RunStatus.SUCCESS).limit(1)
+        if stored is None or stored.content_hash != content_hash or connection.execute(succeeded).first() is not None:
             return None
-        check_younger(run, newest)
-        added = conversion.run_from(self._insert_run(connection, run))
-        mirror(connection, added)
-        write_outbox(connection, outbox, added.run_id)
-        return added
+        made = superseding(manifest, stored, run)
+        own = MANIFESTS.c.batch_id == run.batch_id
+        connection.execute(update(MANIFESTS).where(own).values(conversion.manifest_values(made)))
+        added = self._insert_further_run(connection, run, outbox)
+        row = connection.execute(select(MANIFESTS).where(own)).mappings().one()
+        return Accepted(conversion.manifest_from(row), added, created=True)
 
     @writes
     def reject_manifest(
@@ -130,6 +134,12 @@ class SqlRuns(SqlBase):
         change = checked_change(guard, changes)
         return change_run(connection, run_id, guard, changes, change, outbox)
 
+    def _insert_further_run(self, connection: Connection, run: Run, outbox: Outbox) -> Run:
+        added = conversion.run_from(self._insert_run(connection, run))
+        mirror(connection, added)
+        write_outbox(connection, outbox, added.run_id)
+        return added
+
     def _insert_run(self, connection: Connection, run: Run) -> Row:
         """Insert a run into its table and the queue of its dataset. Raises ValueError when its id exists."""
         own = {"last_seq": 0, "blocked": not dataset_queue.enqueue(connection, self._db.dialect, run)}
@@ -187,6 +197,26 @@ def newest_run(connection: Connection, batch_id: str) -> Run | None:
     newest = select(RUNS).where(RUNS.c.batch_id == batch_id)
     newest = newest.order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc()).limit(1)
     return one(connection, newest, conversion.run_from)
+
+
+def lock_batch(connection: Connection, run: Run) -> ManifestRecord | None:
+    """Return the manifest of a further run, locked until the transaction ends; None where the run cannot be added.
+
+    Raises:
+        ValueError: as `RunLedger.add_run`.
+    """
+    check_further_run(run)
+    # The manifest is the lock: of two calls for one batch at once, the second waits for the first.
+    batch = select(MANIFESTS).where(MANIFESTS.c.batch_id == run.batch_id).with_for_update()
+    stored = one(connection, batch, conversion.manifest_from)
+    same = connection.execute(select(RUNS.c.batch_id).where(RUNS.c.run_id == run.run_id)).scalar_one_or_none()
+    if same is not None and same != run.batch_id:
+        raise ValueError(f"The run id {run.run_id} is taken.")
+    newest = newest_run(connection, run.batch_id)
+    if stored is None or same is not None or newest is None or not newest.status.is_final:
+        return None
+    check_younger(run, newest)
+    return stored
 
 
 def lock_run(connection: Connection, run_id: str) -> Run | None:

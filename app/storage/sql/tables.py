@@ -77,6 +77,7 @@ class ManifestRow(Base, table=True):
     manifest: dict[str, Any] = _json()
     content_hash: str = _text()
     files_found: list[Any] = _json()
+    earlier: list[Any] = _json()
     source: str = _text()
     status: str = _text()
     error_message: str | None = _text()
