@@ -172,6 +172,13 @@ MISPLACED = Refusal(
     "{example}.",
     "Check the CRS and the axis order of the source.",
 )
+RESULT_MISPLACED = Refusal(
+    "result_misplaced",
+    "data lie far outside the area of use of the CRS of the result",
+    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of recipe.crs"
+    "{example}.",
+    "Choose a CRS that is meant for the place of the data, or keep that of the source: `recipe.crs: source`.",
+)
 CRS_MIXED = Refusal(
     "crs_mixed",
     "the geometries of one layer name several CRSs",
@@ -345,4 +352,9 @@ OUTSIDE_AREA_OF_USE = Notice(
     "outside_area_of_use",
     "data reach outside the area of use of their CRS",
     "{count:# geometry reaches|# geometries reach} outside the area of use of the CRS.",
+)
+RESULT_OUTSIDE_AREA_OF_USE = Notice(
+    "result_outside_area_of_use",
+    "data reach outside the area of use of the CRS of the result",
+    "{count:# geometry reaches|# geometries reach} outside the area of use of recipe.crs, where it distorts.",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -20,14 +19,11 @@ from app.messages.common import (
 )
 from app.models.run import RunWarning
 from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
+from app.pipelines.common.area_check import AreaCheck, degrees_of
 from app.pipelines.common.crs import Box, area_of_use, crs_name, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Coordinates, Geometries, Shapes
 
-# A feature farther than this outside its CRS's area of use, in degrees, counts as misplaced: one UTM zone. Whole
-# countries are commonly stored in the zone of their middle.
-FAR_DEGREES = 6.0
-FAR = "far_outside_area_of_use"
 HALF_TURN = 180.0
 
 
@@ -40,6 +36,7 @@ class Reprojector:
         target: CRS of the product.
         file: the key of the source, for messages.
         is_identity: both CRSs are the same, so coordinates stay.
+        area_check: finds features that lie outside the areas of use of the two.
 
     Raises:
         RunRefused: crs_not_transformable when it is made and PROJ has no transformation.
@@ -49,6 +46,7 @@ class Reprojector:
     target: CRS
     file: str
     is_identity: bool = field(init=False)
+    area_check: AreaCheck = field(init=False)
     _area: Box | None = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _may_wrap: bool = field(init=False)
@@ -58,9 +56,10 @@ class Reprojector:
         network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
         self.is_identity = same_crs(self.source, self.target)
         self._may_wrap = self.source.is_projected and self.target.is_geographic
-        self._degrees = _to_degrees(self.source) if self.target.is_geographic else None
+        self._degrees = degrees_of(self.source) if self.target.is_geographic else None
         self._area = area_of_use(self.source) if self.target.is_geographic else None
         self._transformer()
+        self.area_check = AreaCheck(self.source, self.target)
 
     def warnings(self) -> list[RunWarning]:
         """What a user should know about the transformation, independent of the rows: `datum_grid_missing`."""
@@ -132,7 +131,7 @@ class Reprojector:
         enough to cross the antimeridian.
         """
         boxes = boxes[~np.isnan(boxes[:, 0])]
-        if self._area is None or not np.isfinite(boxes).all():
+        if self._area is None or not np.isfinite(boxes).all() or not self.area_check.holds(boxes):
             return False
         west, south, east, north = self._area
         inside = (boxes[:, :2] >= (west + margin, south + margin)) & (boxes[:, 2:] <= (east - margin, north - margin))
@@ -171,30 +170,6 @@ class Reprojector:
         x, y = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
         points: Coordinates = np.column_stack(self._transformer().transform(x.ravel(), y.ravel(), direction="INVERSE"))
         return points[np.isfinite(points).all(axis=1)]
-
-    def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
-        """Count features outside the area of use as `outside_area_of_use`, those more than 6° outside also as FAR.
-
-        Args:
-            boxes: (n, 4) minx, miny, maxx, maxy in the target CRS; NaN for features without coordinates.
-            first_row: number of the first feature within the file.
-            findings: where to count them.
-        """
-        if self._area is None or np.isnan(boxes[:, 0]).all():
-            return
-        west, south, east, north = self._area
-        low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
-        if west <= low[0] and high[0] <= east and south <= low[1] and high[1] <= north:
-            return
-        for name, margin in (("outside_area_of_use", 1e-6), (FAR, FAR_DEGREES)):
-            with np.errstate(invalid="ignore"):
-                outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
-                if west <= east:
-                    outside |= (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
-                else:  # the area crosses the antimeridian
-                    outside |= (boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin)
-            at = np.flatnonzero(outside)
-            findings.add(name, at, first_row, bounds=(box.tolist() for box in boxes[at[:5]]))
 
     def _transformer(self) -> Transformer:
         found: Transformer | None = getattr(self._local, "transformer", None)
@@ -243,13 +218,3 @@ class Reprojector:
             file=self.file, source=crs_name(self.source), target=crs_name(self.target), rows=len(rows),
             first=int(rows[0]), x=float(x), y=float(y),
         )  # fmt: skip
-
-
-def _to_degrees(crs: CRS) -> tuple[float, float] | None:
-    """(factor, offset) from longitudes of a geographic CRS to degrees from Greenwich; None for any other CRS."""
-    geodetic = crs.geodetic_crs
-    if not crs.is_geographic or geodetic is None or not geodetic.axis_info:
-        return None
-    meridian = geodetic.prime_meridian
-    offset = math.degrees(meridian.longitude * float(meridian.unit_conversion_factor)) if meridian is not None else 0.0
-    return math.degrees(geodetic.axis_info[0].unit_conversion_factor), offset

@@ -26,6 +26,8 @@ from app.messages.vector import (
     OUTSIDE_AREA_OF_USE,
     REPAIRED,
     REPAIRED_TYPE_CHANGED,
+    RESULT_MISPLACED,
+    RESULT_OUTSIDE_AREA_OF_USE,
     RINGS_CLOSED,
     ROWS_FILTERED_NULL,
     ROWS_LOST,
@@ -35,9 +37,9 @@ from app.messages.vector import (
 from app.models.asset import ColumnSchema
 from app.models.products import GEOMETRY
 from app.models.run import RunWarning
+from app.pipelines.common.area_check import FAR, FAR_DEGREES
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.reproject import FAR, FAR_DEGREES
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.source import VectorSource
 
@@ -80,6 +82,7 @@ _WARNINGS: tuple[Notice, ...] = (
     COLLAPSED,
     NULL_ISLAND,
     OUTSIDE_AREA_OF_USE,
+    RESULT_OUTSIDE_AREA_OF_USE,
 )
 
 
@@ -90,14 +93,19 @@ def warn_after(findings: Findings, watch: Watch) -> None:
             watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
 
 
-def check_places(far: Counter[str], placed: Counter[str], findings: Findings) -> None:
-    """Refuse a file of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes."""
-    findings.counts.pop(FAR, None)
-    samples = findings.samples.pop(FAR, [])
-    for file, number in far.items():
-        if number * 2 > placed[file]:
-            example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
-            raise MISPLACED(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
+def check_places(far: Mapping[str, Counter[str]], placed: Counter[str], findings: Findings) -> None:
+    """Refuse a file of which most features lie far from where its CRS, or that of the result, is meant for.
+
+    far: {FAR or RESULT_FAR: features by file}; placed: features with coordinates, by file.
+    """
+    for name, by_file in far.items():
+        findings.counts.pop(name, None)
+        samples = findings.samples.pop(name, [])
+        for file, number in by_file.items():
+            if number * 2 > placed[file]:
+                example = next((f", for example row {each['row']}" for each in samples if each["file"] == file), "")
+                refusal = MISPLACED if name == FAR else RESULT_MISPLACED
+                raise refusal(file=file, count=number, total=placed[file], degrees=FAR_DEGREES, example=example)
 
 
 def column_schema(schema: pa.Schema, box: str, old_names: Mapping[str, str]) -> dict[str, ColumnSchema]:
