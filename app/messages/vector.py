@@ -230,6 +230,13 @@ GEOMETRY_COLUMN_TYPE = Refusal(
     "{file}: the column {column!r}, which files[].options.geometry names, has values of the type {found}.",
     "Name a column with {wanted}.",
 )
+RESULT_MISPLACED = Refusal(
+    "result_misplaced",
+    "data lie far outside the area of use of the CRS of the result",
+    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of recipe.crs"
+    "{example}.",
+    "Choose a CRS that is meant for the place of the data, or keep that of the source: `recipe.crs: source`.",
+)
 CRS_MIXED = Refusal(
     "crs_mixed",
     "the geometries of one layer name several CRSs",
@@ -418,4 +425,9 @@ OUTSIDE_AREA_OF_USE = Notice(
     "outside_area_of_use",
     "data reach outside the area of use of their CRS",
     "{count:# geometry reaches|# geometries reach} outside the area of use of the CRS.",
+)
+RESULT_OUTSIDE_AREA_OF_USE = Notice(
+    "result_outside_area_of_use",
+    "data reach outside the area of use of the CRS of the result",
+    "{count:# geometry reaches|# geometries reach} outside the area of use of recipe.crs, where it distorts.",
 )

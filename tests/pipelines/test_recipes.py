@@ -201,7 +201,7 @@ def test_repair_alone_takes_nothing(bench: Bench, parcels: geopandas.GeoDataFram
 
 
 def test_a_recipe_that_takes_much_is_warned_of(bench: Bench) -> None:
-    saw = [(i, 10 * (i % 2)) for i in range(100)]
+    saw = [(500_000 + i, 5_500_000 + 10 * (i % 2)) for i in range(100)]
     frame = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.LineString(saw)], crs=25832)
     file = {"path": put(bench, frame, "GPKG"), "format": "GPKG"}
     recipe = {"crs": "source", "simplify": {"tolerance": 20}}
@@ -223,3 +223,66 @@ def test_collapsed_geometries_are_counted() -> None:
     sizes = findings.sizes
     assert (sizes["area_before"], sizes["area_after"]) == (4, 0)
     assert (sizes["length_before"], sizes["length_after"]) == (11, pytest.approx(8**0.5))
+
+
+def at(*degrees: tuple[float, float], crs: int = 4326) -> geopandas.GeoDataFrame:
+    points = geopandas.GeoSeries([shapely.Point(each) for each in degrees], crs=4326)
+    return geopandas.GeoDataFrame({"n": range(len(points))}, geometry=points.to_crs(crs))
+
+
+@pytest.mark.parametrize(("crs", "kept"), [("EPSG:25832", False), ("source", True)])
+def test_results_outside_of_their_area_of_use(bench: Bench, crs: str, kept: bool) -> None:
+    """UTM 32 is for 6 to 12 degrees east."""
+    frame = at((9, 50), (11.9, 50), (13, 50), (17, 50), crs=25832 if kept else 4326)
+    found = run(bench, frame, "GeoParquet", crs=crs)
+    code = "outside_area_of_use" if kept else "result_outside_area_of_use"
+    _, count, samples = found.watch.warnings[code]
+    assert (count, [each["row"] for each in samples]) == (2, [2, 3])
+    assert found.counts[code] == 2
+    assert not [name for name in found.counts if "far" in name]
+
+
+@pytest.mark.parametrize(("crs", "kept"), [("EPSG:25832", False), ("source", True)])
+def test_most_results_far_outside_are_refused(bench: Bench, crs: str, kept: bool) -> None:
+    frame = at((9, 50), (25, 50), (26, 50), crs=25832 if kept else 4326)
+    with pytest.raises(RunRefused) as caught:
+        run(bench, frame, "GeoParquet", crs=crs)
+    assert caught.value.reason == ("outside_area_of_use" if kept else "result_misplaced")
+    assert "2 of 3 geometries lie more than 6 degrees outside" in caught.value.detail
+    assert "for example row 1" in caught.value.detail
+
+
+def test_the_source_is_checked_whatever_the_crs_of_the_result(bench: Bench) -> None:
+    degrees = geopandas.GeoDataFrame({"n": [1, 2]}, geometry=shapely.points([[9, 48], [10, 49]]), crs=25832)
+    with pytest.raises(RunRefused) as caught:
+        run(bench, degrees, "GeoParquet", crs="EPSG:3035")
+    assert caught.value.reason == "outside_area_of_use"
+
+
+@pytest.mark.parametrize(
+    ("crs", "inside", "outside"),
+    [
+        ("EPSG:3857", (10, 85), (10, 86)),
+        ("EPSG:4258", (10, 50), (-75, 40)),  # geographic
+        ("EPSG:3832", (179.9, 0), (30, 10)),  # the area crosses the antimeridian
+        ("EPSG:3832", (-120, 0), (-40, 10)),
+        ("EPSG:4807", (2.5, 46), (15, 46)),  # grads from Paris
+        ("EPSG:2056", (8.3, 47), (8.3, 49)),
+    ],
+)
+def test_areas_of_use_of_other_crss(
+    bench: Bench, crs: str, inside: tuple[float, float], outside: tuple[float, float]
+) -> None:
+    found = run(bench, at(inside, inside, outside), "GeoParquet", crs=crs)
+    assert found.watch.warnings["result_outside_area_of_use"][1] == 1
+    plain = run(bench, at(inside, inside), "GeoParquet", crs=crs)
+    assert "result_outside_area_of_use" not in plain.watch.warnings
+
+
+def test_only_vertices_count_not_the_corners_of_a_box(bench: Bench) -> None:
+    """A box in UTM that has a corner outside, around a triangle that has none."""
+    triangle = geopandas.GeoSeries([shapely.Polygon([(6.1, 48), (11, 48), (11, 54)])], crs=4326).to_crs(25832)
+    box = geopandas.GeoSeries([shapely.box(*triangle.total_bounds)], crs=25832).to_crs(4326)
+    assert box.total_bounds[0] < 6
+    found = run(bench, geopandas.GeoDataFrame({"n": [1]}, geometry=triangle), "GeoParquet", crs="source")
+    assert "outside_area_of_use" not in found.watch.warnings

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from pyproj import CRS, Transformer, network
 from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
@@ -20,20 +16,14 @@ from app.messages.common import (
     COORDINATES_NOT_TRANSFORMABLE,
     CRS_NOT_TRANSFORMABLE,
     DATUM_GRID_MISSING,
-    MISPLACED,
 )
 from app.models.run import RunWarning
 from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
+from app.pipelines.common.area_check import AreaCheck, degrees_of
 from app.pipelines.common.crs import Box, area_of_use, crs_name, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Coordinates, Geometries, Shapes
 
-# A feature farther than this outside its CRS's area of use, in degrees, counts as misplaced: one UTM zone. Whole
-# countries are commonly stored in the zone of their middle.
-FAR_DEGREES = 6.0
-# What rounding may add to the edge of an area of use.
-EDGE_DEGREES = 1e-6
-FAR = "far_outside_area_of_use"
 HALF_TURN = 180.0
 
 
@@ -46,6 +36,7 @@ class Reprojector:
         target: CRS of the product.
         file: the key of the source, for messages.
         is_identity: both CRSs are the same, so coordinates stay.
+        area_check: finds features that lie outside the areas of use of the two.
 
     Raises:
         RunRefused: crs_not_transformable when it is made and PROJ has no transformation.
@@ -55,6 +46,7 @@ class Reprojector:
     target: CRS
     file: str
     is_identity: bool = field(init=False)
+    area_check: AreaCheck = field(init=False)
     _area: Box | None = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _may_wrap: bool = field(init=False)
@@ -64,9 +56,10 @@ class Reprojector:
         network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
         self.is_identity = same_crs(self.source, self.target)
         self._may_wrap = self.source.is_projected and self.target.is_geographic
-        self._degrees = _to_degrees(self.source) if self.target.is_geographic else None
+        self._degrees = degrees_of(self.source) if self.target.is_geographic else None
         self._area = area_of_use(self.source) if self.target.is_geographic else None
         self._transformer()
+        self.area_check = AreaCheck(self.source, self.target)
 
     def warnings(self) -> list[RunWarning]:
         """What a user should know about the transformation, independent of the rows: `datum_grid_missing`."""
@@ -138,7 +131,7 @@ class Reprojector:
         enough to cross the antimeridian.
         """
         boxes = boxes[~np.isnan(boxes[:, 0])]
-        if self._area is None or not np.isfinite(boxes).all():
+        if self._area is None or not np.isfinite(boxes).all() or not self.area_check.holds(boxes):
             return False
         west, south, east, north = self._area
         inside = (boxes[:, :2] >= (west + margin, south + margin)) & (boxes[:, 2:] <= (east - margin, north - margin))
@@ -177,24 +170,6 @@ class Reprojector:
         x, y = np.meshgrid(west + (east - west) * steps, south + (north - south) * steps)
         points: Coordinates = np.column_stack(self._transformer().transform(x.ravel(), y.ravel(), direction="INVERSE"))
         return points[np.isfinite(points).all(axis=1)]
-
-    def check_area(self, boxes: Coordinates, first_row: int, findings: Findings) -> None:
-        """Count features outside the area of use as `outside_area_of_use`, those more than 6° outside also as FAR.
-
-        Args:
-            boxes: (n, 4) minx, miny, maxx, maxy in the target CRS; NaN for features without coordinates.
-            first_row: number of the first feature within the file.
-            findings: where to count them.
-        """
-        if self._area is None or np.isnan(boxes[:, 0]).all():
-            return
-        west, south, east, north = self._area
-        low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
-        if west <= low[0] and high[0] <= east and south <= low[1] and high[1] <= north:
-            return
-        for name, margin in (("outside_area_of_use", EDGE_DEGREES), (FAR, FAR_DEGREES)):
-            at = np.flatnonzero(is_outside(boxes, self._area, margin))
-            findings.add(name, at, first_row, bounds=(box.tolist() for box in boxes[at[:5]]))
 
     def _transformer(self) -> Transformer:
         found: Transformer | None = getattr(self._local, "transformer", None)
@@ -243,43 +218,3 @@ class Reprojector:
             file=self.file, source=crs_name(self.source), target=crs_name(self.target), rows=len(rows),
             first=int(rows[0]), x=float(x), y=float(y),
         )  # fmt: skip
-
-
-def is_outside(boxes: Coordinates, area: Box, margin: float) -> npt.NDArray[np.bool_]:
-    """Which (n, 4) boxes reach more than `margin` degrees outside the area; one with NaN does not."""
-    west, south, east, north = area
-    with np.errstate(invalid="ignore"):
-        outside = (boxes[:, 1] < south - margin) | (boxes[:, 3] > north + margin)
-        if west <= east:
-            return outside | (boxes[:, 0] < west - margin) | (boxes[:, 2] > east + margin)
-        # the area crosses the antimeridian
-        return outside | ((boxes[:, 0] > east + margin) & (boxes[:, 2] < west - margin))
-
-
-def check_places(
-    far: Counter[str], placed: Counter[str], findings: Findings, files: Mapping[str, str] | None = None
-) -> None:
-    """Refuse a source of which most features lie far from where its CRS is meant for: the CRS is wrong, or the axes.
-
-    Args:
-        far, placed: numbers of geometries by the name of their source.
-        findings: of all sources; loses what is decided here.
-        files: {name of a source: its file} where they differ.
-    """
-    findings.counts.pop(FAR, None)
-    samples = findings.samples.pop(FAR, [])
-    for name, number in far.items():
-        if number * 2 > placed[name]:
-            example = next((f", for example row {each['row']}" for each in samples if each["file"] == name), "")
-            values = {"count": number, "total": placed[name], "degrees": FAR_DEGREES, "example": example}
-            raise MISPLACED(file=(files or {}).get(name, name), **values)
-
-
-def _to_degrees(crs: CRS) -> tuple[float, float] | None:
-    """(factor, offset) from longitudes of a geographic CRS to degrees from Greenwich; None for any other CRS."""
-    geodetic = crs.geodetic_crs
-    if not crs.is_geographic or geodetic is None or not geodetic.axis_info:
-        return None
-    meridian = geodetic.prime_meridian
-    offset = math.degrees(meridian.longitude * float(meridian.unit_conversion_factor)) if meridian is not None else 0.0
-    return math.degrees(geodetic.axis_info[0].unit_conversion_factor), offset

@@ -14,18 +14,12 @@ from pyproj import CRS
 from app.messages.message import MOST_SAMPLES
 from app.messages.vector import AXES_MAYBE_SWAPPED, AXES_SWAPPED
 from app.models.run import RunWarning
+from app.pipelines.common.area_check import EDGE_DEGREES, FAR, FAR_DEGREES, is_outside
 from app.pipelines.common.crs import Box, crs_name
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.reproject import (
-    EDGE_DEGREES,
-    FAR,
-    FAR_DEGREES,
-    HALF_TURN,
-    Reprojector,
-    check_places,
-    is_outside,
-)
+from app.pipelines.common.reproject import HALF_TURN, Reprojector
 from app.pipelines.common.shapes import Coordinates
+from app.pipelines.vector.engines.report import check_places
 
 _WORLD = 4326
 _WHOLE: Box = (-180.0, -90.0, 180.0, 90.0)
@@ -80,26 +74,26 @@ class AxisCheck:
                 y_value=sample["y"], swapped=json.dumps({"geometry": asked}, ensure_ascii=False), **values,
             )  # fmt: skip
         far = Findings(samples={FAR: [{**each, "file": self.file} for each in self._findings.samples.get(FAR, [])]})
-        check_places(Counter({self.file: self._findings.counts[FAR]}), Counter({self.file: self._placed}), far)
+        check_places({FAR: Counter({self.file: self._findings.counts[FAR]})}, Counter({self.file: self._placed}), far)
         return [AXES_MAYBE_SWAPPED(file=self.file, count=number, samples=samples, **values)] if number else []
 
     def _count(self, reprojector: Reprojector, area: Box, points: Coordinates, first: int) -> None:
         here = np.flatnonzero(np.isfinite(points).all(axis=1))
-        boxes = _boxes(reprojector, points[here])
-        outside = is_outside(boxes, area, EDGE_DEGREES)
+        placed = _degrees(reprojector, points[here])
+        outside = is_outside(placed, area, EDGE_DEGREES)
         if not outside.any():
             return
-        self._findings.add(FAR, here[is_outside(boxes, area, FAR_DEGREES)], first)
+        self._findings.add(FAR, here[is_outside(placed, area, FAR_DEGREES)], first)
         here = here[outside]
-        at = here[~is_outside(_boxes(reprojector, points[here][:, ::-1]), area, EDGE_DEGREES)]
+        at = here[~is_outside(_degrees(reprojector, points[here][:, ::-1]), area, EDGE_DEGREES)]
         shown = points[at[:MOST_SAMPLES]]
         self._findings.add(_SWAPPED, at, first, x=shown[:, 0].tolist(), y=shown[:, 1].tolist())
 
 
-def _boxes(reprojector: Reprojector, points: Coordinates) -> Coordinates:
-    """(n, 4) boxes of the points in degrees, with longitudes within ±180."""
+def _degrees(reprojector: Reprojector, points: Coordinates) -> Coordinates:
+    """(n, 2) longitudes within ±180 and latitudes of the points."""
     moved = reprojector.move(np.ascontiguousarray(points))
     with np.errstate(invalid="ignore"):
         beyond = np.abs(moved[:, 0]) > HALF_TURN
         moved[beyond, 0] = (moved[beyond, 0] + HALF_TURN) % (2 * HALF_TURN) - HALF_TURN
-    return np.column_stack([moved, moved])
+    return moved

@@ -98,7 +98,7 @@ class _LocalPlan:
                 geometries = reprojector.apply(
                     shapes if geometries is None else from_geometries(geometries), first, findings
                 )
-                reprojector.check_area(shapely.bounds(geometries), first, findings)
+                reprojector.area_check.check(geometries, first, findings)
                 before = geometries
                 continue
             if geometries is None:

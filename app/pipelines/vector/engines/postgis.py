@@ -176,7 +176,7 @@ class _PostgisPlan:
             geometries = shapes.build(None)
         else:
             geometries = reprojector.apply(shapes, first, findings)
-            reprojector.check_area(shapely.bounds(geometries), first, findings)
+            reprojector.area_check.check(geometries, first, findings)
             self._resources.count("process", shapes.size)
         if not stage.steps:
             return geometries, None, np.empty(0, np.intp), np.empty(0, object)

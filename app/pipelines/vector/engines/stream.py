@@ -21,13 +21,14 @@ from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
 from app.models.recipe import EngineStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
+from app.pipelines.common.area_check import FAR, RESULT_FAR
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector
 from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, one_type
 from app.pipelines.common.malloc import return_large_blocks
 from app.pipelines.common.profile import profile
-from app.pipelines.common.reproject import FAR, Reprojector, check_places
+from app.pipelines.common.reproject import Reprojector
 from app.pipelines.common.world_box import degrees_statistic
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
@@ -115,7 +116,7 @@ def run_recipe(
     reports.warn_before(sources, [plans[id(source)].warnings for source in sources], watch)
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
-    far, placed = Counter[str](), Counter[str]()
+    far, placed = {FAR: Counter[str](), RESULT_FAR: Counter[str]()}, Counter[str]()
     done = 0
     with (
         paused_collector(),
@@ -129,7 +130,8 @@ def run_recipe(
                 continue
             ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
             findings.merge(item.findings, item.source.name)
-            far[item.source.name] += item.findings.counts[FAR]
+            for name, by_name in far.items():
+                by_name[item.source.name] += item.findings.counts[name]
             placed[item.source.name] += int(np.isfinite(item.boxes[:, 0]).sum())
             types.update(item.types)
             by_file[item.source.name] += len(item.wkb)
@@ -138,7 +140,7 @@ def run_recipe(
     reports.check_rows(sources, writer.rows, done, findings.counts[FILTERED], recipe.where)
     for source in sources:
         findings.counts.update(source.counted)
-    check_places(far, placed, findings, {source.name: source.file for source in sources})
+    reports.check_places(far, placed, findings, {source.name: source.file for source in sources})
     reports.warn_after(findings, watch)
     counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
     bounds = bounds_of(writer.bounds)
