@@ -245,6 +245,7 @@ def _get_ready() -> None:
 
 
 def _serve_job(channels: list[Channel]) -> None:
+    from app.pipelines.common.grids import use_grids
     from app.pipelines.job.reader_side import ReadingJob, carry_out
 
     document, _ = channels[0].receive()
@@ -252,7 +253,10 @@ def _serve_job(channels: list[Channel]) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit, job.memory_limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _check_single_thread()
-    sandbox_reader(Path(job.scratch))
+    readable = [Path(job.grids)] if job.grids and Path(job.grids).is_dir() else []
+    for folder in readable:
+        use_grids(folder, Path(job.scratch))
+    sandbox_reader(Path(job.scratch), *readable)
     deny_ways_out()
     with temporary_files_in(Path(job.scratch)):
         carry_out(job, channels)

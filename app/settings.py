@@ -356,6 +356,9 @@ class Settings(BaseSettings):
     recipes_file: Path | None = Field(
         None, description="TOML file that says what vector intents mean, and adds further ones; default: as shipped."
     )
+    proj_grids: Path | None = Field(
+        None, description="Folder of datum grids for PROJ, on hosts with workers; default: none. Nothing is downloaded."
+    )
     enabled_lanes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(LANES),
         validation_alias=AliasChoices("MANIFEST_ROUTER_ENABLED_LANES", "enabled_lanes"),
@@ -388,7 +391,7 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown lane {', '.join(sorted(unknown))}; lanes are {', '.join(LANES)}")
         return lanes
 
-    @field_validator("data_dir", "recipes_file")
+    @field_validator("data_dir", "recipes_file", "proj_grids")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 # resolve() would follow links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
@@ -21,8 +22,8 @@ from app.settings import Settings
 from app.storage.postgis.server import Postgis
 
 _POLL_SECONDS = 1.0
-# How files of datum grids end: those of PROJ, and those of national mapping agencies (NTv2).
-_GRIDS = ("*.tif", "*.gsb")
+_REINSTALL = "Reinstall the package: pip install spatial-etl."
+_CORRECT_GRIDS = "Make the folder, or correct the setting."
 
 
 async def examine(
@@ -45,14 +46,16 @@ async def examine(
             waiting(f"Waiting up to {wait:g} s for: {', '.join(missing)}.")
             announced = True
         await asyncio.sleep(_POLL_SECONDS)
-    return [*found, *libraries()]
+    return [*found, *libraries(settings.proj_grids)]
 
 
-def libraries() -> list[Check]:
-    """Checks of the libraries that jobs use, in this installation."""
+def libraries(grids: Path | None = None) -> list[Check]:
+    """Checks of the libraries that jobs use, in this installation. grids: the operator's folder of datum grids."""
     return [
         _check_library("gdal", _gdal),
-        _check_library("proj", _proj),
+        _check_library(
+            "proj", lambda: _proj(grids), _CORRECT_GRIDS if grids and not _is_readable(grids) else _REINSTALL
+        ),
         _check_library("arrow", _arrow),
         _check_library("raster", _raster),
         _sandbox(),
@@ -172,7 +175,7 @@ def _covered(version: int) -> str:
     return "files, programs and TCP" if version >= 4 else "files and programs" if version else "nothing"
 
 
-def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Check:
+def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]], fix: str = _REINSTALL) -> Check:
     began = time.perf_counter()
     try:
         details = examine_it()
@@ -182,7 +185,7 @@ def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]]) -> Ch
             ok=False,
             latency_ms=0,
             problem=f"{err}.",
-            fix="Reinstall the package: pip install spatial-etl.",
+            fix=fix,
         )
     return Check(name=name, ok=True, latency_ms=round((time.perf_counter() - began) * 1000, 1), details=details)
 
@@ -217,21 +220,28 @@ def _drivers(chosen: Callable[[Format], bool], available: Container[str], versio
     return " ".join(sorted({driver for drivers in wanted.values() for driver in drivers if driver in available}))
 
 
-def _proj() -> Mapping[str, Any]:
+def _proj(grids: Path | None) -> Mapping[str, Any]:
     import pyproj
     from pyproj.datadir import get_data_dir
     from pyproj.network import is_network_enabled  # type: ignore[attr-defined] # not in the module's __all__
 
+    from app.pipelines.common.grids import grids_in
+
     pyproj.CRS.from_epsg(4326)
-    folders = [Path(part) for part in get_data_dir().split(":")]
-    grids = sorted({path.name for folder in folders for pattern in _GRIDS for path in folder.glob(pattern)})
+    if grids is not None and not _is_readable(grids):
+        raise FileNotFoundError(f"SPATIAL_ETL_PROJ_GRIDS names {grids}, which is no folder that can be read")
+    folders = [*map(Path, get_data_dir().split(":")), *([] if grids is None else [grids])]
     return {
         "version": pyproj.proj_version_str,
-        "data": get_data_dir(),
+        "data": ":".join(map(str, folders)),
         # A run that would need a grid warns of it, with the accuracy that it reached without.
-        "grids": ", ".join(grids) or "none",
+        "grids": ", ".join(path.name for path in grids_in(folders)) or "none",
         "network": "on" if is_network_enabled() else "off",
     }
+
+
+def _is_readable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
 
 
 def _arrow() -> Mapping[str, Any]:

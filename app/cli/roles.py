@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ from app.cli.common import (
     fail,
     read_settings,
 )
+from app.cli.unknown_settings import unknown_settings
 from app.errors import DomainError
 from app.settings import Settings
 from app.system.logs import configure
@@ -28,11 +30,15 @@ from app.system.processes import leave_current_directory
 if TYPE_CHECKING:
     from app.services.sweep.dry_run import Finding
 
+logger = logging.getLogger(__name__)
+
 
 def _role(name: str, settings: Settings) -> Settings:
     """Configure logging of this role by the settings, and leave the directory in which it was started."""
     leave_current_directory()
     configure(settings.log.format, settings.log.level, name)
+    for line in unknown_settings():
+        logger.warning("%s", line)
     return settings
 
 

@@ -91,17 +91,18 @@ def sandbox_job(*places: Path) -> int:
     return _restrict(_EXECUTE | _WRITE, rules, net=_BIND_TCP)
 
 
-def sandbox_reader(scratch: Path) -> int:
+def sandbox_reader(scratch: Path, *readable: Path) -> int:
     """The process that reads sources: files of `scratch` and of the installed software, and nothing else. No TCP, no
     abstract socket, no signal to a process outside.
 
     Args:
         scratch: an existing directory, in which everything may be done.
+        readable: further directories that may be read.
 
     Returns:
         The version of Landlock; 0 without it.
     """
-    rules = [_Rule(path, _READ) for path in (*_software(), *map(Path, _SYSTEM))]
+    rules = [_Rule(path, _READ) for path in (*_software(), *map(Path, _SYSTEM), *readable)]
     rules.append(_Rule(scratch, _READ | _WRITE))
     rules.append(_Rule(Path("/dev/null"), _WRITE_FILE | _READ_FILE))
     return _restrict(

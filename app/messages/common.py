@@ -242,8 +242,8 @@ DATUM_GRID_MISSING = Notice(
     "datum_grid_missing",
     "the best transformation needs a grid that is not installed",
     "{file}: the best transformation from {source} to {target} needs {grids}, which is not installed. "
-    "Used instead: {used} ({accuracy}). To use the grid, put its file into PROJ's data folder, which "
-    "`spatial-etl doctor` names, and restart the workers.",
+    "Used instead: {used} ({accuracy}). To use the grid, put the file into the folder that SPATIAL_ETL_PROJ_GRIDS "
+    "names, on every host with workers.",
 )
 
 # Coordinates and geometries

@@ -130,6 +130,8 @@ async def _kept_alive(
     environment = {**os.environ, "SPATIAL_ETL_DATA_DIR": str(settings.data_dir)}
     if settings.recipes_file:
         environment["SPATIAL_ETL_RECIPES_FILE"] = str(settings.recipes_file)
+    if settings.proj_grids:
+        environment["SPATIAL_ETL_PROJ_GRIDS"] = str(settings.proj_grids)
     if settings.ledger.url is not None and settings.ledger_url.startswith("sqlite"):
         # Its path was made absolute: children are in another directory.
         environment["SPATIAL_ETL_LEDGER__URL"] = settings.ledger_url

@@ -16,6 +16,7 @@ import pyogrio
 import pytest
 import shapely
 
+from app.cli.doctor import libraries
 from app.errors import RunCanceled, RunRefused, StaleAttempt
 from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
 from app.pipelines.common.findings import Findings
@@ -167,33 +168,55 @@ def test_datum_grids_that_are_missing_are_told(bench: Bench) -> None:
     message = result.watch.warnings["datum_grid_missing"][0]
     assert "BETA2007" in message
     assert " m)" in message
-    assert "put its file into PROJ's data folder, which `spatial-etl doctor` names" in message
+    assert "put the file into the folder that SPATIAL_ETL_PROJ_GRIDS names" in message
 
 
-def test_a_datum_grid_in_the_data_folder_is_used_and_listed(tmp_path: Path) -> None:
-    """BETA2007, as Debian ships it. In another process, because PROJ keeps its folders."""
+def test_a_datum_grid_of_the_operator_is_used_by_both_copies_of_proj(tmp_path: Path) -> None:
+    """BETA2007, as Debian ships it. In another process, in the sandbox of readers, which PROJ and Landlock keep."""
     grid = Path("/usr/share/proj/BETA2007.gsb")
     if not grid.is_file():
         pytest.skip("needs Debian's package proj-data")
-    (tmp_path / grid.name).symlink_to(grid)
+    grids, scratch = tmp_path / "grids", tmp_path / "scratch"
+    grids.mkdir()
+    scratch.mkdir()
+    (grids / grid.name).write_bytes(grid.read_bytes())
     code = (
         "import json, sys\n"
+        "from pathlib import Path\n"
+        "import rasterio.warp\n"
         "from pyproj import CRS\n"
-        "from pyproj.datadir import append_data_dir\n"
-        "append_data_dir(sys.argv[1])\n"
         "from app.cli.doctor import libraries\n"
+        "from app.jobs.sandbox import sandbox_reader\n"
+        "from app.pipelines.common.grids import grids_version, use_grids\n"
         "from app.pipelines.common.reproject import Reprojector\n"
-        "proj = next(check for check in libraries() if check.name == 'proj')\n"
-        "warned = Reprojector(CRS.from_epsg(31467), CRS.from_epsg(4326), 'x').warnings()\n"
-        "print(json.dumps([proj.details['grids'], proj.details['data'], len(warned)]))\n"
+        "import numpy as np\n"
+        "grids, scratch = map(Path, sys.argv[1:])\n"
+        "listed = next(check.details['grids'] for check in libraries(grids) if check.name == 'proj')\n"
+        "before = grids_version()\n"
+        "use_grids(grids, scratch)\n"
+        "sandbox_reader(scratch, grids)\n"
+        "found = Reprojector(CRS.from_epsg(31467), CRS.from_epsg(4326), 'x')\n"
+        "vector = found.move(np.array([[3_500_000.0, 5_500_000.0]]))[0].tolist()\n"
+        "x, y = rasterio.warp.transform('EPSG:31467', 'EPSG:4326', [3_500_000], [5_500_000])\n"
+        "print(json.dumps([listed, len(found.warnings()), vector, [*x, *y], before, grids_version()]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True, cwd=Path.cwd()
+        [sys.executable, "-c", code, str(grids), str(scratch)], check=True, capture_output=True, text=True
     )
-    grids, folders, warned = json.loads(done.stdout.splitlines()[-1])
-    assert "BETA2007.gsb" in grids
-    assert str(tmp_path) in folders
+    listed, warned, vector, raster, before, after = json.loads(done.stdout.splitlines()[-1])
+    assert "BETA2007.gsb" in listed
     assert warned == 0
+    assert vector == pytest.approx([8.998958968, 49.636708262], abs=1e-9)
+    assert raster == pytest.approx(vector, abs=1e-9)
+    assert before == {}
+    assert len(after["grids"]) == 12
+
+
+def test_a_folder_of_grids_that_is_missing_is_a_fault_of_doctor(tmp_path: Path) -> None:
+    found = next(check for check in libraries(tmp_path / "none") if check.name == "proj")
+    assert not found.ok
+    assert f"SPATIAL_ETL_PROJ_GRIDS names {tmp_path / 'none'}" in str(found.problem)
+    assert found.fix == "Make the folder, or correct the setting."
 
 
 def test_not_finite(bench: Bench) -> None:

@@ -110,6 +110,7 @@ class InReader:
             "memory_bytes": ctx.memory_bytes,
             "memory_limit": memory_limit,
             "engine": "local" if postgis is None else "postgis",
+            "grids": None if self._settings.proj_grids is None else str(self._settings.proj_grids),
         }
         if self._reader is None:
             raise ReaderDied(AttemptEnd(outcome=AttemptOutcome.WORKER_LOST, detail=self._missing))

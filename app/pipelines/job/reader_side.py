@@ -45,6 +45,7 @@ class ReadingJob(Frozen):
         what: the run of a manifest, or its plan.
         scratch: the absolute path of the attempt's directory, the only one that the reader may use.
         memory_limit: bytes that the process may allocate.
+        grids: absolute path of a folder of datum grids, which the reader may read.
     """
 
     what: Literal["run", "plan"]
@@ -55,6 +56,7 @@ class ReadingJob(Frozen):
     memory_bytes: int
     memory_limit: int
     engine: Literal["local", "postgis"]
+    grids: str | None = None
 
 
 class JobLink:

@@ -28,6 +28,7 @@ from app.models.asset import Asset
 from app.models.formats import find_format
 from app.models.recipe import Recipe, Reproject, clean_raster
 from app.pipelines.common.crs import area_of_use, crs_name, parse_crs, same_crs
+from app.pipelines.common.grids import grids_version
 from app.pipelines.common.reproject import Reprojector
 from app.pipelines.common.world_box import box_4326
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
@@ -256,6 +257,7 @@ def _engine() -> dict[str, str]:
         "rasterio": version("rasterio"),
         "gdal": rasterio.__gdal_version__,
         "proj": rasterio.__proj_version__,
+        **grids_version(),
     }
 
 

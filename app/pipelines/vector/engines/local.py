@@ -13,6 +13,7 @@ import shapely
 from app.models.recipe import DropZ, MakeValid, Recipe, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.findings import Findings
+from app.pipelines.common.grids import grids_version
 from app.pipelines.common.shapes import from_geometries, without_heights
 from app.pipelines.contract.engine import EngineDescription, Report
 from app.pipelines.contract.watch import Watch
@@ -68,6 +69,7 @@ def versions() -> dict[str, str]:
         "shapely": shapely.__version__,
         "pyogrio": pyogrio.__version__,
         "pyarrow": pa.__version__,
+        **grids_version(),
     }
 
 
