@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,18 @@ def test_z_bounds(bench: Bench) -> None:
     column = geo_of(bench.one(put(bench, frame, "GeoParquet"), "GeoParquet").path)["columns"]["geom"]
     assert column["geometry_types"] == ["Point", "Point Z"]
     assert column["bbox"] == [1, 2, 3, 4, 5, 3]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_curves_are_refused_with_their_row(bench: Bench, nested: bool) -> None:
+    """WKB of a CIRCULARSTRING, which the specification does not allow: GEOS has no objects for it."""
+    curve = struct.pack("<BII6d", 1, 8, 3, 0, 0, 1, 1, 2, 0)
+    wkb = struct.pack("<BII", 1, 7, 1) + curve if nested else curve
+    points = geopandas.GeoDataFrame({"a": [1, 2]}, geometry=geopandas.points_from_xy([1, 2], [3, 4]), crs=4326)
+    path = bench.landing / put(bench, points, "GeoParquet")
+    table = pq.read_table(path)
+    geometries = pa.array([table["geometry"][0].as_py(), wkb], pa.binary())
+    at = table.schema.get_field_index("geometry")
+    pq.write_table(table.set_column(at, table.schema.field("geometry"), geometries), path)
+    error = bench.refused(path.name, "GeoParquet")
+    assert (error.reason, "row 1" in error.detail, "is curved" in error.detail) == ("geometry_damaged", True, True)

@@ -5,7 +5,8 @@ Reprojection changes every coordinate. Doing it on the array avoids making every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +37,8 @@ _HEADS = {
 }
 # Types whose coordinates are a ring.
 _RINGS = (3, 6)
+_CURVES = re.compile(r"CIRCULARSTRING|CURVE|MULTISURFACE")
+_CURVED = "it is curved; convert it to lines first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +219,10 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
         deep = next((row for row, value in enumerate(raw) if value is not None and is_too_deep(value)), None)
         if deep is not None:
             raise damaged(file, int(numbers[deep]), f"more than {MOST_LEVELS} nested collections")
-    geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
+    try:
+        geometries: Geometries = shapely.from_wkb(raw, on_invalid="ignore")
+    except NotImplementedError:
+        raise damaged(file, int(numbers[next(_curved(raw))]), _CURVED) from None
     if shapely.is_missing(geometries).sum() != wkb.null_count:
         lost = shapely.is_missing(geometries) & wkb.is_valid().to_numpy(zero_copy_only=False)
         geometries[lost] = shapely.from_wkb(raw[lost], on_invalid="fix")
@@ -224,6 +230,8 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
         if still.any():
             raise damaged(file, int(numbers[still][0]), _problem(raw[still][0]))
         findings.add("rings_closed", numbers[lost])
+    if not is_flat and (nested := next(_nested_curves(geometries), None)) is not None:
+        raise damaged(file, int(numbers[nested]), _CURVED)
     if not is_flat and (measured := shapely.has_m(geometries)).any():
         findings.add("m_dropped", numbers[measured])
         high = shapely.has_z(geometries)
@@ -232,6 +240,22 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
                 shapely.to_wkb(geometries[mask], output_dimension=dimension, flavor="iso")
             )
     return geometries
+
+
+def _curved(raw: npt.NDArray[np.object_]) -> Iterator[int]:
+    """The rows whose WKB is a curve, for which GEOS has no objects."""
+    for row, value in enumerate(raw):
+        try:
+            shapely.from_wkb(value, on_invalid="ignore")
+        except NotImplementedError:
+            yield row
+
+
+def _nested_curves(geometries: Geometries) -> Iterator[int]:
+    """The rows with a collection that has a curve inside: GEOS makes it, and then cannot compute with it."""
+    for row in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION):
+        if _CURVES.search(shapely.to_wkt(geometries[row], rounding_precision=0)):
+            yield int(row)
 
 
 def _problem(wkb: bytes) -> str:
