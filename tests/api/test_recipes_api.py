@@ -37,7 +37,7 @@ def test_a_recipe_from_the_manifest_to_the_version(service: Service) -> None:
 
 def test_another_recipe_makes_another_version(service: Service) -> None:
     service.put("recipes/points.geojson", POINTS)
-    for number, crs in enumerate(("source", "EPSG:4326", "EPSG:25832"), 1):
+    for number, crs in enumerate(("source", "EPSG:4326", "EPSG:3857"), 1):
         document = manifest(
             f"recipe-other-{number}", ("recipes/points.geojson", "GeoJSON"), tags={"dataset_id": "recipe-other"}
         )
