@@ -156,7 +156,7 @@ def test_a_job_that_eats_memory_ends_with_that_reason(tmp_path: Path) -> None:
     """One feature larger than the limit: the job ends, the worker lives on."""
     from tests.service import running_service
 
-    with running_service(tmp_path / "data", SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES=str(512 * 2**20)) as small:
+    with running_service(tmp_path / "data", SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES=str(400 * 2**20)) as small:
         ring = shapely.linearrings(
             np.column_stack([np.linspace(0, 1, 20_000_000), np.random.default_rng(1).random(20_000_000)])
         )
