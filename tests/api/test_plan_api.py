@@ -564,10 +564,10 @@ def test_memory_is_that_of_a_run_and_orphaned_scratch_goes(data_dir: Path) -> No
     for directory, owner in ((orphan, process_name().rpartition("/")[0] + "/1"), (elsewhere, "elsewhere/x/1/1")):
         directory.mkdir(parents=True)
         (directory / ".owner").write_text(owner)
-    with alone(data_dir, SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES=str(300 * 2**20)) as service:
+    with alone(data_dir, SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES=str(256 * 2**20)) as service:
         wait_for(lambda: service.scratch() == [elsewhere.name], "the orphan to go")
         text = "x" * 400_000
-        features = geojson(*((point(0, 0), {f"c{i}_{j}": text for j in range(10)}) for i in range(20)))
+        features = geojson(*((point(0, 0), {f"c{i}_{j}": text for j in range(10)}) for i in range(40)))
         service.put("wide.geojson", features)
         response: httpx.Response = service.http.post(
             "/manifests/plan", json=manifest("wide", ("wide.geojson", "GeoJSON"))
