@@ -45,9 +45,7 @@ class ColumnsChoice(Frozen):
         description="The columns to keep, in this order. Without it all, in the order of the source.",
         examples=[["id", "name"]],
     )
-    drop: Annotated[_Names | None, AfterValidator(_once)] = Field(
-        None, description="The columns to leave out.", examples=[["internal_note"]]
-    )
+    drop: Annotated[_Names | None, AfterValidator(_once)] = Field(None, description="The columns to leave out.")
     rename: Annotated[Mapping[Column, _NewName], AtMost(MAX_COLUMNS), AfterValidator(_new_names)] = Field(
         default_factory=dict, description="New names by the names in the source.", examples=[{"FLSTKENNZ": "parcel_id"}]
     )

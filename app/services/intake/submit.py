@@ -159,7 +159,7 @@ def is_same(record: ManifestRecord, manifest: Manifest, recipes: RecipeTable) ->
     if manifest.recipe is None:
         return False
     try:
-        stored = record.parsed()  # an earlier release stored a recipe with fewer fields
+        stored = Manifest.from_ledger(record.manifest)  # an earlier release stored a recipe with fewer fields
     except ValidationError:  # only the batch id is left
         return False
     return stored.model_dump() == recipes.resolve(manifest).model_dump()
