@@ -124,7 +124,7 @@ def test_a_job_that_the_service_did_not_make_is_refused(
     assert not canary.exists()
     assert (served.http.get("/runs").json(), sorted(map(str, served.data_dir.glob("objects/*/*")))) == before
     assert served.workers() == [worker], "the worker goes on"
-    assert client.llen(f"rq:queue:{queue.name}:intermediate") == 0
+    wait_for(lambda: client.llen(f"rq:queue:{queue.name}:intermediate") == 0, "the queue to forget the job")
     job.delete()
 
 
