@@ -31,6 +31,7 @@ REFUSED = {
     "path_traversal": _PATH,
     "path_duplicate": _BETWEEN,
     "layers_invalid": "* stands alone, and names that differ by blanks are the same",
+    "empty": "a name of white space only: what counts as white space is not the same in all grammars",
     "layers_not_allowed": _BETWEEN,
     "pattern_unmatched": "what a pattern stands for depends on what is in the landing zone",
     "pattern_too_many": "as above",
