@@ -1,4 +1,4 @@
-"""Variables that look like settings of this service and are none: a misspelt one would have no effect, unnoticed."""
+"""Unknown environment variables with the prefix of the settings, so that a misspelt name is reported."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class AreaCheck:
         return all(_contains(area, whole) for area, *_ in self._areas)
 
     def _whole(self, low: Coordinates, high: Coordinates) -> Box | None:
-        """The box around all features in degrees; None where there is none, or it crosses the antimeridian."""
+        """The box around all features in degrees; None if they have no coordinates or cross the antimeridian."""
         if self._is_degrees:
             return (*low.tolist(), *high.tolist())
         transformer = self._transformer()

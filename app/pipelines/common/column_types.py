@@ -100,7 +100,7 @@ def find_column(name: str, names: Sequence[str], cleaned: Sequence[str], file: s
 
 
 def from_text(array: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask | None]:
-    """(the array as `to` with nulls for values of another type, mask of those values or None if there are none)."""
+    """(the array as `to`, null for values of another type; a mask of those values, None if all values fit)."""
     matches = pc.fill_null(pc.match_substring_regex(array, _PATTERNS[kind_of(to)]), True)
     wrong = ~matches.to_numpy(zero_copy_only=False)
     kept = pc.if_else(matches, array, None) if wrong.any() else array

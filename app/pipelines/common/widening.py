@@ -13,7 +13,7 @@ _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
 
 
 def widened(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """A type for the values of both; None where there is none that means the same.
+    """A type for the values of both; None if no type holds both unchanged.
 
     Integers get the bits that both need, integers and floats are float64, text holds every scalar as it is written, and
     moments and times get the finer unit. Not every value of the two needs to fit: `exact_cast` finds those that do not

@@ -21,7 +21,7 @@ def titles_for_types(names: Sequence[str], cleaned: Sequence[str]) -> list[str |
 
 
 def convert_declared(array: pa.Array, to: pa.DataType, notation: Notation) -> tuple[pa.Array, Mask | None]:
-    """(the array as `to` with nulls for values of another type, mask of those values or None if there are none)."""
+    """As `from_text`, for text in the notation of the file."""
     if pa.types.is_string(to):
         return array, None
     array, others = notation.rewrite(array, kind_of(to))

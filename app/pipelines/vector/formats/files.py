@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def sidecar(path: Path, suffix: str) -> Path | None:
-    """The file beside `path` with the same stem and that suffix, case aside; None where there is none."""
+    """The file beside `path` with the same stem and that suffix, case aside; None if it does not exist."""
     for candidate in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
         if candidate.is_file():
             return candidate
