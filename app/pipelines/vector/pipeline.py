@@ -28,7 +28,8 @@ from app.pipelines.vector.sources import together
 def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
     """Load, transform and export the vector files of a manifest.
 
-    Every row in is a row out, also one with a null or empty geometry.
+    Every row in is a row out, also one with a null or empty geometry. Rows that `recipe.where` leaves out, and
+    those of a table that are in quarantine, are counted.
 
     Args:
         ctx: the attempt of the run.
