@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
 
+from app.errors import RunRefused
 from app.messages.common import CONTENT_MISMATCH, LAYERS_TOO_MANY
 from app.messages.vector import (
     GDAL_NOTE,
@@ -108,7 +109,7 @@ def open_layers(path: Path, source: SourceFile, how: OpenOptions = DEFAULTS) -> 
         with gdal.only_drivers(source.format.drivers, how.config):
             found = [(str(name), geometry is not None) for name, geometry in pyogrio.list_layers(path)]
     except (DataSourceError, DataLayerError) as err:
-        raise UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path)) from None
+        raise _unreadable(err, source, path) from None
     layers = [_open_layer(path, source, name, how) for name in _choose(found, source)]
     ignored = [name for name, is_spatial in found if not is_spatial]
     if ignored and source.declared.all_layers:
@@ -136,9 +137,7 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
                 schema = reader.schema
             times = {} if how.times_in_utc else _time_types(path, name, schema, how.options)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
-        if "Geometry type is not supported" in str(err):  # pyogrio has no name for triangulated surfaces
-            raise TRIANGULATED_SURFACES(file=file) from None
-        raise UNREADABLE(file=file, format=fmt.name, error=reported(err, path)) from None
+        raise _unreadable(err, source, path) from None
     if info["driver"] not in fmt.drivers:
         raise OTHER_DRIVER(file=file, format=fmt.name, driver=info["driver"])
     return Layer(
@@ -157,6 +156,13 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
         times=times,
         warnings=tuple(GDAL_NOTE(file=file, note=note) for note in dict.fromkeys(notes) if "Measured (M)" not in note),
     )
+
+
+def _unreadable(err: Exception, source: SourceFile, path: Path) -> RunRefused:
+    """The refusal for what GDAL reports when a file or a layer is opened."""
+    if "Geometry type is not supported" in str(err):  # pyogrio has no name for triangulated surfaces
+        return TRIANGULATED_SURFACES(file=source.file)
+    return UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path))
 
 
 def _choose(layers: list[tuple[str, bool]], source: SourceFile) -> list[str]:
