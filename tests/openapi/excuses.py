@@ -65,7 +65,6 @@ REFUSED = {
     "where_not_supported": "as above",
     "where_too_complex": "as above",
     "where_types": "as above",
-    "supersedes_invalid": _BETWEEN,
     "intent_unknown": _NAME,
     "crs_invalid": "a CRS is a code, WKT, a PROJ string or the word source",
     "recipe_not_allowed": _BETWEEN,
