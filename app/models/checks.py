@@ -52,6 +52,8 @@ Listed = Annotated[Any, BeforeValidator(_listed), WithJsonSchema({"anyOf": [{"ty
 
 
 class _Check(Frozen):
+    """What all checks share. Each also has `expected`: what has to hold, in words."""
+
     severity: Literal["error", "warn"] = Field(
         "error", description="`error`: nothing is published if the check fails. `warn`: published with a warning."
     )
@@ -61,11 +63,6 @@ class _Check(Frozen):
         """The columns of the product that the check names."""
         column = getattr(self, "column", None)
         return () if column is None else (column,)
-
-    @property
-    def expected(self) -> str:
-        """What has to hold, in words."""
-        raise NotImplementedError
 
 
 class NotNull(_Check):

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def cli(*arguments: str, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"timeout": 180, **options}
     done = subprocess.run(
         [sys.executable, "-m", "app", *arguments], check=False, capture_output=True, text=True, cwd=ROOT, **options
     )
