@@ -35,6 +35,7 @@ from app.jobs.seccomp import deny_ways_out
 from app.models.formats import FORMATS
 from app.models.intents import pipelines
 from app.system.logs import configure
+from app.system.memory import says_no_memory
 from app.system.processes import blame_for_memory, die_with_parent, name_process
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class _Child:
     Attributes:
         orders: the end by which it is handed the channels of its job.
         errors: the end of its standard error that is read here.
+        had_no_memory: a library said so when it ended the process.
         life: the end by which its job holds it.
         is_over: it has ended, and the descriptors here are closed: events of the same moment no longer count.
     """
@@ -63,6 +65,7 @@ class _Child:
     orders: socket.socket
     errors: int
     error_bytes: int = 0
+    had_no_memory: bool = False
     life: socket.socket | None = None
     is_over: bool = False
 
@@ -162,7 +165,11 @@ class Server:
             with suppress(KeyError):
                 self._selector.unregister(child.life)
             # In kilobytes, on Linux.
-            news = {"status": status, "most_memory": usage.ru_maxrss * 1024}
+            news = {
+                "status": status,
+                "most_memory": usage.ru_maxrss * 1024,
+                "had_no_memory": child.had_no_memory,
+            }
             with suppress(OSError):
                 child.life.sendall(json.dumps(news).encode())
             child.life.close()
@@ -181,7 +188,9 @@ class Server:
             return
         shown = text[: max(0, _MAX_ERROR_BYTES - child.error_bytes)]
         child.error_bytes += len(text)
-        for line in shown.decode("utf-8", "replace").splitlines():
+        lines = shown.decode("utf-8", "replace").splitlines()
+        child.had_no_memory |= any(map(says_no_memory, lines))
+        for line in lines:
             logger.warning("the reader wrote: %s", line.encode("unicode_escape").decode())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from app.jobs.channel import Channel
 from app.jobs.sandbox import kept_environment
@@ -64,6 +64,20 @@ class ReaderServer:
         return Reader(ours, [Channel(near) for near, _ in pairs])
 
 
+class ReaderEnd(NamedTuple):
+    """How a reader's process ended.
+
+    Attributes:
+        status: as os.waitpid gives it.
+        most_memory: the most bytes that it held.
+        had_no_memory: a library wrote that it got no memory.
+    """
+
+    status: int
+    most_memory: int = 0
+    had_no_memory: bool = False
+
+
 @dataclass
 class Reader:
     """One reader. Its server kills it when this is closed, or when this process ends.
@@ -74,7 +88,7 @@ class Reader:
 
     _life: socket.socket
     channels: list[Channel]
-    _status: tuple[int, int] | None = field(default=None)
+    _end: ReaderEnd | None = field(default=None)
 
     def __enter__(self) -> Self:
         return self
@@ -96,19 +110,19 @@ class Reader:
         with suppress(OSError):
             self._life.shutdown(socket.SHUT_WR)
 
-    def wait(self) -> tuple[int, int]:
-        """(status as os.waitpid gives it, most bytes that it held), once it has ended.
+    def wait(self) -> ReaderEnd:
+        """How it ended, once it has.
 
         A server that died with its reader leaves no status: then it is that of a process that was killed.
         """
-        while self._status is None:
+        while self._end is None:
             try:
                 news = self._life.recv(_NEWS_BYTES)
             except ConnectionError:
                 news = b""
             if not news:
-                self._status = (signal.SIGKILL, 0)
+                self._end = ReaderEnd(signal.SIGKILL)
                 break
             found = json.loads(news)
-            self._status = (int(found["status"]), int(found["most_memory"]))
-        return self._status
+            self._end = ReaderEnd(int(found["status"]), int(found["most_memory"]), bool(found["had_no_memory"]))
+        return self._end

@@ -68,6 +68,15 @@ def test_a_library_that_gives_up_at_the_limit_met_the_limit() -> None:
     assert died(signal.SIGKILL, most_memory=GIB)[0] is AttemptOutcome.KILLED
 
 
+def test_a_library_that_said_so_had_no_memory() -> None:
+    """Also far below the limit: a large block does not fit, a small one would. The C library ends with status 127."""
+    for status in (signal.SIGABRT, signal.SIGSEGV, 127 << 8):
+        outcome, reason = died(status, most_memory=GIB // 3, had_no_memory=True)
+        assert outcome is AttemptOutcome.MEMORY_LIMIT
+        assert "1024 MiB" in reason
+    assert died(signal.SIGKILL, had_no_memory=True)[0] is AttemptOutcome.KILLED
+
+
 def test_an_exit_status_is_said() -> None:
     outcome, reason = died(3 << 8)
     assert (outcome, "exit status 3" in reason) == (AttemptOutcome.ABORTED, True)

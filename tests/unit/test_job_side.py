@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from app.errors import RunRefused
@@ -17,6 +18,7 @@ from app.models.recipe import MakeValid, Simplify
 from app.pipelines.job.job_side import ReaderCalls, ReaderMisbehaved, take_file
 from app.pipelines.job.relayed_errors import ReaderFailed, from_message, to_message
 from app.pipelines.vector.engines.postgis_access import read_request, request_document
+from app.storage.postgis.server import StatementFailed
 from tests.service import manifest
 
 
@@ -108,6 +110,15 @@ def test_errors_cross_the_channel() -> None:
     assert isinstance(found, RunRefused)
     assert (found.detail, found.fix, found.reason, found.file) == ("a", "b", "layer_unknown", "x.gpkg")
     assert isinstance(from_message(to_message(MemoryError())), MemoryError)
+    for lacking in (
+        pa.ArrowException("Unknown error: Failed to launch worker thread: Resource temporarily unavailable"),
+        RuntimeError("can't start new thread"),
+        ImportError("libx.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+    ):
+        assert isinstance(from_message(to_message(lacking)), MemoryError), lacking
+    server = from_message(to_message(StatementFailed("out of memory", "53200")))
+    assert isinstance(server, StatementFailed), "PostgreSQL's memory is not the job's"
     try:
         try:
             raise OSError(28, "No space left on device")

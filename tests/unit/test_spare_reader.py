@@ -64,7 +64,26 @@ def test_without_its_spare_reader_a_job_gets_a_new_one(server: ReaderServer, see
         (busy,) = wait_for(lambda: named(server, BUSY), "another reader")
         assert busy.pid != spare.pid
         busy.kill()
-        assert reader.wait()[0] == signal.SIGKILL
+        assert reader.wait().status == signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("line", "had_no_memory"),
+    [
+        ("terminate called after throwing an instance of 'std::bad_alloc'", True),
+        ("cannot allocate memory for thread-local data: ABORT", True),
+        ("terminate called without an active exception", False),
+    ],
+)
+def test_the_last_words_of_a_reader_say_whether_it_had_no_memory(
+    server: ReaderServer, line: str, had_no_memory: bool
+) -> None:
+    with server.open_reader(1) as reader:
+        (busy,) = wait_for(lambda: named(server, BUSY), "the reader")
+        Path(f"/proc/{busy.pid}/fd/2").write_text(f"{line}\n")
+        busy.send_signal(signal.SIGABRT)
+        end = reader.wait()
+    assert (end.status & 0x7F, end.had_no_memory) == (signal.SIGABRT, had_no_memory)
 
 
 def test_all_that_happens_to_a_reader_at_once_leaves_the_server_alive(server: ReaderServer) -> None:

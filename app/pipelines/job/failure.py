@@ -20,6 +20,7 @@ from app.errors import (
 from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import new_id
 from app.pipelines.job.full_disks import full_disk
+from app.system.memory import is_lack_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +72,6 @@ def _end_of(err: Exception, file: str | None, memory_limit: int) -> AttemptEnd |
             found = AttemptEnd(outcome=outcome, detail=err.detail, fix=err.fix, code=err.reason, file=err.file)
         case ReaderDied():
             found = err.end
-        case MemoryError():
-            detail = f"The job needed more than {memory_limit // 2**20} MiB of memory."
-            found = AttemptEnd(outcome=AttemptOutcome.MEMORY_LIMIT, detail=detail, file=file)
         case TimeLimitExceeded():
             found = AttemptEnd(outcome=AttemptOutcome.TIME_LIMIT, detail=err.detail, fix=err.fix, file=file)
         case ScratchLimitExceeded():
@@ -87,6 +85,9 @@ def _end_of(err: Exception, file: str | None, memory_limit: int) -> AttemptEnd |
             found = AttemptEnd(outcome=AttemptOutcome.SERVER_AWAY, detail=err.detail, fix=err.fix)
         case DomainError():
             found = AttemptEnd(outcome=AttemptOutcome.FAILED, detail=err.detail, fix=err.fix, code=err.code)
+        case _ if is_lack_of_memory(err):
+            detail = f"The job needed more than {memory_limit // 2**20} MiB of memory."
+            found = AttemptEnd(outcome=AttemptOutcome.MEMORY_LIMIT, detail=detail, file=file)
         case _:
             return None
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import LedgerFull, RunCanceled, ScratchLimitExceeded, TimeLimitExceeded
 from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.system.disks import FULL, free_bytes
+from app.system.error_chain import chain
 
 # Bytes. Libraries write in blocks, and fail before the last byte is used.
 _FULL_BELOW = 256 * 1024
@@ -32,7 +33,7 @@ def full_disk(err: BaseException, directories: Mapping[str, Path]) -> AttemptEnd
     if not free:
         return None
     code = min(free, key=lambda each: free[each])
-    if free[code] >= _FULL_BELOW and not any(_reports_full_disk(each) for each in _chain(err)):
+    if free[code] >= _FULL_BELOW and not any(_reports_full_disk(each) for each in chain(err)):
         return None
     directory = directories[code]
     detail = f"The disk of {directory} has no room left ({free[code]} bytes are free)."
@@ -45,15 +46,3 @@ def _reports_full_disk(err: BaseException) -> bool:
         return True
     text = str(err).lower()
     return any(word in text for word in _WORDS)
-
-
-def _chain(err: BaseException) -> Iterator[BaseException]:
-    """The error with all its causes and contexts, suppressed ones too."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [err]
-    while waiting:
-        each = waiting.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            waiting += [each.__cause__, each.__context__]

@@ -346,11 +346,18 @@ def _notified(name: str, values: Mapping[str, Any]) -> None:
 
 
 def _death(reader: Reader, kills: int | None, memory_limit: int) -> AttemptEnd:
-    status, most_memory = reader.wait()
+    end = reader.wait()
     now = oom_kills()
     state = {name: job_state.get(name) for name in ("step", "file")}
     by_kernel = kills is not None and now is not None and now > kills
-    return cause_of_death(status, state, memory_limit=memory_limit, most_memory=most_memory, by_kernel=by_kernel)
+    return cause_of_death(
+        end.status,
+        state,
+        memory_limit=memory_limit,
+        most_memory=end.most_memory,
+        by_kernel=by_kernel,
+        had_no_memory=end.had_no_memory,
+    )
 
 
 def _serve_statements(channel: Channel, runner: StatementRunner) -> None:

@@ -9,6 +9,7 @@ import shutil
 
 from app.clients import Clients
 from app.errors import DomainError, TimeLimitExceeded
+from app.models.attempt import AttemptOutcome
 from app.models.manifest import Manifest
 from app.models.plan import PlanOutcome, PlanProblem
 from app.pipelines.contract.context import Call
@@ -17,6 +18,7 @@ from app.pipelines.job.failure import ReaderDied, defect
 from app.pipelines.job.intent_warnings import intent_warnings
 from app.pipelines.job.pipeline import Pipelines
 from app.settings import Settings
+from app.system.memory import is_lack_of_memory
 from app.system.processes import process_name
 
 
@@ -59,21 +61,23 @@ def outcome(
         return too_long(settings.plan.time_limit_seconds)
     except DomainError as err:
         return PlanOutcome(problem=PlanProblem(code=err.code, detail=err.detail, fix=err.fix))
-    except ReaderDied as err:
-        fix = "Check the file with another tool, or post the manifest: a run makes several attempts."
-        return PlanOutcome(
-            problem=PlanProblem(code="plan_failed", detail=f"The plan failed: {err.end.detail}.", fix=fix)
-        )
-    except MemoryError:
-        limit = f"{settings.run.memory_limit_bytes // 2**20} MiB"
-        fix = "Split the file, or raise SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES, which limits runs and plans."
-        detail = f"The plan needed more than {limit} of memory."
-        return PlanOutcome(problem=PlanProblem(code="plan_failed", detail=detail, fix=fix))
     except Exception as err:
-        detail, fix = defect(err, f"plan {plan_id}")
-        return PlanOutcome(problem=PlanProblem(code="plan_failed", detail=detail, fix=fix))
+        return PlanOutcome(problem=_failure(err, plan_id, settings.run.memory_limit_bytes))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _failure(err: Exception, plan_id: str, memory_limit: int) -> PlanProblem:
+    died = err.end if isinstance(err, ReaderDied) else None
+    if died is not None and died.outcome is not AttemptOutcome.MEMORY_LIMIT:
+        detail = f"The plan failed: {died.detail}."
+        fix = "Check the file with another tool, or post the manifest: a run makes several attempts."
+    elif died is not None or is_lack_of_memory(err):
+        detail = f"The plan needed more than {memory_limit // 2**20} MiB of memory."
+        fix = "Split the file, or raise SPATIAL_ETL_RUN__MEMORY_LIMIT_BYTES, which limits runs and plans."
+    else:
+        detail, fix = defect(err, f"plan {plan_id}")
+    return PlanProblem(code="plan_failed", detail=detail, fix=fix)
 
 
 def too_long(seconds: int) -> PlanOutcome:

@@ -8,6 +8,8 @@ from typing import Any
 
 from app.errors import DomainError, EngineUnavailable, RunRefused, TimeLimitExceeded
 from app.storage.postgis.server import StatementFailed
+from app.system.error_chain import chain
+from app.system.memory import is_lack_of_memory
 
 # What the other side handles by its kind; everything else ends the job.
 _KINDS: Mapping[str, type[DomainError]] = {
@@ -23,14 +25,14 @@ class ReaderFailed(Exception):
 def to_message(err: BaseException) -> dict[str, Any]:
     """The error as JSON values."""
     kind = type(err).__name__
-    if isinstance(err, MemoryError):
-        return {"kind": "MemoryError"}
     if kind in _KINDS and isinstance(err, DomainError):
         found: dict[str, Any] = {"kind": kind, "detail": err.detail, "fix": err.fix}
         return found | ({"reason": err.reason, "file": err.file} if isinstance(err, RunRefused) else {})
     if isinstance(err, StatementFailed):
         return {"kind": "StatementFailed", "text": str(err), "state": err.state}
-    numbers = [each.errno for each in _chain(err) if isinstance(each, OSError)]
+    if is_lack_of_memory(err):
+        return {"kind": "MemoryError"}
+    numbers = [each.errno for each in chain(err) if isinstance(each, OSError)]
     text = "".join(traceback.format_exception(err))
     return {"kind": "defect", "text": text[-_MAX_TEXT:], "errno": next((each for each in numbers if each), None)}
 
@@ -52,11 +54,3 @@ def from_message(message: Mapping[str, Any]) -> BaseException:
     if isinstance(number := message.get("errno"), int):
         err.__cause__ = OSError(number, "in the reader")
     return err
-
-
-def _chain(err: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while err is not None and err not in found:
-        found.append(err)
-        err = err.__cause__ or err.__context__
-    return found

@@ -27,6 +27,7 @@ from app.pipelines.common import gdal_drivers
 from app.pipelines.common.gdal_options import SAFE_OPTIONS
 from app.pipelines.common.malloc import large_blocks_kept
 from app.pipelines.common.utf8 import is_utf8
+from app.system.memory import says_no_memory
 
 # GDAL's block cache; its default is 5 % of the machine's memory. Reading needs room for a row of a source's
 # blocks. Making a COG reads tiles one by one and takes twice its cache.
@@ -209,6 +210,6 @@ def refuse_unreadable(err: Exception, file: str, path: Path | str) -> NoReturn:
     problem = " ".join(str(each) for each in (err, err.__cause__) if each).replace(str(path), file)
     if isinstance(err, UnicodeDecodeError):
         problem = "text that is not UTF-8"
-    if any(sign in problem.lower() for sign in ("out of memory", "cannot allocate", "memory allocation")):
+    if says_no_memory(problem):
         raise MemoryError from None
     raise FILE_UNREADABLE(file=file, problem=problem[:300].strip().rstrip(".") or "no reason") from None

@@ -20,6 +20,7 @@ from app.pipelines.vector.formats.layer import Layer, RowNumbers, is_geometry, r
 from app.pipelines.vector.formats.times import to_times
 from app.pipelines.vector.source import Batch
 from app.settings import MiB
+from app.system.memory import says_no_memory
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 8 * MiB
@@ -61,7 +62,7 @@ def read_layer(layer: Layer, file: str) -> Generator[Batch, None, None]:
     except MemoryError:
         raise
     except (DataSourceError, DataLayerError, pa.ArrowException, OSError) as err:
-        if "allocate memory" in str(err):
+        if says_no_memory(str(err)):
             raise MemoryError(str(err)) from err
         rows = "an unknown number" if layer.rows is None else layer.rows
         raise READING_STOPPED(file=file, done=done, rows=rows, error=reported(err, layer.path)) from None
