@@ -17,10 +17,10 @@ from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
 from app.models.plan import PlanOutcome
 from app.models.run import Run
 from app.pipelines.job import plan_runner, runner
-from app.pipelines.job.in_process import InProcess
 from app.services.intake.submit import Origin, submit
 from app.settings import Settings
 from app.system.processes import process_name
+from tests.in_process import InProcess
 from tests.service import Json
 
 LANES = frozenset({"spatial", "tabular", "ingest", "join"})

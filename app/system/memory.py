@@ -1,4 +1,4 @@
-"""How lack of memory shows itself: libraries say it in words and numbers of their own."""
+"""How lack of memory shows itself: each library says it in other words."""
 
 from __future__ import annotations
 

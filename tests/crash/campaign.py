@@ -30,13 +30,13 @@ from app.models.intents import pipelines
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX
 from app.models.page import Page
 from app.models.run import Retries, Run, RunStatus
-from app.pipelines.job.in_process import InProcess
 from app.services.intake.landing_scan import LandingScanner
 from app.services.sweep.sweep import Sweep
 from app.settings import Settings
 from app.system.processes import process_name
 from tests.crash.stories import STORIES, Service, Story
 from tests.crash.tape import DIED, Tape, record
+from tests.in_process import InProcess
 
 Json = dict[str, Any]
 _ALL = Page(limit=1000)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import geopandas
 import numpy as np
@@ -126,19 +126,6 @@ class Context:
         )
 
 
-@dataclass(kw_only=True)
-class LocalPlan(PlanContext):
-    """The context of a plan over files in `landing`."""
-
-    landing: Context
-
-    def fetch(self, file: ManifestFile) -> FetchedFile:
-        return self.landing.fetch(file)
-
-    def unchanged(self, *_: object) -> None:
-        return None
-
-
 @dataclass
 class Result:
     asset: Asset
@@ -204,10 +191,9 @@ class Bench:
     def plan(self, *files: dict[str, Any], intent: str = "ingest_vector", **more: Any) -> Plan:
         """The plan of the same files, made in this process."""
         ctx = self.context(*files, intent=intent, **more)
-        local = LocalPlan(
-            manifest=ctx.manifest, scratch=ctx.scratch, limits=ctx.limits, threads=ctx.threads,
-            memory_bytes=ctx.memory_bytes, engine=ctx.engine, clients=cast("Any", None), call=cast("Any", None),
-            landing=ctx,
+        local = PlanContext(
+            manifest=ctx.manifest, inputs=ctx, scratch=ctx.scratch, limits=ctx.limits, threads=ctx.threads,
+            memory_bytes=ctx.memory_bytes, engine=ctx.engine,
         )  # fmt: skip
         return make_plan(local, pipeline_function(ctx.manifest, "plan"), lambda: 0)
 

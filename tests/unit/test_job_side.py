@@ -15,20 +15,26 @@ from app.errors import RunRefused
 from app.jobs.channel import Channel
 from app.models.manifest import Manifest
 from app.models.recipe import MakeValid, Simplify
+from app.pipelines.contract.job_context import JobContext
+from app.pipelines.job.attempt import Attempt
 from app.pipelines.job.job_side import ReaderCalls, ReaderMisbehaved, take_file
 from app.pipelines.job.relayed_errors import ReaderFailed, from_message, to_message
 from app.pipelines.vector.engines.postgis_access import read_request, request_document
+from app.settings import Limits
 from app.storage.postgis.server import StatementFailed
 from tests.service import manifest
 
 
-def calls(tmp_path: Path) -> ReaderCalls:
+def calls(tmp_path: Path, what: str = "run") -> ReaderCalls:
     document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": [{"check": "no_overlaps"}]})
-    ctx = SimpleNamespace(
-        manifest=Manifest.model_validate(document), scratch=tmp_path / "work", warn=print, step=print, publish=print
-    )
-    ctx.scratch.mkdir()
-    return ReaderCalls(ctx, None, [])
+    parts: dict[str, Any] = {"clients": SimpleNamespace(postgis=None), "call": None, "limits": Limits()}
+    parts |= {"job_id": "0" * 32, "manifest": Manifest.model_validate(document), "threads": 1, "memory_bytes": 1}
+    parts["scratch"] = tmp_path / "work"
+    parts["scratch"].mkdir()
+    if what == "plan":
+        return ReaderCalls(JobContext(**parts), None, [])
+    run: Any = SimpleNamespace()
+    return ReaderCalls(Attempt(run=run, scratch_limit=1, **parts), None, [])
 
 
 PRODUCT = {
@@ -83,6 +89,12 @@ def test_what_no_reader_of_ours_sends_is_refused(tmp_path: Path, name: str, valu
     (tmp_path / "work" / "data").write_bytes(b"x")
     with pytest.raises(ReaderMisbehaved):
         made.answer(name, values)
+
+
+@pytest.mark.parametrize("name", ["step_started", "step_finished", "advance", "warn", "publish"])
+def test_a_plan_may_change_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReaderMisbehaved, match="unknown call"):
+        calls(tmp_path, "plan").answer(name, {})
 
 
 def test_files_are_taken_from_scratch_only(tmp_path: Path) -> None:

@@ -95,47 +95,8 @@ class Product:
     checks: tuple[CheckResult, ...] = ()
 
 
-class RunContext(Protocol):
-    """What a pipeline gets for one attempt of one run. Its methods may raise RunCanceled or StaleAttempt."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """The manifest of the run."""
-        ...
-
-    @property
-    def limits(self) -> Limits:
-        """Limits for sources, from the settings."""
-        ...
-
-    @property
-    def scratch(self) -> Path:
-        """A directory for this attempt only. It is empty at the start and removed after success and failure alike."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """How many threads the pipeline may use."""
-        ...
-
-    @property
-    def memory_bytes(self) -> int:
-        """How much memory work may hold that could also be done through scratch."""
-        ...
-
-    @property
-    def engine(self) -> VectorEngine:
-        """The engine that runs the recipes of vector intents."""
-        ...
-
-    @property
-    def watch(self) -> Watch:
-        """Takes progress and warnings."""
-        ...
-
-    def step(self, name: Literal["load", "transform", "export"]) -> AbstractContextManager[None]:
-        """Record the step with its start, end and duration. Errors raised inside carry its name."""
-        ...
+class InputAccess(Protocol):
+    """Copies of the inputs of a run or plan, and what the catalogue says of the dataset."""
 
     def fetch(self, file: ManifestFile) -> FetchedFile:
         """Download a file of the landing zone, with the sidecars of its format, into scratch; each file once.
@@ -178,6 +139,49 @@ class RunContext(Protocol):
 
     def newest_rows(self) -> int | None:
         """Return how many rows the newest version of the dataset has; None without such a version, or without rows."""
+        ...
+
+
+class RunContext(InputAccess, Protocol):
+    """What a pipeline gets for one attempt of one run. Its methods may raise RunCanceled or StaleAttempt."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the run."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Limits for sources, from the settings."""
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """A directory for this attempt only. It is empty at the start and removed after success and failure alike."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads the pipeline may use."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory work may hold that could also be done through scratch."""
+        ...
+
+    @property
+    def engine(self) -> VectorEngine:
+        """The engine that runs the recipes of vector intents."""
+        ...
+
+    @property
+    def watch(self) -> Watch:
+        """Takes progress and warnings."""
+        ...
+
+    def step(self, name: Literal["load", "transform", "export"]) -> AbstractContextManager[None]:
+        """Record the step with its start, end and duration. Errors raised inside carry its name."""
         ...
 
     def publish(self, product: Product, inputs: Sequence[AssetInput]) -> Asset:

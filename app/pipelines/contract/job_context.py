@@ -1,4 +1,4 @@
-"""What the contexts of a run and of a plan share: copies of the inputs, warnings, and the fingerprint."""
+"""What a job does for a pipeline of a run or of a plan: copies of the inputs, warnings, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from app.models.manifest import Manifest, ManifestFile
 from app.models.run import RunWarning
 from app.objects import Progress
 from app.pipelines.contract.context import Call, FetchedAsset, FetchedFile
-from app.pipelines.contract.engine import VectorEngine
 from app.pipelines.contract.fetch_source import fetch_with_sidecars
 from app.pipelines.contract.fetch_version import fetch_version
 from app.pipelines.contract.fingerprint import fingerprint
@@ -25,9 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class JobContext:
-    """The common part of a `RunContext`, which is its own `Watch`. Subclasses add steps, progress and `publish`.
+    """`InputAccess` with the clients. That of a run adds steps, progress and `publish` (`Attempt`).
 
     Attributes:
+        job_id: of the run or plan: 32 hex digits.
+        attempt_number: of the run, from 1.
         manifest: of the run or plan.
         clients: the ledger and the object store, to be used through `call` only.
         call: runs a coroutine function on the event loop beside the thread of the job.
@@ -35,10 +36,11 @@ class JobContext:
         limits: of sources.
         threads: how many threads the pipeline may use.
         memory_bytes: how much memory work may hold that could also be done through scratch.
-        engine: runs the recipes of vector intents.
         warnings: those of the pipeline so far.
     """
 
+    job_id: str
+    attempt_number: int = 1
     manifest: Manifest
     clients: Clients
     call: Call
@@ -46,7 +48,6 @@ class JobContext:
     limits: Limits
     threads: int
     memory_bytes: int
-    engine: VectorEngine
     warnings: list[RunWarning] = field(default_factory=list)
     _fingerprint: str | None = None
     _copies: dict[tuple[str, str], FetchedFile] = field(default_factory=dict)

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Never, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Never, Self, TypeVar
 
 from app.errors import RunRefused
 from app.models.asset import Asset, AssetInput
 from app.models.checks import CheckResult
+from app.models.manifest import Manifest, ManifestFile
 from app.models.plan import PlannedColumn, PlannedFile, PlannedParent
-from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
-from app.pipelines.contract.job_context import JobContext
+from app.models.run import RunWarning
+from app.pipelines.contract.context import FetchedAsset, FetchedFile, InputAccess, Product
+from app.settings import Limits
+
+if TYPE_CHECKING:
+    from app.pipelines.contract.engine import VectorEngine
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,18 +57,32 @@ class Draft:
 
 
 @dataclass(kw_only=True)
-class PlanContext(JobContext):
-    """The context of a plan: it reads inputs, collects what a run would do in `draft`, and publishes nothing.
+class PlanContext:
+    """The `RunContext` and the `Watch` of a plan: it collects what a run would do in `draft`, and publishes nothing.
 
     Attributes:
+        inputs: whom it asks for copies of its inputs.
+        warnings: those that the run would give.
         draft: what is known of the run so far.
         refusals: those of all files; a run ends with the first.
         same: the version that the run would make again.
     """
 
+    manifest: Manifest
+    inputs: InputAccess
+    scratch: Path
+    limits: Limits
+    threads: int
+    memory_bytes: int
+    engine: VectorEngine
+    warnings: list[RunWarning] = field(default_factory=list)
     draft: Draft = field(default_factory=Draft)
     refusals: list[RunRefused] = field(default_factory=list)
     same: Asset | None = None
+
+    @property
+    def watch(self) -> Self:
+        return self
 
     @contextmanager
     def step(self, _name: Literal["load", "transform", "export"]) -> Iterator[None]:
@@ -84,10 +104,19 @@ class PlanContext(JobContext):
             raise self.refusals[0]
         return found
 
+    def fetch(self, file: ManifestFile) -> FetchedFile:
+        return self.inputs.fetch(file)
+
+    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
+        return self.inputs.fetch_asset(dataset_id, version)
+
+    def newest_rows(self) -> int | None:
+        return self.inputs.newest_rows()
+
     def unchanged(
         self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
     ) -> Asset | None:
-        self.same = super().unchanged(inputs, recipe, engine)
+        self.same = self.inputs.unchanged(inputs, recipe, engine)
         return self.same
 
     def publish(self, _product: Product, _inputs: Sequence[AssetInput]) -> Never:
@@ -95,3 +124,6 @@ class PlanContext(JobContext):
 
     def advance(self, rows_done: int, rows_total: int | None) -> None:
         """Do nothing: a plan is answered as a whole."""
+
+    def warn(self, warning: RunWarning) -> None:
+        self.warnings.append(warning)

@@ -13,14 +13,12 @@ import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.clients import Clients
 from app.errors import RunRefused
 from app.jobs.channel import Channel, ChannelClosed, MessageInvalid
 from app.jobs.death import cause_of_death
@@ -33,9 +31,7 @@ from app.models.checks import CheckResult, unanswered
 from app.models.plan import Plan
 from app.models.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
-from app.pipelines.contract.engine import EngineDescription, Report, VectorEngine
 from app.pipelines.contract.job_context import JobContext
-from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.job.attempt import Attempt
 from app.pipelines.job.failure import ReaderDied
 from app.pipelines.job.relayed_errors import from_message, to_message
@@ -49,7 +45,8 @@ _INPUTS: TypeAdapter[tuple[AssetInput, ...]] = TypeAdapter(tuple[AssetInput, ...
 _PRODUCT: TypeAdapter[Product] = TypeAdapter(Product)
 # Seconds without a call after which the job looks whether it is still wanted.
 _CHECK_EVERY = 2.0
-_ELSEWHERE = "the pipeline runs in a reader"
+# Calls that only a run makes: a plan changes nothing.
+_OF_RUNS = frozenset({"step_started", "step_finished", "publish", "advance", "warn"})
 
 
 class ReaderMisbehaved(Exception):
@@ -83,23 +80,19 @@ class InReader:
     ) -> None:
         self._open.close()
 
-    def engine(self, clients: Clients, job_id: str, attempt: int = 1) -> VectorEngine:
-        return Elsewhere(
-            None if clients.postgis is None else DirectPostgis(clients.postgis, RunSchema(job_id, attempt))
-        )
-
     def run(self, attempt: Attempt) -> Asset:
         _, made = self._carry_out("run", attempt)
         if made is None:
             raise ReaderMisbehaved("it is done without a version")
         return made
 
-    def plan(self, ctx: PlanContext) -> Plan:
+    def plan(self, ctx: JobContext) -> Plan:
         found, _ = self._carry_out("plan", ctx)
         return Plan.model_validate(found)
 
     def _carry_out(self, what: Literal["run", "plan"], ctx: JobContext) -> tuple[Any, Asset | None]:
-        postgis = ctx.engine.postgis if isinstance(ctx.engine, Elsewhere) else None
+        schema = RunSchema(ctx.job_id, ctx.attempt_number)
+        postgis = None if ctx.clients.postgis is None else DirectPostgis(ctx.clients.postgis, schema)
         memory_limit = self._settings.run.memory_limit_bytes
         job = {
             "what": what,
@@ -122,26 +115,6 @@ class InReader:
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Stands for the engine in the context of a job whose pipeline, and so its engine, runs in a reader.
-
-    Attributes:
-        postgis: what the reader's engine reaches by way of this job; None for the engine `local`.
-    """
-
-    postgis: PostgisAccess | None
-
-    def versions(self) -> Mapping[str, str]:
-        raise NotImplementedError(_ELSEWHERE)
-
-    def run(self, sources: Any, recipe: Any, target: Path, watch: Any, threads: int) -> Report:
-        raise NotImplementedError(_ELSEWHERE)
-
-    def describe(self, sources: Any, recipe: Any) -> EngineDescription:
-        raise NotImplementedError(_ELSEWHERE)
-
-
 class ReaderCalls:
     """The calls that a reader may make: `_call_NAME` answers the call NAME."""
 
@@ -156,7 +129,7 @@ class ReaderCalls:
     def answer(self, name: str, values: Mapping[str, Any]) -> Any:
         """The result of one call, as JSON values. Raises what the call meets, ReaderMisbehaved."""
         method: Callable[..., Any] | None = getattr(self, f"_call_{name}", None)
-        if method is None:
+        if method is None or (name in _OF_RUNS and not isinstance(self._ctx, Attempt)):
             raise ReaderMisbehaved(f"an unknown call {name!r}")
         try:
             return method(**values)

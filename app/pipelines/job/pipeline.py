@@ -1,4 +1,4 @@
-"""What carries out a manifest: the function of its pipeline, and the engine of vector intents, in this process."""
+"""What carries out a manifest: the function of its pipeline."""
 
 from __future__ import annotations
 
@@ -11,24 +11,18 @@ from app.models.manifest import Manifest
 from app.models.plan import Plan
 
 if TYPE_CHECKING:
-    from app.clients import Clients
-    from app.pipelines.contract.engine import VectorEngine
-    from app.pipelines.contract.plan_context import PlanContext
+    from app.pipelines.contract.job_context import JobContext
     from app.pipelines.job.attempt import Attempt
 
 
 class Pipelines(Protocol):
-    """Where the pipelines of jobs run: in a reader, or in the job's own process."""
-
-    def engine(self, clients: Clients, job_id: str, attempt: int = 1) -> VectorEngine:
-        """The engine for the context of a job. job_id, attempt: name the schema of the PostGIS engine."""
-        ...
+    """Where the pipelines of jobs run: in a reader (`InReader`), or in a test's own process."""
 
     def run(self, attempt: Attempt) -> Asset:
         """Carry out the manifest. Raises what the pipeline raises."""
         ...
 
-    def plan(self, ctx: PlanContext) -> Plan:
+    def plan(self, ctx: JobContext) -> Plan:
         """Carry out the plan of the manifest. Raises what the pipeline raises, save refusals, which are in the plan."""
         ...
 

@@ -13,7 +13,7 @@ from app.models.attempt import AttemptOutcome
 from app.models.manifest import Manifest
 from app.models.plan import PlanOutcome, PlanProblem
 from app.pipelines.contract.context import Call
-from app.pipelines.contract.plan_context import PlanContext
+from app.pipelines.contract.job_context import JobContext
 from app.pipelines.job.failure import ReaderDied, defect
 from app.pipelines.job.intent_warnings import intent_warnings
 from app.pipelines.job.pipeline import Pipelines
@@ -44,7 +44,8 @@ def outcome(
         work.mkdir(parents=True)
         # This process, not its worker: the sweep removes the directory when its owner is gone.
         (scratch / ".owner").write_text(process_name())
-        ctx = PlanContext(
+        ctx = JobContext(
+            job_id=plan_id,
             manifest=manifest,
             clients=clients,
             call=call,
@@ -52,7 +53,6 @@ def outcome(
             limits=settings.limits,
             threads=settings.worker.threads,
             memory_bytes=settings.worker.memory_bytes,
-            engine=pipelines.engine(clients, plan_id),
         )
         made = pipelines.plan(ctx)
         warnings = (*intent_warnings(manifest, settings.recipes), *made.warnings)

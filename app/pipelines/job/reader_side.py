@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -84,8 +84,8 @@ class JobLink:
         self._channel.send(result)
 
 
-class _Inputs:
-    """Copies of inputs that the job fetches; numbered in their order, as the job knows them."""
+class ReaderInputs:
+    """See `InputAccess`. The job fetches the copies; they are numbered in their order, as the job knows them."""
 
     def __init__(self, manifest: Manifest, scratch: Path, link: JobLink) -> None:
         self._scratch, self._link = scratch, link
@@ -111,6 +111,10 @@ class _Inputs:
         found = self._link.call("unchanged", inputs=numbers, recipe=list(recipe), engine=dict(engine))
         return None if found is None else Asset.model_validate(found)
 
+    def newest_rows(self) -> int | None:
+        found: int | None = self._link.call("newest_rows")
+        return found
+
 
 @dataclass
 class ReaderRun:
@@ -126,13 +130,9 @@ class ReaderRun:
     _report_due: float = 0.0
 
     def __post_init__(self) -> None:
-        self._inputs = _Inputs(self.manifest, self.scratch, self.link)
-        self.fetch, self.fetch_asset = self._inputs.fetch, self._inputs.fetch_asset
-        self.unchanged = self._inputs.unchanged
-
-    def newest_rows(self) -> int | None:
-        found: int | None = self.link.call("newest_rows")
-        return found
+        inputs = ReaderInputs(self.manifest, self.scratch, self.link)
+        self.fetch, self.fetch_asset = inputs.fetch, inputs.fetch_asset
+        self.unchanged, self.newest_rows = inputs.unchanged, inputs.newest_rows
 
     @property
     def watch(self) -> ReaderRun:
@@ -157,36 +157,6 @@ class ReaderRun:
 
     def warn(self, warning: RunWarning) -> None:
         self.link.call("warn", warning=warning.model_dump(mode="json"))
-
-
-class ReaderPlan(PlanContext):
-    """The context of a plan that is made in a reader."""
-
-    _inputs: _Inputs
-
-    _link: JobLink
-
-    def use(self, link: JobLink) -> Self:
-        """Fetch inputs by way of the job."""
-        self._link = link
-        self._inputs = _Inputs(self.manifest, self.scratch, link)
-        return self
-
-    def fetch(self, file: ManifestFile) -> FetchedFile:
-        return self._inputs.fetch(file)
-
-    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
-        return self._inputs.fetch_asset(dataset_id, version)
-
-    def unchanged(
-        self, inputs: Sequence[FetchedFile | FetchedAsset], recipe: Sequence[str], engine: Mapping[str, str]
-    ) -> Asset | None:
-        self.same = self._inputs.unchanged(inputs, recipe, engine)
-        return self.same
-
-    def newest_rows(self) -> int | None:
-        found: int | None = self._link.call("newest_rows")
-        return found
 
 
 class RelayedPostgis:
@@ -267,16 +237,16 @@ def _run(job: ReadingJob, link: JobLink, channels: Sequence[Channel]) -> dict[st
 
 def _plan(job: ReadingJob, link: JobLink, channels: Sequence[Channel]) -> dict[str, Any]:
     manifest = Manifest.from_ledger(job.manifest)
-    ctx = ReaderPlan(
+    scratch = Path(job.scratch)
+    ctx = PlanContext(
         manifest=manifest,
-        clients=None,  # type: ignore[arg-type] # what needs them is asked of the job
-        call=None,  # type: ignore[arg-type] # as above
-        scratch=Path(job.scratch),
+        inputs=ReaderInputs(manifest, scratch, link),
+        scratch=scratch,
         limits=job.limits,
         threads=job.threads,
         memory_bytes=job.memory_bytes,
         engine=_engine(job, link, channels),
-    ).use(link)
+    )
     made = make_plan(ctx, pipeline_function(manifest, "plan"), lambda: int(link.call("newest_version")))
     return made.model_dump(mode="json")
 

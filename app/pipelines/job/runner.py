@@ -79,6 +79,8 @@ def execute(
         # Accepted by a release that kept no recipes.
         manifest = settings.recipes.resolve(manifest)
     attempt = Attempt(
+        job_id=run.run_id,
+        attempt_number=run.attempt,
         run=run,
         manifest=manifest,
         clients=clients,
@@ -87,7 +89,6 @@ def execute(
         limits=settings.limits,
         threads=settings.worker.threads,
         memory_bytes=settings.worker.memory_bytes,
-        engine=pipelines.engine(clients, run.run_id, run.attempt),
         scratch_limit=settings.run.scratch_limit_bytes,
     )
     try:
