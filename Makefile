@@ -6,9 +6,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What `make test-fast` runs.
 FAST := tests/unit tests/api tests/contract tests/chaos tests/attack
 # Tests start Python hundreds of times: compiled modules are kept, even if the environment says otherwise.
-test test-fast test-slow test-image chaos chaos-short attack attack-short lint: export PYTHONDONTWRITEBYTECODE =
+test test-fast test-slow test-image chaos chaos-short attack attack-short differential differential-short lint: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo serve shell test test-fast test-slow test-image fuzz lint house servers chaos chaos-short attack attack-short bench openapi lock clean
+.PHONY: help demo serve shell test test-fast test-slow test-image fuzz lint house servers chaos chaos-short attack attack-short differential differential-short bench openapi lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -65,6 +65,12 @@ attack: $(VENV)/.dev servers ## Hostile bodies, 10,000 mutated manifests, walls,
 
 attack-short: $(VENV)/.dev servers ## The same with fewer, in a minute or two
 	$(BIN)/python -m attack --short $(ARGS)
+
+differential: $(VENV)/.dev ## Read 5,500 generated files by this service and by others, and compare every value (half an hour)
+	$(BIN)/python -m differential $(ARGS)
+
+differential-short: $(VENV)/.dev ## The same with 280 files, in a minute
+	$(BIN)/python -m differential --files 280 $(ARGS)
 
 bench: $(VENV)/.bench ## Time this service beside its peers, in one run
 	$(BIN)/python -m bench $(ARGS)
