@@ -68,11 +68,11 @@ DBF_FIELDS = Refusal(
     "{file}: its .dbf is damaged. A record has {record:# byte|# bytes}, its fields need {fields}.",
     "Send the .dbf that was written with the .shp.",
 )
-DBF_WIDE_INTEGERS = Refusal(
+DBF_FIELDS_UNREAD = Refusal(
     "value_invalid",
     "a value does not fit the type of its column",
-    "{file}: {readable} of the {fields:# field|# fields} in its .dbf can be read, and some have whole numbers of more "
-    "than {digits} digits.",
+    "{file}: {readable} of the {fields:# field|# fields} in its .dbf can be read, and some have values that do not fit "
+    "their type.",
     "Send the data as GPKG.",
 )
 DBF_ENCODING = Refusal(

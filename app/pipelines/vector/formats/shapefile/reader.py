@@ -15,7 +15,8 @@ from app.pipelines.vector.formats.files import link, neutral_copy, sidecar
 from app.pipelines.vector.formats.layer import OpenOptions, RowNumbers
 from app.pipelines.vector.formats.ogr import layer_source, open_layers
 from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, only_layer
-from app.pipelines.vector.formats.shapefile.dbf import gdal_encoding, open_dbf, text_encoding
+from app.pipelines.vector.formats.shapefile.dbf import open_dbf
+from app.pipelines.vector.formats.shapefile.encoding import gdal_encoding, text_encoding
 from app.pipelines.vector.formats.shapefile.index import check_index
 from app.pipelines.vector.source import VectorSource
 from app.settings import MiB
@@ -61,7 +62,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
             raise GEOMETRIES_LOST(file=file, read=len(nulls), expected=most_nulls)
 
     if layer.rows is not None:
-        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, len(layer.fields), file)
+        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, layer.fields.names, file)
         deleted = (DBF_DELETED(file=file, deleted=dbf.deleted),) if dbf.deleted else ()
         layer = replace(
             layer,
@@ -69,7 +70,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
             fields=dbf.schema(layer.fields),
             records=dbf.records,
             correct=lambda attributes, first_row: dbf.correct(attributes, first_row, file),
-            warnings=(*layer.warnings, *deleted),
+            warnings=(*layer.warnings, *deleted, *dbf.warnings),
         )
     missing = f"{path.stem}.prj"
     where = f"Upload {missing} beside it" if file.lower().endswith(".shp") else f"Put {missing} into the archive"
