@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from app.messages.message import MOST_SAMPLES
 from app.messages.vector import NUMBERS_AS_TEXT, VALUES_NULLED
-from app.messages.vector_formats import DBF_CUT_TEXT, DBF_FIELDS_UNREAD
+from app.messages.vector_formats import DBF_FIELDS_UNREAD
 from app.models.run import RunWarning
-from app.pipelines.vector.formats.files import shown
-from app.pipelines.vector.formats.shapefile.encoding import SAME_FOR_GDAL
+from app.pipelines.vector.formats.shapefile.encoding import TextEncoding
 from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField, blocks, is_deleted, read_header, records
 from app.pipelines.vector.formats.shapefile.values import Column, NumberProof, Proof, proof_of
 
@@ -25,7 +24,7 @@ class Dbf:
     """What must be corrected after GDAL has read the attributes of a shapefile.
 
     Attributes:
-        codec: how text that GDAL read as Latin-1 becomes the real text; None where GDAL knows the encoding.
+        encoding: of the text.
         rows: number of records without the deleted ones.
         deleted: number of deleted records.
         records: the numbers of the records that are not deleted; None where none is deleted.
@@ -34,7 +33,7 @@ class Dbf:
         warnings: values that do not fit their fields.
     """
 
-    codec: str | None
+    encoding: TextEncoding
     rows: int
     deleted: int
     records: np.ndarray[Any, Any] | None
@@ -46,25 +45,19 @@ class Dbf:
         """The real names and types for those that GDAL gave."""
         real = []
         for i, field in enumerate(fields):
-            name = field.name.encode("latin-1").decode(self.codec) if self.codec else field.name
+            name = self.encoding.decode(field.name.encode("latin-1")) if self.encoding.codec else field.name
             kind = self.columns[i][1].type if i in self.columns else field.type
             real.append(pa.field(name, kind, True, field.metadata))
         return pa.schema(real)
 
-    def correct(self, attributes: tuple[pa.Array, ...], first_row: int, file: str) -> tuple[pa.Array, ...]:
-        """The real values of some rows for those that GDAL gave. Raises RunRefused: encoding_wrong."""
+    def correct(self, attributes: tuple[pa.Array, ...], first_row: int) -> tuple[pa.Array, ...]:
+        """The real values of some rows for those that GDAL gave."""
         real = list(attributes)
         for i, array in enumerate(attributes):
             if i in self.columns:
                 real[i] = self._read(*self.columns[i], first_row, len(array))
-            elif self.codec and pa.types.is_string(array.type):
-                try:
-                    real[i] = _decoded(array, self.codec)
-                except UnicodeDecodeError as err:  # GDAL ends text at a NUL, maybe within a character
-                    last = first_row + len(array) - 1
-                    raise DBF_CUT_TEXT(
-                        file=file, first=first_row, last=last, found=shown(err.object), encoding=self.codec
-                    ) from None
+            elif self.encoding.codec and pa.types.is_string(array.type):
+                real[i] = _decoded(array, self.encoding)
         return tuple(real)
 
     def _read(self, field: DbfField, column: Column, first_row: int, count: int) -> pa.Array:
@@ -77,7 +70,7 @@ class Dbf:
         return pa.concat_arrays([values, pa.nulls(count - len(values), column.type)])
 
 
-def open_dbf(path: Path, shapes: int, encoding: str, names: Sequence[str], file: str) -> Dbf:
+def open_dbf(path: Path, shapes: int, encoding: TextEncoding, names: Sequence[str], file: str) -> Dbf:
     """Describe the .dbf of a shapefile, and prove that its values are what is written.
 
     Args:
@@ -96,7 +89,7 @@ def open_dbf(path: Path, shapes: int, encoding: str, names: Sequence[str], file:
     gone = np.zeros(shapes, bool)
     gone[: len(table)] = is_deleted(table)
     deleted = int(gone.sum())
-    proofs = {i: proof for i, field in enumerate(head.fields) if (proof := proof_of(field, encoding)) is not None}
+    proofs = {i: proof for i, field in enumerate(head.fields) if (proof := proof_of(field, encoding.name)) is not None}
     for first_row, block in blocks(table):
         for i, proof in proofs.items():
             proof.see(head.fields[i].of(block), first_row)
@@ -104,13 +97,13 @@ def open_dbf(path: Path, shapes: int, encoding: str, names: Sequence[str], file:
     if columns and len(head.fields) != len(names):
         raise DBF_FIELDS_UNREAD(file=file, readable=len(names), fields=len(head.fields))
     return Dbf(
-        codec=None if encoding in SAME_FOR_GDAL else encoding,
+        encoding=encoding,
         rows=shapes - deleted,
         deleted=deleted,
         records=np.flatnonzero(~gone) if deleted else None,
         columns=columns,
         table=table,
-        warnings=tuple(_warnings(proofs, [field.name.decode(encoding, "replace") for field in head.fields], file)),
+        warnings=tuple(_warnings(proofs, [encoding.decode(field.name) for field in head.fields], file)),
     )
 
 
@@ -128,8 +121,8 @@ def _warnings(proofs: dict[int, Proof], names: Sequence[str], file: str) -> list
     return found
 
 
-def _decoded(array: pa.Array, codec: str) -> pa.Array:
+def _decoded(array: pa.Array, encoding: TextEncoding) -> pa.Array:
     """Text that was read as Latin-1, by the encoding it is in."""
     values = array.dictionary_encode()
-    real = [value.encode("latin-1").decode(codec) for value in values.dictionary.to_pylist()]
+    real = [encoding.decode(value.encode("latin-1")) for value in values.dictionary.to_pylist()]
     return pa.array(real, pa.string()).take(values.indices)
