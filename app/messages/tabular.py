@@ -71,7 +71,7 @@ ENCODING_MISSING = Refusal(
 )
 ENCODING_ASSUMED = Notice(
     "encoding_assumed",
-    "a text is not UTF-8 and has no declared encoding",
+    "the encoding of a text is assumed from its bytes",
     "Read {file} as CP1252, because it is not UTF-8 and no encoding is declared. If the samples look wrong, set "
     "files[].options.encoding.",
 )

@@ -320,6 +320,18 @@ OTHER_GEOMETRIES = Notice(
     "the reader of a source reports something",
     "{file}: kept geometry columns besides {geometry!r} as binary attributes, without reprojection: {names}.",
 )
+NUMBERS_AS_TEXT = Notice(
+    "numbers_as_text",
+    "columns of numbers that have other values too, and are kept as text",
+    "{file}: kept {columns} as text, because {count:# value is no number|# values are no numbers} that the column can "
+    "hold.",
+)
+VALUES_NULLED = Notice(
+    "values_nulled",
+    "values that do not fit the type of their column, and become null",
+    "{file}: set {count:# value|# values} of {columns} to null, because {count:it does|they do} not fit the type of "
+    "the column.",
+)
 LAYERS_IGNORED = Notice(
     "layers_ignored",
     "layers without geometries, where all layers are asked for",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.messages.common import UPLOAD_AGAIN
-from app.messages.message import Refusal
+from app.messages.message import Notice, Refusal
 from app.messages.vector import REAL_ENCODING, UNDAMAGED
 
 # GeoPackage
@@ -68,11 +68,11 @@ DBF_FIELDS = Refusal(
     "{file}: its .dbf is damaged. A record has {record:# byte|# bytes}, its fields need {fields}.",
     "Send the .dbf that was written with the .shp.",
 )
-DBF_WIDE_INTEGERS = Refusal(
+DBF_FIELDS_UNREAD = Refusal(
     "value_invalid",
     "a value does not fit the type of its column",
-    "{file}: {readable} of the {fields:# field|# fields} in its .dbf can be read, and some have whole numbers of more "
-    "than {digits} digits.",
+    "{file}: {readable} of the {fields:# field|# fields} in its .dbf can be read, and some have values that do not fit "
+    "their type.",
     "Send the data as GPKG.",
 )
 DBF_ENCODING = Refusal(
@@ -93,18 +93,24 @@ DBF_TEXT = Refusal(
     "{file}: {place}, which are not {encoding} ({origin}; rows count from 0).",
     REAL_ENCODING,
 )
-DBF_CUT_TEXT = Refusal(
-    "encoding_wrong",
-    "text is not in the encoding that the source or the manifest names",
-    "{file}: one of the rows {first} to {last} has the bytes {found}, which are not {encoding} (rows count from 0).",
-    REAL_ENCODING,
-)
 ENCODING_MISSING = Refusal(
     "encoding_missing",
     "no encoding is declared, and the content does not show which one it is",
     "{file} names no encoding (no .cpg, no language in the .dbf), and {place}, which are not UTF-8 "
     "(rows count from 0).",
     "Give `options.encoding`, for example CP1252 or ISO-8859-1, or send the .cpg file too.",
+)
+
+DBF_ENCODING_ASSUMED = Notice(
+    "encoding_assumed",
+    "the encoding of a text is assumed from its bytes",
+    "Read the text of {file} as {encoding}, because {why}. If the samples look wrong, set files[].options.encoding.",
+)
+TEXT_CUT = Notice(
+    "text_cut",
+    "texts or names that were cut at the width of their field, within a character",
+    "{file}: left out the incomplete last character of {count:# text|# texts}, cut at the width of {count:its|their} "
+    "{count:field|fields}.",
 )
 
 # GML and KML

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 from pathlib import Path
 
 import geopandas
@@ -13,6 +12,7 @@ import shapely
 
 from app.errors import RunRefused
 from tests.pipelines.conftest import Bench
+from tests.pipelines.dbf import dbf
 
 
 @pytest.fixture
@@ -150,24 +150,6 @@ def test_the_sources_of_a_run_stay_as_they_were(bench: Bench, put) -> None:  # t
     assert {p.name: p.read_bytes() for p in bench.landing.iterdir()} == before
     shutil.rmtree(bench.landing)
     assert not Path(bench.landing).exists()
-
-
-def dbf(bench: Bench, fields: list[tuple[bytes, str, int, int]], records: list[list[bytes]], language: int = 0) -> str:
-    """x.shp with a .dbf written by hand; a record whose first value starts with * is marked deleted."""
-    points = geopandas.GeoDataFrame(geometry=shapely.points([[9 + i / 1e5, 48] for i in range(len(records))]), crs=4326)
-    points.to_file(bench.landing / "x.shp")
-    (bench.landing / "x.cpg").unlink(missing_ok=True)
-    width = 1 + sum(size for _, _, size, _ in fields)
-    head = struct.pack("<B3BLHH17xBxx", 3, 120, 1, 1, len(records), 33 + 32 * len(fields), width, language)
-    for name, kind, size, decimals in fields:
-        head += struct.pack("<11sc4xBB14x", name, kind.encode(), size, decimals)
-    body = b""
-    for first, *rest in records:
-        body += b"*" if first[:1] == b"*" else b" "
-        for value, (_, kind, size, _) in zip([first.lstrip(b"*"), *rest], fields, strict=True):
-            body += value.ljust(size) if kind == "C" else value.rjust(size)
-    (bench.landing / "x.dbf").write_bytes(head + b"\r" + body + b"\x1a")
-    return "x.shp"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.models.encodings import encoding_name
-from app.pipelines.vector.formats.shapefile.dbf import text_encoding
+from app.pipelines.vector.formats.shapefile.encoding import text_encoding
 
 APP = Path(__file__).parents[2] / "app"
 
@@ -62,4 +62,4 @@ def test_names_in_a_cpg_are_looked_up_in_the_table(tmp_path: Path) -> None:
     dbf.write_bytes(b"\x03" + bytes(7) + b"\x21\x00\x01\x00" + bytes(20) + b"\r")
     for text, name in (("UTF-8", "utf-8"), ("1252", "cp1252"), ("ISO 88591", "iso8859-1"), ("ANSI 1252", "cp1252")):
         cpg.write_text(text)
-        assert text_encoding(dbf, cpg, None, "a.shp") == name
+        assert text_encoding(dbf, cpg, None, "a.shp").name == name

@@ -15,7 +15,8 @@ from app.pipelines.vector.formats.files import link, neutral_copy, sidecar
 from app.pipelines.vector.formats.layer import OpenOptions, RowNumbers
 from app.pipelines.vector.formats.ogr import layer_source, open_layers
 from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, only_layer
-from app.pipelines.vector.formats.shapefile.dbf import gdal_encoding, open_dbf, text_encoding
+from app.pipelines.vector.formats.shapefile.dbf import open_dbf
+from app.pipelines.vector.formats.shapefile.encoding import text_encoding
 from app.pipelines.vector.formats.shapefile.index import check_index
 from app.pipelines.vector.source import VectorSource
 from app.settings import MiB
@@ -54,28 +55,28 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         with sidecars[".prj"].open("rb") as stream:
             check_text(stream.read(MiB).decode("latin-1"), file, "in its .prj")
     most_nulls = check_index(path, sidecars[".shx"], file)
-    (layer,) = open_layers(copy, source.unnamed(), OpenOptions(config={"SHAPE_ENCODING": gdal_encoding(encoding)}))
+    (layer,) = open_layers(copy, source.unnamed(), OpenOptions(config={"SHAPE_ENCODING": encoding.gdal}))
 
     def check_nulls(nulls: RowNumbers) -> None:
         if len(nulls) > most_nulls:
             raise GEOMETRIES_LOST(file=file, read=len(nulls), expected=most_nulls)
 
     if layer.rows is not None:
-        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, len(layer.fields), file)
+        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, layer.fields.names, file)
         deleted = (DBF_DELETED(file=file, deleted=dbf.deleted),) if dbf.deleted else ()
         layer = replace(
             layer,
             rows=dbf.rows,
             fields=dbf.schema(layer.fields),
             records=dbf.records,
-            correct=lambda attributes, first_row: dbf.correct(attributes, first_row, file),
-            warnings=(*layer.warnings, *deleted),
+            correct=dbf.correct,
+            warnings=(*layer.warnings, *encoding.warnings, *deleted, *dbf.warnings),
         )
     missing = f"{path.stem}.prj"
     where = f"Upload {missing} beside it" if file.lower().endswith(".shp") else f"Put {missing} into the archive"
     fix = f"{where}, or declare the CRS in `files[].crs`."
     layer = replace(layer, check_nulls=check_nulls)
-    return [layer_source(source, layer, name=path.stem, encoding=encoding, crs_fix=fix)]
+    return [layer_source(source, layer, name=path.stem, encoding=encoding.name, crs_fix=fix)]
 
 
 def _sidecars(source: SourceFile) -> dict[str, Path]:
