@@ -330,6 +330,12 @@ COLUMNS_FILLED = Notice(
     "files of a union by name lack columns that others have",
     "Filled {count:# column|# columns} with null in the rows of files that lack {count:it|them}: {names}.",
 )
+COLUMNS_RENAMED = Notice(
+    "columns_renamed",
+    "columns of a file have the same name, upper and lower case aside",
+    "{file}: gave {count:# column another name|# columns other names}, because an earlier column has the same "
+    "name (case is ignored): {names}.",
+)
 COLUMNS_WIDENED = Notice(
     "columns_widened",
     "columns of a union by name have other types in other files",

@@ -144,6 +144,7 @@ WARNED: Mapping[str, str | Never] = {
     "intent_unknown": "api/test_manifests_api.py::test_an_unknown_ingest_intent_runs_with_a_warning",
     "reader_note": "pipelines/test_geojson.py::test_mixed_columns_warn",
     "layers_ignored": "pipelines/test_several_files.py::test_layers_without_geometries_and_without_rows",
+    "columns_renamed": "pipelines/test_column_names.py::test_two_columns_of_one_name",
     "columns_filled": "pipelines/test_columns.py::test_a_union_by_name",
     "columns_widened": "pipelines/test_columns.py::test_a_union_by_name",
     "reprojected_in_process": "pipelines/test_plan.py::test_an_engine_foresees_what_it_then_says",
