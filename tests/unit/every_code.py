@@ -145,6 +145,7 @@ WARNED: Mapping[str, str | Never] = {
     "reader_note": "pipelines/test_geojson.py::test_mixed_columns_warn",
     "layers_ignored": "pipelines/test_several_files.py::test_layers_without_geometries_and_without_rows",
     "columns_renamed": "pipelines/test_column_names.py::test_two_columns_of_one_name",
+    "timestamps_cut": "pipelines/test_parquet_times.py::test_digits_that_microseconds_do_not_hold_are_counted",
     "columns_filled": "pipelines/test_columns.py::test_a_union_by_name",
     "columns_widened": "pipelines/test_columns.py::test_a_union_by_name",
     "reprojected_in_process": "pipelines/test_plan.py::test_an_engine_foresees_what_it_then_says",
