@@ -24,7 +24,6 @@ from app.messages.vector import (
     LAYERS_IGNORED,
     LAYERS_OF_ONE_NAME,
     OTHER_DRIVER,
-    TRIANGULATED_SURFACES,
     UNREADABLE,
 )
 from app.models.formats import find_format
@@ -108,7 +107,7 @@ def open_layers(path: Path, source: SourceFile, how: OpenOptions = DEFAULTS) -> 
 
     Raises:
         RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing,
-            geometry_damaged, and what `how.check_layer` raises.
+            columns_duplicate, and what `how.check_layer` raises.
     """
     try:
         with gdal.only_drivers(source.format.drivers, how.config):
@@ -167,8 +166,6 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
 
 def _unreadable(err: Exception, source: SourceFile, path: Path) -> RunRefused:
     """The refusal for what GDAL reports when a file or a layer is opened."""
-    if "Geometry type is not supported" in str(err):  # pyogrio has no name for triangulated surfaces
-        return TRIANGULATED_SURFACES(file=source.file)
     return UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path))
 
 
