@@ -385,8 +385,8 @@ LAYERS = (
     ),
     FileKind(
         "OpenFileGDB",
-        Limits(("text", "whole", "real"), plain_names=True),
-        _by_ogr("OpenFileGDB", "layer.gdb", places=8, TARGET_ARCGIS_VERSION="ARCGIS_PRO_3_2_OR_LATER"),
+        Limits(("text", "whole", "real"), digits=9, plain_names=True),
+        _by_ogr("OpenFileGDB", "layer.gdb", places=8),
         dict(_OGR),
         KINDS,
     ),

@@ -74,6 +74,19 @@ VALUE_NOT_OF_TYPE = Refusal(
     "Correct the value, or declare another type: text keeps every value as it is written.",
 )
 
+INT96_TOO_FAR = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: column {column!r} has an INT96 timestamp of about the year {year}, which microseconds cannot hold.",
+    "Correct the value, or write the column as text.",
+)
+TIMESTAMPS_CUT = Notice(
+    "timestamps_cut",
+    "INT96 timestamps with digits below the microsecond, in a file with moments outside the years 1677 to 2262",
+    "Read the INT96 timestamps of {file} to the microsecond, because some lie outside the years 1677 to 2262: "
+    "{count:# value has|# values have} more digits, which were left out.",
+)
+
 # Archives
 
 ARCHIVE_NO_SOURCE = Refusal(

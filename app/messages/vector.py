@@ -183,12 +183,6 @@ GML_GEOMETRY_PROPERTIES = Refusal(
     "{file} has features of {layer!r} with {count} geometries each, in {properties}.",
     "Send features with exactly one geometry.",
 )
-TRIANGULATED_SURFACES = Refusal(
-    "geometry_damaged",
-    "a geometry cannot be read",
-    "{file} has triangulated surfaces, which are not supported.",
-    "Convert them to polygons.",
-)
 FEATURE_TOO_LARGE = Refusal(
     "feature_too_large", "one feature is larger than 2 GiB", "{file}: row {row} is larger than 2 GiB.", "Split it."
 )
@@ -342,6 +336,12 @@ COLUMNS_FILLED = Notice(
     "files of a union by name lack columns that others have",
     "Filled {count:# column|# columns} with null in the rows of files that lack {count:it|them}: {names}.",
 )
+COLUMNS_RENAMED = Notice(
+    "columns_renamed",
+    "columns of a file have the same name, upper and lower case aside",
+    "{file}: gave {count:# column another name|# columns other names}, because an earlier column has the same "
+    "name (case is ignored): {names}.",
+)
 COLUMNS_WIDENED = Notice(
     "columns_widened",
     "columns of a union by name have other types in other files",
@@ -374,6 +374,13 @@ CURVES_LINEARIZED = Notice(
     "curved_linearized",
     "curves, which are converted to lines",
     "Converted {count:# curved geometry|# curved geometries} to lines (GDAL's default step).",
+)
+SURFACES_CONVERTED = Notice(
+    "surfaces_converted",
+    "triangulated or polyhedral surfaces, such as a MultiPatch, which become multi polygons",
+    "Converted {count:# triangulated or polyhedral surface to a multi polygon|# triangulated or polyhedral surfaces to "
+    "multi polygons} with a polygon for each face. Faces that touch or stand upright are not valid there; "
+    "`recipe.repair: off` keeps them as they are.",
 )
 LONGITUDES_WRAPPED = Notice(
     "longitudes_wrapped",

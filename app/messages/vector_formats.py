@@ -27,6 +27,34 @@ GPKG_COLUMN_TYPES = Refusal(
     "{file}: columns of layer {layer!r} have types that GeoPackage does not define: {columns}.",
     "Declare them with types of GeoPackage, such as TEXT, INTEGER, REAL, DATE or DATETIME.",
 )
+GPKG_JOURNAL = Refusal(
+    "gpkg_journal",
+    "a GeoPackage was copied while a program was writing to it",
+    "{file} is in the middle of a change: {journal} beside it has what SQLite needs to undo it.",
+    "Open the original with the program that wrote it, for example QGIS, close it, and upload the file again.",
+)
+GPKG_WAL_UNFIT = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file}: the changes in {wal} do not fit it ({error}).",
+    "Close the programs that have the GeoPackage open, then upload it again, with its -wal file if there still is one.",
+)
+GPKG_WAL_APPLIED = Notice(
+    "gpkg_wal",
+    "a GeoPackage whose last changes are, or may be, in a -wal file beside it",
+    "{file}: read with the changes in {wal}, which are not in the GeoPackage itself yet.",
+)
+GPKG_WAL_UNFINISHED = Notice(
+    "gpkg_wal",
+    "a GeoPackage whose last changes are, or may be, in a -wal file beside it",
+    "{file}: left out {pages:# page|# pages} of changes in {wal} that are damaged or were not finished.",
+)
+GPKG_WAL_MISSING = Notice(
+    "gpkg_wal",
+    "a GeoPackage whose last changes are, or may be, in a -wal file beside it",
+    "{file} was written with a write-ahead log, and no {wal} is beside it. If a program had it open when it was "
+    "copied, the last changes are missing: upload that file too.",
+)
 GPKG_VALUE = Refusal(
     "value_invalid",
     "a value does not fit the type of its column",

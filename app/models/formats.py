@@ -23,6 +23,7 @@ class Format:
         aliases: other accepted spellings (compared without case).
         required_sidecars: endings of further files that must be there beside the first.
         optional_sidecars: endings of further files that may be there.
+        empty_sidecars: those of them that may have 0 bytes, and are then as if they were not there.
         zipped: whether a zip archive with one such file in it is accepted.
         options: the files[].options that its reader understands.
         available: False for a format that the installed libraries cannot read.
@@ -42,6 +43,7 @@ class Format:
     aliases: tuple[str, ...] = ()
     required_sidecars: tuple[str, ...] = ()
     optional_sidecars: tuple[str, ...] = ()
+    empty_sidecars: tuple[str, ...] = ()
     zipped: bool = False
     options: tuple[str, ...] = ()
     available: bool = True
@@ -100,6 +102,8 @@ FORMATS: tuple[Format, ...] = (
         ("GPKG",),
         (".gpkg",),
         ("GeoPackage",),
+        optional_sidecars=(".gpkg-wal", ".gpkg-journal"),
+        empty_sidecars=(".gpkg-wal", ".gpkg-journal"),
         zipped=True,
         options=_COLUMN_OPTIONS,
         reader=f"{_VECTOR}.gpkg",

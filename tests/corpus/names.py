@@ -183,7 +183,7 @@ TABLES = [
         ["curved_linearized"],
         counts={"curved_linearized": 1},
     ),
-    bad(
+    good(
         "GML",
         "triangulated surface",
         bytes_as(
@@ -194,7 +194,9 @@ TABLES = [
                 "</gml:exterior></gml:Triangle></gml:trianglePatches></gml:Tin>"
             ),
         ),
-        "geometry_damaged",
+        ["MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))"],
+        ["surfaces_converted"],
+        counts={"surfaces_converted": 1},
     ),
     good(
         "GML",

@@ -118,9 +118,7 @@ def test_a_file_is_made_again_by_its_number(tmp_path: Path) -> None:
 
 def test_a_reader_that_changes_something_is_reported(tmp_path: Path) -> None:
     """Of each kind one file, of which one reader has the first value wrong."""
-    liars = [
-        replace(kind, readers={**kind.readers, "liar": _lying(next(iter(kind.readers.values())))}) for kind in KINDS
-    ]
+    liars = [replace(kind, readers={**kind.readers, "liar": _lying}) for kind in KINDS]
     with a_place(tmp_path / "data") as place:
         *_, books = campaign(place, 1, range(len(liars)), liars, tmp_path / "files")
     assert sorted(books.files) == sorted(kind.format for kind in KINDS)

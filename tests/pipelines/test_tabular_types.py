@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import RunCanceled
+from app.pipelines.common.column_names import header_mapping
 from app.pipelines.tabular import pipeline as tabular
-from app.pipelines.tabular.headers import clean_headers, header_mapping
+from app.pipelines.tabular.headers import clean_headers
 from app.pipelines.tabular.inferred_types import convert, possible_types
 from app.settings import Limits
 from tests.pipelines.conftest import Bench

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import pyogrio
+from pyogrio._geometry import GEOMETRY_TYPES
 
 from app.models.formats import FORMATS
 from app.pipelines.common import gdal_drivers
@@ -22,6 +23,21 @@ from app.pipelines.common.gdal_options import SAFE_OPTIONS
 
 # Set here so that environment variables of the host neither change results nor allow access to other files.
 _CONFIG = {**SAFE_OPTIONS, "SHAPE_ENCODING": None, "SHAPE_RESTORE_SHX": "NO"}
+
+# Types of layers that pyogrio has no names for and therefore refuses: surfaces in all dimensions, by the names of what
+# they become here, and geometries of any type with Z.
+_SURFACES = {13: "Unknown", 14: "Unknown", 15: "MultiPolygon", 16: "MultiPolygon", 17: "Polygon"}
+GEOMETRY_TYPES.update(
+    {
+        **{
+            code + more: f"{name}{' Z' * (more in (1000, 3000) and name != 'Unknown')}"
+            for code, name in _SURFACES.items()
+            for more in (0, 1000, 2000, 3000)
+        },
+        2**31: "Unknown",
+        -(2**31): "Unknown",
+    }
+)
 
 _registry_lock = threading.RLock()
 

@@ -24,36 +24,6 @@ ROW_GROUP_BYTES = 16 * MiB
 _BOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 
 
-def column_names(names: Sequence[str]) -> tuple[list[str], str, dict[str, str]]:
-    """Names for the columns of a product.
-
-    The geometry column is always `geom`: an attribute of that name (ignoring case) gets a free suffix `_1`, `_2`, ….
-    The covering column is `bbox`, or `geom_bbox`, `geom_bbox_1`, … where the source has an attribute of that name.
-
-    Args:
-        names: of the source's attributes.
-
-    Returns:
-        (attribute names, name of the covering column, {name in the source: new name} of those that changed).
-    """
-    used = {name.casefold() for name in names} | {GEOMETRY}
-    renamed: dict[str, str] = {}
-    for name in names:
-        if name.casefold() == GEOMETRY:
-            renamed[name] = _free(f"{name}_{{}}", used)
-    boxes = ["bbox", "geom_bbox"]
-    free = [box for box in boxes if box not in used]
-    return [renamed.get(name, name) for name in names], free[0] if free else _free("geom_bbox_{}", used), renamed
-
-
-def _free(pattern: str, used: set[str]) -> str:
-    number = 1
-    while pattern.format(number).casefold() in used:
-        number += 1
-    used.add(pattern.format(number).casefold())
-    return pattern.format(number)
-
-
 def product_schema(attributes: pa.Schema, box: str) -> pa.Schema:
     """The columns of the file: attributes, geometry (ISO WKB), covering box."""
     return pa.schema([*attributes, pa.field(GEOMETRY, pa.binary()), pa.field(box, _BOX)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import shapely
 from app.errors import RunRefused
 from app.messages.common import GEOMETRY_DAMAGED
 from app.pipelines.common.findings import Findings
+from app.pipelines.common.surfaces import as_polygons, merged
 from app.pipelines.common.wkb_depth import MOST_LEVELS, is_too_deep
 
 Geometries = npt.NDArray[np.object_]
@@ -96,7 +96,8 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
         wkb: ISO WKB or EWKB, null where a row has no geometry.
         file: the key of the source, for messages.
         first_row: number of the first row within the file.
-        findings: counts `rings_closed` (open rings are closed) and `m_dropped` (GEOS does not keep M).
+        findings: counts `surfaces_converted`, `rings_closed` (open rings are closed) and `m_dropped` (GEOS keeps no
+            M).
 
     Raises:
         RunRefused: geometry_damaged, with the row.
@@ -225,10 +226,14 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
         raise damaged(file, int(numbers[next(_curved(raw))]), _CURVED) from None
     if shapely.is_missing(geometries).sum() != wkb.null_count:
         lost = shapely.is_missing(geometries) & wkb.is_valid().to_numpy(zero_copy_only=False)
+        surfaces = _read_surfaces(raw, geometries, lost)
+        lost &= shapely.is_missing(geometries)
         geometries[lost] = shapely.from_wkb(raw[lost], on_invalid="fix")
+        geometries[surfaces] = [merged(geometry) for geometry in geometries[surfaces]]
         still = lost & shapely.is_missing(geometries)
         if still.any():
-            raise damaged(file, int(numbers[still][0]), _problem(raw[still][0]))
+            raise damaged(file, int(numbers[still][0]), "its WKB is invalid")
+        findings.add("surfaces_converted", numbers[surfaces])
         findings.add("rings_closed", numbers[lost])
     if not is_flat and (nested := next(_nested_curves(geometries), None)) is not None:
         raise damaged(file, int(numbers[nested]), _CURVED)
@@ -240,6 +245,18 @@ def _decode(wkb: pa.Array, file: str, first_row: int | Rows, findings: Findings,
                 shapely.to_wkb(geometries[mask], output_dimension=dimension, flavor="iso")
             )
     return geometries
+
+
+def _read_surfaces(
+    raw: npt.NDArray[np.object_], geometries: Geometries, lost: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Read the surfaces among the lost rows as polygons, in place, also in `raw`. Returns which rows these are."""
+    found = np.zeros(len(raw), np.bool_)
+    for row in np.flatnonzero(lost):
+        if (polygons := as_polygons(raw[row])) is not None and not is_too_deep(polygons):
+            raw[row], found[row] = polygons, True
+    geometries[found] = shapely.from_wkb(raw[found], on_invalid="ignore")
+    return found
 
 
 def _curved(raw: npt.NDArray[np.object_]) -> Iterator[int]:
@@ -256,13 +273,6 @@ def _nested_curves(geometries: Geometries) -> Iterator[int]:
     for row in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION):
         if _CURVES.search(shapely.to_wkt(geometries[row], rounding_precision=0)):
             yield int(row)
-
-
-def _problem(wkb: bytes) -> str:
-    order: Literal["little", "big"] = "little" if wkb[:1] == b"\x01" else "big"
-    if (int.from_bytes(wkb[1:5], order) & 0x0FFFFFFF) % 1000 in (15, 16, 17):
-        return "triangulated surfaces are not supported"
-    return "its WKB is invalid"
 
 
 def damaged(file: str, row: int, problem: str) -> RunRefused:

@@ -71,13 +71,19 @@ def _fetch_sidecars(
     limits: Limits,
     progress: Progress | None,
 ) -> list[ObjectInfo]:
-    """Suffixes are found in lower and in upper case. The copies have the main file's stem and lower-case suffixes."""
+    """Suffixes are found in lower and in upper case. The copies have the main file's stem and lower-case suffixes.
+
+    Empty ones are left out where the format has them.
+    """
     found: list[ObjectInfo] = []
     stem = key.rpartition(".")[0]
     for suffix in (*fmt.required_sidecars, *fmt.optional_sidecars):
-        for spelling in (suffix, suffix.upper()):
+        spellings = [suffix, suffix.upper()]
+        if suffix.startswith(path.suffix.lower()):  # what is added to the name as it is: X.GPKG-wal
+            spellings.append(path.suffix + suffix.removeprefix(path.suffix.lower()))
+        for spelling in dict.fromkeys(spellings):
             there: Any = call(objects.stat, LANDING_BUCKET, stem + spelling)
-            if there is not None:
+            if there is not None and (there.size or suffix not in fmt.empty_sidecars):
                 found.append(_fetch(stem + spelling, path.with_suffix(suffix), objects, call, limits, progress))
                 break
     return found

@@ -6,6 +6,7 @@ A value that cannot be read is named with the reason; null and empty text are no
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from pyproj.exceptions import CRSError
 
 from app.messages.vector import GEOMETRY_SRID
 from app.pipelines.common.crs import crs_name, same_crs
+from app.pipelines.common.surfaces import POLYHEDRAL, TIN, TRIANGLE, as_polygons
 from app.pipelines.common.wkb_depth import MOST_LEVELS, is_too_deep
 from app.pipelines.ingest.why_no_number import shortened, why_no_number
 from app.pipelines.tabular.declared_types import convert_declared
@@ -29,10 +31,15 @@ Reasons = dict[int, str]
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d{1,10})\s*;", re.IGNORECASE)
 _CURVES = re.compile(r"CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON|MULTICURVE|MULTISURFACE", re.IGNORECASE)
 _SURFACES = re.compile(r"\s*(TIN|TRIANGLE|POLYHEDRALSURFACE)\b", re.IGNORECASE)
-_CURVE_TYPES, _SURFACE_TYPES = range(8, 15), range(15, 18)
+_CURVE_TYPES = range(8, 15)
+# {word of WKT: (its type in WKB, the word with the same text behind it)}
+_SURFACE_TYPES = {
+    "TIN": (TIN, "MULTIPOLYGON"),
+    "POLYHEDRALSURFACE": (POLYHEDRAL, "MULTIPOLYGON"),
+    "TRIANGLE": (TRIANGLE, "POLYGON"),
+}
 _HEX = re.compile(r"(?:\\x|0x)?((?:[0-9a-f]{2})+)", re.IGNORECASE)
 _CURVED = "is curved, which tables cannot have; convert it to lines, for example with ST_CurveToLine"
-_SURFACE = "is a triangulated surface, which is not supported; convert it to polygons"
 _TOO_DEEP = f"has more than {MOST_LEVELS} nested collections"
 _NOT_FINITE = "has coordinates that are not finite numbers"
 
@@ -140,20 +147,27 @@ class GeometryColumn:
 
 
 def decode_wkt(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], Reasons, npt.NDArray[np.int64]]:
-    """ISO WKB of WKT and EWKT; Z and M are kept."""
+    """ISO WKB of WKT and EWKT; Z and M are kept, surfaces stay surfaces."""
     texts: npt.NDArray[np.object_] = values.copy()
     reasons: Reasons = {}
     srids = np.zeros(len(texts), np.int64)
+    kinds: dict[int, int] = {}
     for row, text in enumerate(texts):
         if (prefix := _SRID.match(text)) is not None:
             srids[row], texts[row] = int(prefix[1]), text[prefix.end() :]
         if (why := _why_unread(texts[row])) is not None:
             reasons[row], texts[row] = f"{shortened(text)} {why}", None
+        elif (surface := _SURFACES.match(texts[row])) is not None:
+            kinds[row], words = _SURFACE_TYPES[surface[1].upper()]
+            texts[row] = words + texts[row][surface.end() :]
     geometries = _from_wkt(texts, "ignore")
     for row in map(int, np.flatnonzero(shapely.is_missing(geometries))):
         if row not in reasons:
             reasons[row] = f"{shortened(values[row])} {_why_no_wkt(texts[row])}"
-    return _written(geometries, reasons), reasons, srids
+    made = _written(geometries, reasons)
+    for row, kind in kinds.items():
+        made[row] = made[row] and _with_type(made[row], kind)
+    return made, reasons, srids
 
 
 def decode_wkb(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], Reasons, npt.NDArray[np.int64]]:
@@ -166,9 +180,10 @@ def decode_wkb(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_]
         raw[row] = None if why else found
         if why:
             reasons[row] = f"{_shown(value)} {why}"
-    geometries = shapely.from_wkb(raw, on_invalid="ignore")
+    plain: npt.NDArray[np.object_] = np.array([each and (as_polygons(each) or each) for each in raw], object)
+    geometries = shapely.from_wkb(plain, on_invalid="ignore")
     lost = shapely.is_missing(geometries)
-    geometries[lost] = shapely.from_wkb(raw[lost], on_invalid="fix")
+    geometries[lost] = shapely.from_wkb(plain[lost], on_invalid="fix")
     for row in map(int, np.flatnonzero(shapely.is_missing(geometries))):
         reasons.setdefault(row, f"{_shown(values[row])} is not WKB")
     for row in map(int, np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION)):
@@ -207,7 +222,13 @@ def _why_unread(text: str) -> str | None:
         return _TOO_DEEP
     if _CURVES.search(text):
         return _CURVED
-    return _SURFACE if _SURFACES.match(text) else None
+    return None
+
+
+def _with_type(wkb: bytes, kind: int) -> bytes:
+    """ISO WKB in little-endian order with another type of the same dimensions."""
+    (code,) = struct.unpack_from("<I", wkb, 1)
+    return wkb[:1] + struct.pack("<I", code - code % 1000 + kind) + wkb[5:]
 
 
 def _depth(text: str) -> int:
@@ -229,7 +250,7 @@ def _why_no_wkb(wkb: bytes) -> str | None:
     if is_too_deep(wkb):
         return _TOO_DEEP
     kind = (int.from_bytes(wkb[1:5], "little" if wkb[:1] == b"\x01" else "big") & 0x0FFFFFFF) % 1000
-    return _CURVED if kind in _CURVE_TYPES else _SURFACE if kind in _SURFACE_TYPES else None
+    return _CURVED if kind in _CURVE_TYPES else None
 
 
 def _from_hex(text: str) -> bytes | None:

@@ -18,6 +18,7 @@ from app.models.file_options import GeometryColumns
 from app.models.formats import find_format
 from app.models.plan import PlannedCrs, PlannedFile
 from app.models.run import RunWarning
+from app.pipelines.common.column_names import header_mapping
 from app.pipelines.common.column_types import find_column
 from app.pipelines.common.crs import crs_name, parse_crs
 from app.pipelines.common.parquet_attributes import attribute, attribute_values
@@ -35,7 +36,7 @@ from app.pipelines.ingest.geometry_columns import (
     numbers,
 )
 from app.pipelines.tabular.convert import check, convert, open_file, options_of_file
-from app.pipelines.tabular.headers import clean_headers, header_mapping
+from app.pipelines.tabular.headers import clean_headers
 from app.pipelines.tabular.notation import PLAIN, Notation, notation_of
 from app.pipelines.tabular.plan import planned_columns, planned_file
 from app.pipelines.tabular.quarantine import Quarantine

@@ -17,7 +17,7 @@ from app.models.asset import Asset, ColumnSchema, ParentInput
 from app.models.manifest_metadata import JoinConfig
 from app.models.nearest import nearest
 from app.models.products import GEOMETRY
-from app.pipelines.common.geoparquet_writer import column_names
+from app.pipelines.common.column_names import product_names
 from app.pipelines.contract.context import FetchedAsset
 
 Role = Literal["tabular", "spatial"]
@@ -123,7 +123,7 @@ def lay_out(config: JoinConfig, left: JoinTable, right: JoinTable) -> JoinColumn
         _check_column(column, right, "spatial_columns")
     tabular = left.attributes.names
     spatial = _unused_names(selected, tabular)
-    names, box, _ = column_names([*tabular, *spatial])
+    names, box = product_names([*tabular, *spatial])
     sources = [*((left, name) for name in tabular), *((right, name) for name in selected)]
     may_lack_rows = {left.role: config.how in ("right", "outer"), right.role: config.how in ("left", "outer")}
     fields = [pa.field(new, table.attributes.field(old).type) for (table, old), new in zip(sources, names, strict=True)]

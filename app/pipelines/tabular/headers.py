@@ -50,25 +50,6 @@ def clean_headers(names: Sequence[str]) -> list[str]:
     return cleaned
 
 
-def header_mapping(names: Sequence[str], cleaned: Sequence[str]) -> dict[str, str]:
-    """{name in the source: cleaned name} for the names that changed.
-
-    A name that occurs more than once has the key `name [n]` from its second column on, n being the number of the
-    column.
-    """
-    mapping: dict[str, str] = {}
-    seen = set()
-    every = set(names)
-    for number, (name, new) in enumerate(zip(names, cleaned, strict=True), 1):
-        key = name
-        while key in seen or (key != name and key in every):
-            key = f"{key} [{number}]"
-        seen.add(key)
-        if key != new:
-            mapping[key] = new
-    return mapping
-
-
 def _clean(name: str) -> str:
     before, now = name, _clean_once(name)
     while now != before:  # a letter in lower case can be two characters, one of them a mark

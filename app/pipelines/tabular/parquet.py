@@ -17,6 +17,7 @@ from app.messages.tabular import (
 from app.models.file_options import FileOptions
 from app.models.formats import Format
 from app.pipelines.common.content import looks_like
+from app.pipelines.common.parquet_times import int96_unit
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.source import TypedSource, check_columns
 from app.settings import Limits
@@ -32,7 +33,7 @@ def open_source(
 
     Raises:
         RunRefused: content_mismatch, file_truncated, file_damaged, columns_too_many, header_too_long, rows_too_many,
-            no_rows.
+            no_rows, value_invalid.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -44,7 +45,8 @@ def open_source(
     if size < 12 or tail != _MAGIC:
         raise END_MARK_MISSING(file=file, size=size, mark="the closing `PAR1` of Parquet")
     try:
-        with pq.ParquetFile(path) as opened:
+        unit, warnings = int96_unit(path, file)
+        with pq.ParquetFile(path, coerce_int96_timestamp_unit=unit) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
     except (pa.ArrowException, OSError):
         raise TYPED_TABLE_DAMAGED(file=file, format=fmt.name) from None
@@ -53,9 +55,9 @@ def open_source(
         raise ROWS_TOO_MANY(file=file, limit=limits.rows)
     if rows == 0 or not schema.names:
         raise SCHEMA_ONLY(file=file)
-    return TypedSource(file, fmt.name, schema, rows, partial(_batches, path))
+    return TypedSource(file, fmt.name, schema, rows, partial(_batches, path, unit), warnings)
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+def _batches(path: Path, unit: str) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=unit) as opened:
         yield from opened.iter_batches(_BATCH_ROWS, use_threads=True)

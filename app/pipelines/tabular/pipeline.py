@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from app.models.asset import Asset, ColumnSchema
 from app.pipelines.common.check_product import answer_in_plan, checked
+from app.pipelines.common.column_names import header_mapping
 from app.pipelines.common.profile import profile
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.tabular.convert import check, convert, open_file
 from app.pipelines.tabular.coordinates import proposed_geometry
-from app.pipelines.tabular.headers import clean_headers, header_mapping
+from app.pipelines.tabular.headers import clean_headers
 from app.pipelines.tabular.plan import planned_columns, planned_file
 from app.pipelines.tabular.quarantine import Quarantine
 from app.pipelines.tabular.source import OpenedTable

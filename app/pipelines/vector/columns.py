@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from app.messages.common import VALUE_NOT_OF_TYPE
 from app.messages.message import Refusal
-from app.messages.vector import TYPE_IMPOSSIBLE
+from app.messages.vector import COLUMNS_RENAMED, TYPE_IMPOSSIBLE
+from app.models.run import RunWarning
 from app.pipelines.common.column_types import manifest_type_name, types_by_column
 from app.pipelines.common.exact_cast import can_become, cast_exactly, is_text
 from app.pipelines.common.findings import Findings
@@ -19,6 +20,7 @@ from app.pipelines.common.shapes import Shapes
 from app.pipelines.vector.source import Chunk, VectorSource
 
 _SHOWN = 200
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,15 @@ def with_types(source: VectorSource, types: Mapping[str, str]) -> VectorSource:
             raise TYPE_IMPOSSIBLE(file=source.file, **values)
         columns.append(Column(retyped(field, to), place))
     return replace(with_columns(source, columns, VALUE_NOT_OF_TYPE), valueless=source.valueless - types.keys())
+
+
+def columns_renamed(changed: Mapping[str, str], file: str) -> RunWarning:
+    """The warning of columns that have the name of an earlier one. changed: {new name: name before}."""
+    named = [f"{old!r} is now {new!r}" for new, old in changed.items()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return COLUMNS_RENAMED(
+        file=file, count=len(changed), samples=list(changed.values()), names=", ".join(named[:_NAMED]) + more
+    )
 
 
 def retyped(field: pa.Field, to: pa.DataType) -> pa.Field:

@@ -12,10 +12,13 @@ import pyarrow as pa
 from app.errors import RunRefused
 from app.messages.vector import RECIPE_COLUMN_UNKNOWN, RENAMED_COLUMNS_COLLIDE
 from app.models.nearest import nearest
+from app.models.products import GEOMETRY
 from app.models.recipe import Columns
+from app.models.run import RunWarning
+from app.pipelines.common.column_names import header_mapping, product_names
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.geoparquet_writer import column_names
 from app.pipelines.common.shapes import Shapes
+from app.pipelines.vector.columns import columns_renamed
 from app.pipelines.vector.engines.schemas import common_schema
 from app.pipelines.vector.source import Chunk, VectorSource
 
@@ -30,27 +33,35 @@ class ProductColumns:
         attributes: in order, with the names of the product.
         box: name of the column with the box of each geometry.
         titles: {name in the product: name in the source} where they differ.
+        header_mapping: {name in the source: name in the product} where they differ.
+        warnings: of columns whose names differ in case only, which the product tells apart.
     """
 
     attributes: pa.Schema
     box: str
     titles: Mapping[str, str]
+    header_mapping: Mapping[str, str]
+    warnings: Sequence[RunWarning]
 
-    @property
-    def header_mapping(self) -> dict[str, str]:
-        """{name in the source: name in the product} where they differ."""
-        return {old: new for new, old in self.titles.items()}
+    def beside(self, others: Sequence[list[RunWarning]]) -> list[list[RunWarning]]:
+        """Warnings of each source, with those about columns among the first source's."""
+        return [[*self.warnings, *others[0]], *others[1:]]
 
 
 def product_columns(sources: Sequence[VectorSource]) -> ProductColumns:
     """The columns that all sources share. Raises RunRefused schema_mismatch."""
     schema = common_schema(sources)
-    names, box, _ = column_names(schema.names)
+    names, box = product_names(schema.names)
     # The name in the first file where files differ.
     known = {new: old for source in reversed(sources) for new, old in source.titles.items()}
-    titles = {new: known.get(old, old) for old, new in zip(schema.names, names, strict=True)}
+    titles = [known.get(old, old) for old in schema.names]
     attributes = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
-    return ProductColumns(attributes, box, {new: old for new, old in titles.items() if new != old})
+    changed = {new: old for new, old in zip(names, titles, strict=True) if new != old}
+    repeated = {
+        new: old for new, old in zip(names, schema.names, strict=True) if new != old and old.casefold() != GEOMETRY
+    }
+    warnings = [columns_renamed(repeated, sources[0].file)] if repeated else []
+    return ProductColumns(attributes, box, changed, header_mapping(titles, names), warnings)
 
 
 def choose_columns(source: VectorSource, columns: Columns) -> VectorSource:

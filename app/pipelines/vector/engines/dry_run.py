@@ -24,6 +24,6 @@ def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineR
         schema=product,
         column_schema=column_schema(product, columns.box, columns.titles),
         header_mapping=columns.header_mapping,
-        warnings=[plan.warnings for plan in plans],
+        warnings=columns.beside([plan.warnings for plan in plans]),
         statements=tuple(dict.fromkeys(text for plan in plans for text in plan.statements)),
     )

@@ -32,6 +32,7 @@ from app.messages.vector import (
     ROWS_FILTERED_NULL,
     ROWS_LOST,
     SIMPLIFY_KEPT,
+    SURFACES_CONVERTED,
     WHERE_NO_ROWS,
 )
 from app.models.asset import ColumnSchema
@@ -70,6 +71,7 @@ _WARNINGS: tuple[Notice, ...] = (
     RINGS_CLOSED,
     M_DROPPED,
     CURVES_LINEARIZED,
+    SURFACES_CONVERTED,
     LONGITUDES_WRAPPED,
     EMPTY_PARTS_SKIPPED,
     ANTIMERIDIAN_SPLIT,

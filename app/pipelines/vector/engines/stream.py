@@ -113,7 +113,7 @@ def run_recipe(
     columns = product_columns(sources)
     crs = output_crs(sources, recipe)
     plans = {id(source): resources.plan(source, recipe) for source in sources}
-    reports.warn_before(sources, [plans[id(source)].warnings for source in sources], watch)
+    reports.warn_before(sources, columns.beside([plans[id(source)].warnings for source in sources]), watch)
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
     far, placed = {FAR: Counter[str](), RESULT_FAR: Counter[str]()}, Counter[str]()

@@ -25,6 +25,7 @@ from app.models.run import RunWarning
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import parse_crs, resolve_crs
 from app.pipelines.common.parquet_attributes import attribute, attribute_values
+from app.pipelines.common.parquet_times import int96_unit
 from app.pipelines.vector.formats.reader import SourceFile, only_layer
 from app.pipelines.vector.source import Batch, VectorSource, cut
 from app.settings import MiB
@@ -61,11 +62,12 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
 
     Raises:
         RunRefused: geoparquet_metadata, geoparquet_version, geoparquet_encoding, layer_unknown, file_damaged,
-            columns_duplicate, crs_*.
+            columns_duplicate, value_invalid, crs_*.
     """
     path, declared, file = source.path, source.declared, source.file
     try:
-        with pq.ParquetFile(path) as parquet:
+        unit, cut_times = int96_unit(path, file)
+        with pq.ParquetFile(path, coerce_int96_timestamp_unit=unit) as parquet:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             raw = (parquet.metadata.metadata or {}).get(b"geo")
     except (pa.ArrowException, OSError) as err:
@@ -87,17 +89,19 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         rows=rows,
         geometry_type=types[0] if len(types) == 1 else "Unknown",
         encoding="utf-8",
-        warnings=tuple(warnings),
+        warnings=(*warnings, *cut_times),
         counted=Counter(),
-        open_chunks=lambda: cut(_read(path, [schema[i].name for i in keep], name, fields, file), file),
+        open_chunks=lambda: cut(_read(path, unit, [schema[i].name for i in keep], name, fields, file), file),
     )
     return [opened]
 
 
-def _read(path: Path, names: list[str], geometry: str, fields: pa.Schema, file: str) -> Generator[Batch, None, None]:
+def _read(
+    path: Path, unit: str, names: list[str], geometry: str, fields: pa.Schema, file: str
+) -> Generator[Batch, None, None]:
     try:
         # A read buffer instead of whole column chunks in memory: row groups may be of any size.
-        with pq.ParquetFile(path, buffer_size=MiB, pre_buffer=False) as parquet:
+        with pq.ParquetFile(path, buffer_size=MiB, pre_buffer=False, coerce_int96_timestamp_unit=unit) as parquet:
             meta = parquet.metadata
             size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             mean = size // max(meta.num_rows, 1)

@@ -24,7 +24,8 @@ from app.messages.vector_formats import (
 )
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import check_around
-from app.pipelines.vector.formats.files import neutral_copy, shown
+from app.pipelines.vector.formats.files import shown
+from app.pipelines.vector.formats.gpkg_changes import with_changes, write_ahead_log
 from app.pipelines.vector.formats.layer import Layer, OpenOptions, RowNumbers
 from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
@@ -59,6 +60,8 @@ def check_content(source: SourceFile, head: bytes) -> None:
         raise CONTENT_MISMATCH(file=source.file, format=source.format.name, found=looks_like(head))
     if len(head) < _HEADER_BYTES:
         raise FILE_TRUNCATED(file=source.file, size=source.size, expected=_HEADER_BYTES)
+    if write_ahead_log(source.path) is not None:
+        return  # has pages that the file itself lacks
     page = struct.unpack(">H", head[16:18])[0]
     page = 65_536 if page == 1 else page
     pages, changed, valid_for = (struct.unpack(">L", head[at : at + 4])[0] for at in (28, 24, 92))
@@ -70,17 +73,19 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat.
 
     Raises:
-        RunRefused: gpkg_virtual_table, gpkg_view, value_invalid, geometry_damaged, column_type_unknown, file_damaged.
+        RunRefused: gpkg_journal, gpkg_virtual_table, gpkg_view, value_invalid, geometry_damaged, column_type_unknown,
+            file_damaged.
     """
     file = source.file
-    path = neutral_copy(source.path, source.format.suffixes[0])
+    path, warnings = with_changes(source)
     _check_crs_texts(path, file)
     how = OpenOptions(
         options={"LIST_ALL_TABLES": "NO"},
         times_in_utc=True,
         check_layer=lambda name: _check_sql(path, name, file),
     )
-    return [_checked(source, layer) for layer in open_layers(path, source, how)]
+    opened = [_checked(source, layer) for layer in open_layers(path, source, how)]
+    return [replace(opened[0], warnings=(*warnings, *opened[0].warnings)), *opened[1:]]
 
 
 def _checked(source: SourceFile, layer: Layer) -> VectorSource:

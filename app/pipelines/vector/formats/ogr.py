@@ -5,6 +5,7 @@ This module is also the reader of formats that need no special care; the modules
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from app.errors import RunRefused
 from app.messages.common import CONTENT_MISMATCH, LAYERS_TOO_MANY
 from app.messages.vector import (
+    COLUMNS_DUPLICATE,
     GDAL_NOTE,
     GEOMETRY_MISSING,
     LAYER_AMBIGUOUS,
     LAYERS_IGNORED,
     LAYERS_OF_ONE_NAME,
     OTHER_DRIVER,
-    TRIANGULATED_SURFACES,
     UNREADABLE,
 )
 from app.models.formats import find_format
@@ -37,6 +38,9 @@ from app.pipelines.vector.formats.read_layer import read_layer
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.times import time_types
 from app.pipelines.vector.source import VectorSource, cut
+
+# GDAL's word for a column of an XML schema that it leaves out.
+_SKIPPED = re.compile(r"Field with same name \((.*?)\) already exists")
 
 
 def check_content(source: SourceFile, head: bytes) -> None:
@@ -103,7 +107,7 @@ def open_layers(path: Path, source: SourceFile, how: OpenOptions = DEFAULTS) -> 
 
     Raises:
         RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing,
-            geometry_damaged, and what `how.check_layer` raises.
+            columns_duplicate, and what `how.check_layer` raises.
     """
     try:
         with gdal.only_drivers(source.format.drivers, how.config):
@@ -135,9 +139,11 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
                 reader,
             ):
                 schema = reader.schema
-            times = {} if how.times_in_utc else _time_types(path, name, schema, how.options)
+            times = {} if how.times_in_utc else _time_types(path, name, schema, how.options, file)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
         raise _unreadable(err, source, path) from None
+    if skipped := [found[1] for note in notes if (found := _SKIPPED.search(note))]:
+        raise COLUMNS_DUPLICATE(file=file, names=", ".join(dict.fromkeys(skipped)))
     if info["driver"] not in fmt.drivers:
         raise OTHER_DRIVER(file=file, format=fmt.name, driver=info["driver"])
     return Layer(
@@ -160,8 +166,6 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
 
 def _unreadable(err: Exception, source: SourceFile, path: Path) -> RunRefused:
     """The refusal for what GDAL reports when a file or a layer is opened."""
-    if "Geometry type is not supported" in str(err):  # pyogrio has no name for triangulated surfaces
-        return TRIANGULATED_SURFACES(file=source.file)
     return UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path))
 
 
@@ -193,11 +197,16 @@ def _named(declared: ManifestFile, names: list[str]) -> list[str]:
     return list(declared.named_layers)
 
 
-def _time_types(path: Path, layer: str, schema: pa.Schema, options: Mapping[str, str]) -> dict[str, pa.DataType]:
+def _time_types(
+    path: Path, layer: str, schema: pa.Schema, options: Mapping[str, str], file: str
+) -> dict[str, pa.DataType]:
     """Types of the timestamp columns, by their values."""
     names = [column.name for column in schema if pa.types.is_timestamp(column.type)]
     if not names:
         return {}
+    # pyogrio reads columns by their names.
+    if twice := sorted(name for name in set(names) if schema.names.count(name) > 1):
+        raise COLUMNS_DUPLICATE(file=file, names=", ".join(twice))
     with pyogrio.open_arrow(
         path, layer=layer, columns=names, read_geometry=False, use_pyarrow=True, datetime_as_string=True, **options
     ) as (_, reader):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from app.jobs.shared_state import record_current_file
 from app.messages.common import (
     ARCHIVE_AMBIGUOUS,
@@ -28,8 +30,10 @@ from app.messages.vector import (
 from app.models.formats import Format, find_format
 from app.models.manifest import ManifestFile
 from app.pipelines.common.archives import choose_member, is_zip, unpack_once
+from app.pipelines.common.column_names import distinct_names
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.contract.context import FetchedFile
+from app.pipelines.vector.columns import columns_renamed
 from app.pipelines.vector.formats.reader import SourceFile, reader_of
 from app.pipelines.vector.source import VectorSource
 from app.settings import Limits
@@ -62,7 +66,19 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> list[VectorSo
         opened += reader_of(fmt).open_sources(file)
     for source in opened:
         _check_size_of_layer(source, limits, layers=declared.layers is not None)
-    return [replace(source, part=_part(declared, source.layer)) for source in opened]
+    return [replace(_with_distinct_names(source), part=_part(declared, source.layer)) for source in opened]
+
+
+def _with_distinct_names(source: VectorSource) -> VectorSource:
+    """A recipe and readers need columns of different names: later ones of exactly one name get another."""
+    old = source.schema.names
+    new = distinct_names(old, key=str)
+    if new == old:
+        return source
+    schema = pa.schema([field.with_name(name) for field, name in zip(source.schema, new, strict=True)])
+    changed = {after: before for after, before in zip(new, old, strict=True) if after != before}
+    warning = columns_renamed(changed, source.file)
+    return replace(source, schema=schema, titles={**source.titles, **changed}, warnings=(*source.warnings, warning))
 
 
 def _part(declared: ManifestFile, layer: str | None) -> str:

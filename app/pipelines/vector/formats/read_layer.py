@@ -15,6 +15,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from app.messages.vector import ENCODING_WRONG, FEATURE_TOO_LARGE, GEOMETRY_COLUMNS, READING_STOPPED, ROWS_MISSING
 from app.pipelines.common import gdal
+from app.pipelines.common.surfaces import as_polygons
 from app.pipelines.vector.formats.files import shown
 from app.pipelines.vector.formats.layer import Layer, RowNumbers, is_geometry, reported
 from app.pipelines.vector.formats.times import to_times
@@ -150,7 +151,8 @@ def _without_curves(layer: Layer, wkb: pa.Array, first_row: int) -> pa.Array:
         return wkb
     curved = np.array([head is not None and 7 < kinds[head] < 15 for head in heads.to_pylist()])
     for row in np.flatnonzero([head is not None and kinds[head] == 7 for head in heads.to_pylist()]):
-        curved[row] = shapely.from_wkb(wkb[int(row)].as_py(), on_invalid="ignore") is None
+        whole = wkb[int(row)].as_py()
+        curved[row] = shapely.from_wkb(as_polygons(whole) or whole, on_invalid="ignore") is None
     if not curved.any():
         return wkb
     layer.counted["curved_linearized"] += int(curved.sum())

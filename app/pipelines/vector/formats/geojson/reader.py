@@ -60,9 +60,9 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat. Finds features, columns and CRS.
 
     Coordinates are longitude before latitude in OGC:CRS84 unless a `crs` member of the older standard says otherwise.
-    Columns: the features' `id` first, where any has one (`feature_id` where a property is called `id`), then all
-    properties of all features, null where a feature has none; types as in `geojson.values`. Strings that look like
-    dates stay strings. Other members of features are left out, with a warning.
+    Columns: the features' `id` first, where any has one (`feature_id` where a property is called `id`, in any case),
+    then all properties of all features, null where a feature has none; types as in `geojson.values`. Strings that look
+    like dates stay strings. Other members of features are left out, with a warning.
 
     Raises:
         RunRefused: json_invalid, file_truncated, encoding_wrong, content_mismatch, crs_*, layer_unknown.
@@ -218,8 +218,9 @@ def _attributes(text: Features, names: _Names, schema: pa.Schema) -> tuple[pa.Ar
 
 
 def _id_name(columns: dict[str, Column]) -> str:
+    taken = {name.casefold() for name in columns}
     name, number = "id", 0
-    while name in columns:
+    while name in taken:
         name = "feature_id" if number == 0 else f"feature_id_{number}"
         number += 1
     return name
