@@ -53,6 +53,10 @@ def _is_letter(difference: Difference, _: Written) -> bool:
     return isinstance(difference.wanted, bool) and difference.found == {True: "T", False: "F"}.get(difference.wanted)
 
 
+def _is_false(difference: Difference, _: Written) -> bool:
+    return difference.wanted is None and difference.found is False
+
+
 def _is_cut_to_milliseconds(difference: Difference, _: Written) -> bool:
     wanted, found = difference.wanted, difference.found
     if not isinstance(found, Moment) or not isinstance(wanted, str):
@@ -72,6 +76,7 @@ REASONS: tuple[Reason, ...] = (
         _is_a_day_late,
         "dates before 1970 are a day late in DuckDB's extension",
     ),
+    Reason("gdal", ("SHP",), _is_false, "GDAL gives a logical without a value as false"),
     Reason("gdal", ("XLSX",), _is_its_day, "GDAL takes openpyxl's number format of moments for one of dates"),
 )
 
