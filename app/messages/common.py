@@ -45,6 +45,12 @@ CONTENT_MISMATCH = Refusal(
     "Correct files[].format, or upload the right file.",
 )
 
+ENCODING_CONTRADICTED = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file} is not {encoding}: it begins with the byte order mark of {found}.",
+    "Correct or remove files[].options.encoding.",
+)
 COLUMNS_TOO_MANY = Refusal(
     "columns_too_many",
     "a source has more columns than the limit",
