@@ -45,6 +45,12 @@ CONTENT_MISMATCH = Refusal(
     "Correct files[].format, or upload the right file.",
 )
 
+ENCODING_CONTRADICTED = Refusal(
+    "encoding_wrong",
+    "text is not in the encoding that the source or the manifest names",
+    "{file} is not {encoding}: it begins with the byte order mark of {found}.",
+    "Correct or remove files[].options.encoding.",
+)
 COLUMNS_TOO_MANY = Refusal(
     "columns_too_many",
     "a source has more columns than the limit",
@@ -181,13 +187,13 @@ ARCHIVE_FILE_AND_DIRECTORY = Refusal(
 )
 ARCHIVE_PATH = Refusal(
     "archive_path",
-    "the name of an archive's entry is absolute or too long, or has '..', a backslash or a control character",
+    "the name of an archive's entry is absolute or too long, or has '..' or a control character",
     "The archive {file} has an entry {entry!r}, whose name is not a plain relative path.",
     _CORRECT_NAMES,
 )
 ARCHIVE_NAME_TOO_LONG = Refusal(
     "archive_path",
-    "the name of an archive's entry is absolute or too long, or has '..', a backslash or a control character",
+    "the name of an archive's entry is absolute or too long, or has '..' or a control character",
     "The archive {file} has an entry with a name of {length:# character|# characters}.",
     "Use names of at most 255 bytes, and 1024 bytes with their directories.",
 )

@@ -44,12 +44,6 @@ ENCODING_UNKNOWN = Refusal(
     "{file}: {encoding!r} is not a text encoding.",
     "Set files[].options.encoding to a name such as UTF-8, ISO-8859-1 or CP1252.",
 )
-ENCODING_CONTRADICTED = Refusal(
-    "encoding_wrong",
-    "text is not in the encoding that the source or the manifest names",
-    "{file} is not {encoding}: it begins with the byte order mark of {found}.",
-    "Correct or remove files[].options.encoding.",
-)
 ENCODING_WRONG = Refusal(
     "encoding_wrong",
     "text is not in the encoding that the source or the manifest names",

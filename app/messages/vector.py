@@ -249,7 +249,7 @@ ENCODING_WRONG = Refusal(
 FILE_NOT_IN_ENCODING = Refusal(
     "encoding_wrong",
     "text is not in the encoding that the source or the manifest names",
-    "{file} is not {encoding} (`options.encoding`) near byte {at}.",
+    "{file} is not {encoding} ({origin}) near byte {at}.",
     REAL_ENCODING,
 )
 COLUMNS_DUPLICATE = Refusal(

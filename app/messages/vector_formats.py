@@ -252,6 +252,19 @@ NOT_GEOJSON = Refusal(
     "{file} is declared as GeoJSON. It is a JSON object of type {found}.",
     "Convert it to GeoJSON.",
 )
+ESRI_JSON = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is declared as GeoJSON. It is Esri JSON, the format of ArcGIS.",
+    "Convert it to GeoJSON, for example with ogr2ogr. A service of ArcGIS answers with GeoJSON if the request has "
+    "f=geojson.",
+)
+JSON_ERROR = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file} is declared as GeoJSON. It is an error message of a server: {error}.",
+    "Download the data again, and look at the answer before you upload it.",
+)
 GEOJSON_CRS = Refusal(
     "crs_unknown",
     "a CRS is unknown to PROJ, is too long, or refers to another file",

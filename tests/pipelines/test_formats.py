@@ -252,3 +252,18 @@ def test_a_format_that_gdal_reads_as_it_is_takes_one_row(bench: Bench, monkeypat
     frame = bench.one("x.gmt", "GMT").frame
     assert frame["name"].tolist() == ["a"]
     assert frame.geometry.iloc[0].coords[:] == [(9, 48)]
+
+
+def test_an_archive_of_windows(bench: Bench) -> None:
+    """With backslashes, as .NET before 4.6.1 wrote them, and an entry for the folder."""
+    points = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Point(9, 48)], crs=4326)
+    put(bench, points, "SHP", "roads")
+    members = {f"out\\gis\\{each.name}": each.read_bytes() for each in bench.landing.glob("roads.*")}
+    name = bench.zip("w.zip", {"out\\": b"", "out\\gis\\": b"", **members})
+    assert b"out\\gis\\roads.shp" in (bench.landing / name).read_bytes()
+    assert bench.one(name, "SHP").frame["n"].tolist() == [1]
+    for member in ("out/gis/roads.shp", "out\\gis\\roads.shp"):
+        assert bench.one(name, "SHP", member=member).frame["n"].tolist() == [1]
+    (bench.lake / "v1.parquet").unlink()
+    error = bench.refused(bench.zip("x.zip", {"a\\b.geojson": b"{}", "a/B.geojson": b"{}"}), "GeoJSON")
+    assert error.reason == "archive_duplicate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_sequences(bench: Bench, joint: str, record: str) -> None:
         ('{"type":"Topology","objects":{}}', "content_mismatch"),
         (
             '{"geometryType":"esriGeometryPoint","features":[{"attributes":{},"geometry":{"x":1,"y":2}}]}',
-            "json_invalid",
+            "content_mismatch",
         ),
         (
             '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"a":1,},"geometry":null}]}',
@@ -342,6 +343,67 @@ def test_encodings(bench: Bench) -> None:
     assert bench.refused("x.json", "GeoJSON", options={"encoding": "ascii"}).reason == "encoding_wrong"
     found = bench.one("x.json", "GeoJSON", options={"encoding": "CP1252"})
     assert found.frame["name"].tolist() == ["Köln", "Århus"]
+
+
+WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+
+
+@pytest.mark.parametrize("fmt", ["GeoJSON", "GeoJSONSeq"])
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("declared", [False, True])
+def test_utf_16_and_32(bench: Bench, fmt: str, encoding: str, marked: bool, declared: bool) -> None:
+    """As PowerShell's `>` writes it: with a mark. Without one, the zeros show it, as RFC 4627 says."""
+    features = [feature(point(), {"name": "Köln"}), feature(point(), {"name": "𝄞"})]
+    lines = [json.dumps(each, ensure_ascii=False) for each in features]
+    text = "\n".join(lines) if fmt == "GeoJSONSeq" else json.dumps(collection(*features), ensure_ascii=False)
+    bench.write("x.json", (("\ufeff" if marked else "") + text).encode(encoding))
+    # Without a mark UTF-16 alone means its order on this computer.
+    options = {"encoding": encoding[:6] if marked else encoding} if declared else {}
+    assert bench.one("x.json", fmt, options=options).frame["name"].tolist() == ["Köln", "𝄞"]
+    (planned,) = bench.plan({"path": "x.json", "format": fmt, "options": options}).files
+    assert planned.encoding == encoding
+
+
+def test_a_mark_contradicts_the_manifest(bench: Bench) -> None:
+    text = json.dumps(collection(feature(point(), {"name": "Köln"})), ensure_ascii=False)
+    for mark, body in ((codecs.BOM_UTF8, text.encode()), (codecs.BOM_UTF16_LE, text.encode("utf-16-le"))):
+        bench.write("x.json", mark + body)
+        error = bench.refused("x.json", "GeoJSON", options={"encoding": "CP1252"})
+        assert error.reason == "encoding_wrong"
+        assert "byte order mark" in error.detail
+    bench.write("x.json", codecs.BOM_UTF16_LE + text.encode("utf-16-le") + b"\x00\xd8")
+    error = bench.refused("x.json", "GeoJSON")
+    assert error.reason == "encoding_wrong"
+    assert "by its byte order mark" in error.detail
+    bench.write("x.json", "\ufeff<html></html>".encode("utf-16-le"))
+    assert "an HTML page" in bench.refused("x.json", "GeoJSON").detail
+
+
+ESRI_POINT = {"attributes": {"a": 1}, "geometry": {"x": 9, "y": 48}}
+ESRI = {"geometryType": "esriGeometryPoint", "spatialReference": {"wkid": 4326}, "features": [ESRI_POINT]}
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        (ESRI, "Esri JSON"),
+        ({"features": [ESRI_POINT]}, "Esri JSON"),
+        (ESRI_POINT, "Esri JSON"),
+        ({"error": {"code": 498, "message": "Invalid token"}}, "Invalid token"),
+        ([ESRI_POINT], "JSON"),
+        ({"type": "Topology", "objects": {}}, "Topology"),
+    ],
+)
+def test_json_that_is_no_geojson_is_named(bench: Bench, document: Any, found: str) -> None:
+    bench.write("x.json", json.dumps(document))
+    error = bench.refused("x.json", "GeoJSON")
+    assert error.reason == "content_mismatch"
+    assert found in error.detail
+    if isinstance(document, dict) and "Esri" in found:
+        bench.write("y.json", json.dumps(ESRI_POINT))
+        assert "Esri JSON" in bench.refused("y.json", "GeoJSONSeq").detail
+        assert "f=geojson" in error.fix
 
 
 def test_open_rings_are_closed_and_counted(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import sqlite3
 import stat
 import struct
@@ -13,6 +15,7 @@ import geopandas
 import pytest
 import shapely
 
+from app.models.formats import FORMATS
 from app.settings import Limits, MiB
 from tests.hostile.web import Visits, counting_server
 from tests.pipelines.conftest import Bench
@@ -40,6 +43,9 @@ def web() -> Iterator[Visits]:
         "/etc/x.geojson",
         "a/../../x.geojson",
         "..\\x.geojson",
+        "a\\..\\..\\x.geojson",
+        "\\x.geojson",
+        "\\\\server\\x.geojson",
         "C:/x.geojson",
         "a//x.geojson",
         "a\nb.geojson",
@@ -315,3 +321,23 @@ def test_damaged_geometry_names_its_row(bench: Bench) -> None:
     error = bench.refused("x.gpkg", "GPKG")
     assert error.reason in ("geometry_damaged", "file_damaged")
     assert "row 1" in error.detail
+
+
+PAGE = b"<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head><body></body></html>"
+
+
+@pytest.mark.parametrize("fmt", [fmt.name for fmt in FORMATS if fmt.type == "vector" and not fmt.directory_marker])
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (PAGE, "an HTML page ('503 Service Unavailable')"), (gzip.compress(b"x"), "compressed with gzip"),
+        (b"<Error><Code>NoSuchKey</Code></Error>", "'?Error|NoSuchKey"),
+    ],
+)  # fmt: skip
+def test_what_came_instead_of_the_file_is_named(bench: Bench, fmt: str, body: bytes, found: str) -> None:
+    name = bench.write("x", body)
+    for suffix in (".shx", ".dbf"):
+        bench.write(f"x{suffix}", b"x")
+    error = bench.refused(name, fmt)
+    assert error.reason == "content_mismatch"
+    assert re.search(found.replace("(", "[(]").replace(")", "[)]"), error.detail)

@@ -66,8 +66,8 @@ def unpack(archive: Path, into: Path, limits: Limits, file: str) -> list[Path]:
 
     Raises:
         RunRefused: archive_invalid (no zip, truncated, checksum), archive_entries, archive_bytes, archive_ratio,
-            archive_encrypted, archive_method (neither stored nor deflated), archive_path (absolute, `..`, backslash,
-            control character), archive_link (link or device), archive_duplicate.
+            archive_encrypted, archive_method (neither stored nor deflated), archive_path (absolute, `..`, control
+            character), archive_link (link or device), archive_duplicate.
     """
     _check_directory(archive, limits, file)
     try:
@@ -105,8 +105,9 @@ def choose_member(members: Mapping[str, Path], wanted: str, file: str) -> Path:
     Raises:
         RunRefused: member_unknown.
     """
-    if wanted in members:
-        return members[wanted]
+    for name in (wanted, wanted.replace("\\", "/")):
+        if name in members:
+            return members[name]
     near = nearest(wanted, members)
     hint = f"Did you mean {near!r}? " if near else ""
     found = ", ".join(map(repr, list(members)[:_LISTED])) or "no files"
@@ -167,14 +168,18 @@ def _check_kind(entry: zipfile.ZipInfo, name: str, file: str) -> None:
 
 
 def _name(entry: zipfile.ZipInfo, file: str) -> str:
-    """The entry's name as a relative path with `/` that cannot leave the directory it is unpacked into."""
+    """The entry's name as a relative path with `/` that cannot leave the directory it is unpacked into.
+
+    Some programs for Windows write the backslash between directories.
+    """
     # orig_filename: zipfile cuts `filename` at a NUL, and two readers of one archive must not see two names.
     name = entry.orig_filename
     if not entry.flag_bits & _UTF8:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
+    name = name.replace("\\", "/")
     parts = name.removesuffix("/").split("/")
-    has_bad_characters = "\\" in name or any(ord(c) < 32 for c in name)
+    has_bad_characters = any(ord(c) < 32 for c in name)
     if name.startswith("/") or name[1:2] == ":" or has_bad_characters or any(p in ("", ".", "..") for p in parts):
         raise ARCHIVE_PATH(file=file, entry=name)
     if any(len(os.fsencode(part)) > 255 for part in parts) or len(os.fsencode(name)) > 1024:

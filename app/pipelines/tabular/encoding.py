@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
+from app.messages.common import ENCODING_CONTRADICTED
 from app.messages.tabular import (
-    ENCODING_CONTRADICTED,
     ENCODING_MISSING,
     ENCODING_MIXED,
     ENCODING_UNKNOWN,
@@ -25,17 +25,11 @@ from app.messages.tabular import (
     TEXT_NUL_BYTES,
 )
 from app.models.encodings import encoding_name
+from app.pipelines.common.byte_order_mark import find_mark, is_same_encoding
 from app.pipelines.common.utf8 import is_utf8, open_end
 from app.settings import MiB
 
 _BLOCK = 4 * MiB
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _INVALID = re.compile(rb"\xff([0-9a-f]{2})")
 _NOT_ASCII = re.compile("[^\x00-\x7f\udcff]")
 # A file with both kinds of bytes is read as one kind only if there are this many times more of it.
@@ -114,10 +108,10 @@ def open_text(path: Path, declared: str | None, file: str) -> TextFile:
     """
     with path.open("rb") as stream:
         head = stream.read(4)
-    marked = next(((mark, name) for mark, name in _BOMS if head.startswith(mark)), None)
+    marked = find_mark(head)
     if marked is not None:
         mark, name = marked
-        if declared is not None and not _is_same_encoding(declared, name):
+        if declared is not None and not is_same_encoding(declared, name):
             raise ENCODING_CONTRADICTED(file=file, encoding=declared, found=name)
         text = TextFile(path, name, len(mark), len(mark))
     elif declared is not None:
@@ -137,11 +131,6 @@ def _codec_name(name: str, file: str) -> str:
         raise ENCODING_UNKNOWN(file=file, encoding=name)
     known = {"utf_8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le", "ascii": "utf-8"}
     return known.get(found, found)
-
-
-def _is_same_encoding(declared: str, name: str) -> bool:
-    declared = encoding_name(declared) or declared
-    return declared in (name, f"{name}-sig") or (name[:6] == declared and declared in ("utf-16", "utf-32"))
 
 
 def _detect(path: Path, file: str) -> TextFile:

@@ -37,7 +37,7 @@ def open_source(
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
-        head = stream.read(16)
+        head = stream.read(4096)
         stream.seek(max(size - 4, 0))
         tail = stream.read()
     if not head.startswith(_MAGIC):

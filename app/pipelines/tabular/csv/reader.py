@@ -263,7 +263,7 @@ def open_delimited(
             row_too_large and what `open_text` raises.
     """
     with path.open("rb") as stream:
-        head = stream.read(512)
+        head = stream.read(4096)
     if head.startswith(_NOT_TEXT) or head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP):
         raise CONTENT_MISMATCH(file=file, format=fmt.name, found=looks_like(head))
     text = open_text(path, options.encoding, file)

@@ -45,7 +45,6 @@ from app.pipelines.tabular.xlsx.workbook import Sheet, Workbook, open_workbook
 from app.settings import Limits
 
 _BLOCK_ROWS = 8_192
-_OLE = b"\xd0\xcf\x11\xe0"
 # The types that a column may get when all of its cells are of this kind.
 _ALLOWED = {
     "number": frozenset({"int64", "float64"}),
@@ -131,9 +130,8 @@ def open_source(path: Path, fmt: Format, options: FileOptions, limits: Limits, f
     """
     if not is_zip(path):
         with path.open("rb") as stream:
-            head = stream.read(16)
-        found = "an older or encrypted Office document" if head.startswith(_OLE) else looks_like(head)
-        raise NOT_A_WORKBOOK(file=file, format=fmt.name, found=found)
+            head = stream.read(4096)
+        raise NOT_A_WORKBOOK(file=file, format=fmt.name, found=looks_like(head))
     root = Path(tempfile.mkdtemp(prefix="workbook-", dir=path.parent))
     book = open_workbook(root, unpack(path, root, limits, file), fmt, file)
     sheet = _select_sheet(book, options.sheet)

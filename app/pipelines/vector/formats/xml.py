@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from app.messages.common import CONTENT_MISMATCH
 from app.messages.vector_formats import XML_DOCTYPE, XML_INVALID, XML_TRUNCATED
-from app.pipelines.common.content import looks_like
+from app.pipelines.common.content import is_html, looks_like
 from app.pipelines.vector.formats.reader import SourceFile
 
 _BLOCK = 1 << 20
@@ -32,7 +32,7 @@ def check_xml(source: SourceFile, head: bytes, is_root: Callable[[str, Sequence[
     """
     file, fmt = source.file, source.format.name
     text = head.removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")
-    if not text.lstrip(b" \t\r\n\x00").startswith(b"<"):
+    if not text.lstrip(b" \t\r\n\x00").startswith(b"<") or is_html(head):
         raise CONTENT_MISMATCH(file=file, format=fmt, found=looks_like(head))
     parser = expat.ParserCreate(namespace_separator=" ")
     root: list[str] = []

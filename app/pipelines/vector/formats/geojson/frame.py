@@ -25,6 +25,7 @@ from app.messages.vector_formats import (
 )
 from app.pipelines.common.crs import parse_crs
 from app.pipelines.vector.formats.files import shown
+from app.pipelines.vector.formats.geojson.foreign import check_origin
 from app.pipelines.vector.formats.geojson.scan import Brackets, find_brackets
 from app.settings import MiB
 
@@ -188,6 +189,7 @@ def open_frame(path: Path, fmt: str, file: str) -> Frame:
     if frame.sequence:
         return frame
     text, is_collection, at = _head(frame, path.stat().st_size)
+    check_origin(frame.members, file)
     if is_collection:
         frame.begin = bom + at
         return frame

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.messages.common import CONTENT_MISMATCH
+from app.messages.common import CONTENT_MISMATCH, ENCODING_CONTRADICTED
 from app.messages.vector import FILE_NOT_IN_ENCODING, MEMBERS_IGNORED, MIXED_COLUMNS
 from app.models.run import RunWarning
+from app.pipelines.common.byte_order_mark import find_mark, find_zeros, is_same_encoding
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import resolve_crs
 from app.pipelines.common.findings import Findings
@@ -52,8 +53,11 @@ class _Names:
 
 def check_content(source: SourceFile, head: bytes) -> None:
     """See VectorFormat: the text begins with an object, after a byte order mark or a record separator."""
-    if not head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\x1e").startswith(b"{"):
-        raise CONTENT_MISMATCH(file=source.file, format=source.format.name, found=looks_like(head))
+    mark, encoding, _ = _encoding(head, source.encoding, source.file)
+    text = head[len(mark) :].decode(encoding, "replace")
+    if not text.lstrip(" \t\r\n\x1e").startswith("{"):
+        found = looks_like(text.encode() if encoding.startswith(("utf-16", "utf-32")) else head)
+        raise CONTENT_MISMATCH(file=source.file, format=source.format.name, found=found)
 
 
 def open_sources(source: SourceFile) -> list[VectorSource]:
@@ -68,7 +72,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         RunRefused: json_invalid, file_truncated, encoding_wrong, content_mismatch, crs_*, layer_unknown.
     """
     declared, limits, file = source.declared, source.limits, source.file
-    path = _as_utf8(source.path, source.encoding, file)
+    path, encoding = _as_utf8(source.path, source.encoding, file)
     frame = open_frame(path, source.format.name, file)
     columns: dict[str, Column] = {}
     ids, other = Column(), Counter[str]()
@@ -105,7 +109,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         schema=schema,
         rows=rows,
         geometry_type="Unknown",
-        encoding=source.encoding or "utf-8",
+        encoding=encoding,
         warnings=tuple(_warnings(file, columns, other)),
         counted=Counter(),
         open_chunks=lambda: _chunks(frame, blocks, names, schema, file),
@@ -239,19 +243,36 @@ def _warnings(file: str, columns: dict[str, Column], other: Counter[str]) -> Ite
         yield MEMBERS_IGNORED(file=file, members=listed)
 
 
-def _as_utf8(path: Path, encoding: str | None, file: str) -> Path:
-    """The file, converted to UTF-8 beside it when the manifest declares another encoding."""
-    if encoding is None or encoding in ("utf-8", "ascii"):
-        return path
+def _encoding(head: bytes, declared: str | None, file: str) -> tuple[bytes, str, str]:
+    """(byte order mark, encoding, what says so): a mark decides, then the manifest, then zeros between the characters.
+
+    Raises RunRefused encoding_wrong.
+    """
+    if (marked := find_mark(head)) is not None:
+        if declared is not None and not is_same_encoding(declared, marked[1]):
+            raise ENCODING_CONTRADICTED(file=file, encoding=declared, found=marked[1])
+        return *marked, "by its byte order mark"
+    if declared is not None:
+        return b"", declared, "`options.encoding`"
+    return b"", find_zeros(head) or "utf-8", "by its first bytes"
+
+
+def _as_utf8(path: Path, declared: str | None, file: str) -> tuple[Path, str]:
+    """(the file, converted to UTF-8 beside it where it has another encoding; its encoding)."""
+    with path.open("rb") as stream:
+        mark, encoding, origin = _encoding(stream.read(4), declared, file)
+    if encoding in ("utf-8", "utf-8-sig", "ascii"):
+        return path, encoding
     decoder = codecs.getincrementaldecoder(encoding)()
     handle, name = tempfile.mkstemp(prefix="utf8-", dir=path.parent)
-    done = 0
+    done = len(mark)
     with os.fdopen(handle, "wb") as out, path.open("rb") as stream:
+        stream.seek(done)
         try:
             for block in iter(partial(stream.read, _TRANSCODE_BLOCK), b""):
                 out.write(decoder.decode(block).encode())
                 done += len(block)
             out.write(decoder.decode(b"", True).encode())
         except UnicodeError:
-            raise FILE_NOT_IN_ENCODING(file=file, encoding=encoding, at=done) from None
-    return Path(name)
+            raise FILE_NOT_IN_ENCODING(file=file, encoding=encoding, origin=origin, at=done) from None
+    return Path(name), encoding

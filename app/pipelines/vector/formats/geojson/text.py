@@ -19,6 +19,7 @@ from app.messages.vector_formats import (
     NOT_A_FEATURE,
 )
 from app.pipelines.vector.formats.files import shown
+from app.pipelines.vector.formats.geojson.foreign import check_origin
 from app.pipelines.vector.formats.geojson.scan import Brackets, find_brackets, find_coordinates
 
 Ints = npt.NDArray[np.intp]
@@ -125,7 +126,7 @@ def _members(features: list[Any]) -> tuple[list[dict[str, Any]], list[dict[str, 
 
 
 def _refuse_wrong_feature(pieces: list[bytes], file: str, first_row: int) -> NoReturn:
-    """Refuse the text with the first wrong feature, and whether its bytes, its JSON or its members are wrong."""
+    """Refuse the text with the first wrong feature: what it is instead, or whether bytes, JSON or members are wrong."""
     for row, text in enumerate(pieces, first_row):
         try:
             text.decode()
@@ -136,6 +137,8 @@ def _refuse_wrong_feature(pieces: list[bytes], file: str, first_row: int) -> NoR
             feature = from_json(text, allow_inf_nan=False)
         except ValueError as wrong:
             raise JSON_ROW_INVALID(file=file, row=row, error=wrong) from None
+        if isinstance(feature, dict):
+            check_origin(feature, file)
         try:
             _members([feature])
         except (ValueError, KeyError, TypeError, AttributeError):
