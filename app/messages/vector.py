@@ -320,6 +320,11 @@ NUMBERS_AS_TEXT = Notice(
     "{file}: kept {columns} as text, because {count:# value is no number|# values are no numbers} that the column can "
     "hold.",
 )
+TIMES_AS_TEXT = Notice(
+    "times_as_text",
+    "columns of times that have other values too, and are kept as text",
+    "{file}: kept {columns} as text, because {count:# value is|# values are} not a full date, or no date at all.",
+)
 VALUES_NULLED = Notice(
     "values_nulled",
     "values that do not fit the type of their column, and become null",

@@ -182,6 +182,31 @@ KML_VALUE = Refusal(
     "{file} has the value {value!r} in SimpleData {name!r}, which its Schema declares as {type}.",
     "Correct or remove the value, or declare the field as string.",
 )
+KML_TIME = Refusal(
+    "value_invalid",
+    "a value does not fit the type of its column",
+    "{file}: {column!r} of row {row} has the time {value!r}, which is not a full date, and several of its folders have "
+    "the same name or number of rows (rows count from 0).",
+    "Give each Folder a name that no other Folder has, or write the time as YYYY-MM-DD.",
+)
+KML_COORDINATES = Refusal(
+    "geometry_damaged",
+    "a geometry cannot be read",
+    "{file}: the coordinates of row {row} have {value!r}, which does not say where a position ends and the next begins "
+    "(rows count from 0, in each Folder).",
+    "Write `longitude,latitude` or `longitude,latitude,height`, with blanks between positions and no other commas.",
+)
+KML_TRACK_POSITION = Refusal(
+    "geometry_damaged",
+    "a geometry cannot be read",
+    "{file}: a gx:coord of row {row} has {value!r}, which is no position (rows count from 0, in each Folder).",
+    "Write `longitude latitude height` with blanks between them, or remove the gx:coord and its `when`.",
+)
+TRACK_VALUES_DROPPED = Notice(
+    "track_values_dropped",
+    "what a gx:Track has for each position besides coordinates, which no column can hold",
+    "{file}: left out what {count:# gx:Track has|# gx:Tracks have} for each position besides coordinates: {names}.",
+)
 
 # GeoJSON
 

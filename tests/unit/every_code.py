@@ -144,6 +144,8 @@ WARNED: Mapping[str, str | Never] = {
     "datum_grid_missing": "pipelines/test_engine.py::test_datum_grids_that_are_missing_are_told",
     "intent_unknown": "api/test_manifests_api.py::test_an_unknown_ingest_intent_runs_with_a_warning",
     "text_cut": "pipelines/test_dbf_encodings.py::test_an_incomplete_last_character_is_left_out_and_counted",
+    "times_as_text": "pipelines/test_kml_rows.py::test_times_that_are_no_full_date_are_kept_as_text",
+    "track_values_dropped": "pipelines/test_kml_rows.py::test_what_a_track_has_for_each_position_is_warned_of",
     "numbers_as_text": "pipelines/test_dbf_values.py::test_a_column_with_a_value_that_is_no_number_is_text",
     "values_nulled": "pipelines/test_dbf_values.py::test_dates",
     "reader_note": "pipelines/test_geojson.py::test_mixed_columns_warn",

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 
-from app.messages.vector_formats import KML_NAME_TWICE, KML_SAME_COLUMN, KML_UNDECLARED, KML_VALUE
+from app.messages.vector import TIMES_AS_TEXT
+from app.messages.vector_formats import (
+    KML_NAME_TWICE,
+    KML_SAME_COLUMN,
+    KML_TIME,
+    KML_UNDECLARED,
+    KML_VALUE,
+    TRACK_VALUES_DROPPED,
+)
 from app.pipelines.vector.formats.files import neutral_copy
+from app.pipelines.vector.formats.kml_rows import Container, KmlRows, find_container, is_time, lost_of
 from app.pipelines.vector.formats.layer import Layer
 from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
@@ -19,6 +30,7 @@ from app.pipelines.vector.source import VectorSource
 __all__ = ["check_content", "list_layers", "open_sources"]
 
 _NAMESPACES = ("http://www.opengis.net/kml/", "http://earth.google.com/kml/")
+_SHOWN = 40
 # The fields that LIBKML gives every layer, or layers with such elements.
 _FIELDS = frozenset(
     (
@@ -47,14 +59,68 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     """See VectorFormat.
 
     Raises:
-        RunRefused: columns_duplicate, value_invalid.
+        RunRefused: columns_duplicate, value_invalid, geometry_damaged.
     """
     path = neutral_copy(source.path, source.format.suffixes[0])
     layers = open_layers(path, source)
-    scan = _KmlScan(source.file)
-    parse_xml(path, scan.start_field)  # a Schema may follow its data
+    scan, rows = _KmlScan(source.file), KmlRows(source.file)
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        scan.start_field(name, attributes)  # a Schema may follow its data
+        rows.start(name, attributes)
+
+    parse_xml(path, start, rows.end, rows.text)
     parse_xml(path, scan.start, scan.end, scan.text)
+    found = [find_container(rows.containers, layer.name, layer.rows) for layer in layers]
+    layers = [_with_times(layer, each, rows, source.file) for layer, each in zip(layers, found, strict=True)]
+    count, samples, names = lost_of([each for each in found if each is not None] if all(found) else rows.containers)
+    if count:
+        warning = TRACK_VALUES_DROPPED(file=source.file, count=count, samples=samples, names=", ".join(names))
+        layers[0] = replace(layers[0], warnings=(*layers[0].warnings, warning))
     return [layer_source(source, replace(layer, fields=_original_fields(scan, layer))) for layer in layers]
+
+
+def _with_times(layer: Layer, found: Container | None, rows: KmlRows, file: str) -> Layer:
+    """The layer with times as text, as in the document, where one of the column is not a day or a moment.
+
+    LIBKML makes the first of a month of a month, and null of a year. Raises RunRefused value_invalid where such a time
+    is in a document of which the rows cannot be found.
+    """
+    if found is None:
+        for each in rows.containers:
+            for sample in _no_times(each):
+                raise KML_TIME(file=file, **sample)
+        return layer
+    places = {i: field.name for i, field in enumerate(layer.fields) if field.name in layer.times}
+    odd = [sample for sample in _no_times(found) if sample["column"] in places.values()]
+    columns = {sample["column"] for sample in odd}
+    columns |= {name for name in places.values() if layer.times[name] == pa.string()}
+    texts = {i: found.times[name] for i, name in places.items() if name in columns and name in found.times}
+    if not texts:
+        return layer
+
+    def correct(attributes: tuple[pa.Array, ...], first_row: int) -> tuple[pa.Array, ...]:
+        real = list(attributes)
+        for i, values in texts.items():
+            numbers = range(first_row, first_row + len(real[i]))
+            real[i] = pa.array([values.get(row) or None for row in numbers], pa.string())
+        return tuple(real)
+
+    fields = [field.with_type(pa.string()) if i in texts else field for i, field in enumerate(layer.fields)]
+    warnings = layer.warnings
+    if odd:
+        names = ", ".join(repr(name) for name in dict.fromkeys(sample["column"] for sample in odd))
+        warnings += (TIMES_AS_TEXT(file=file, columns=names, count=len(odd), samples=odd),)
+    times = {**layer.times, **{places[i]: pa.string() for i in texts}}
+    return replace(layer, fields=pa.schema(fields), times=times, correct=correct, warnings=warnings)
+
+
+def _no_times(container: Container) -> Iterator[dict[str, Any]]:
+    """{column, row, value} of each time that is no day or moment."""
+    for column, texts in container.times.items():
+        for row, text in texts.items():
+            if text and not is_time(text):
+                yield {"column": column, "row": row, "value": text[:_SHOWN]}
 
 
 def _original_fields(scan: _KmlScan, layer: Layer) -> pa.Schema:
