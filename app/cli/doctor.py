@@ -16,7 +16,7 @@ from app.jobs.seccomp import denied_calls, has_seccomp
 from app.models.formats import FORMATS, Format
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.services.access.api_keys import is_bound_admin
-from app.services.health import Check, check, readiness
+from app.services.health import PartDetails, check, readiness
 from app.services.store_probe import probe_store
 from app.settings import Settings
 from app.storage.postgis.server import Postgis
@@ -28,7 +28,7 @@ _CORRECT_GRIDS = "Make the folder, or correct the setting."
 
 async def examine(
     settings: Settings, *, wait: float = 0, waiting: Callable[[str], None] = lambda _: None
-) -> list[Check]:
+) -> list[PartDetails]:
     """Check every dependency. Starts no server.
 
     Args:
@@ -49,7 +49,7 @@ async def examine(
     return [*found, *libraries(settings.proj_grids)]
 
 
-def libraries(grids: Path | None = None) -> list[Check]:
+def libraries(grids: Path | None = None) -> list[PartDetails]:
     """Checks of the libraries that jobs use, in this installation. grids: the operator's folder of datum grids."""
     return [
         _check_library("gdal", _gdal),
@@ -62,7 +62,7 @@ def libraries(grids: Path | None = None) -> list[Check]:
     ]
 
 
-async def _servers(settings: Settings) -> list[Check]:
+async def _servers(settings: Settings) -> list[PartDetails]:
     existed = settings.data_dir.is_dir()
     try:
         async with open_clients(settings) as clients:
@@ -76,11 +76,11 @@ async def _servers(settings: Settings) -> list[Check]:
             if clients.postgis is not None:
                 found = [await _with_warning(each, clients.postgis) for each in found]
     except DomainError as err:
-        found = [Check(name="settings", ok=False, latency_ms=0, problem=err.detail, fix=err.fix)]
+        found = [PartDetails(name="settings", ok=False, latency_ms=0, problem=err.detail, fix=err.fix)]
     return [_explained(check, settings, existed) for check in found]
 
 
-def _explained(check: Check, settings: Settings, existed: bool) -> Check:
+def _explained(check: PartDetails, settings: Settings, existed: bool) -> PartDetails:
     """Adapt a check to the settings: a configured server is required; explain a missing data directory or Redis."""
     if check.name == "ledger" and not check.ok and settings.ledger.url is None and not existed:
         problem = f"There is no data directory {settings.data_dir}."
@@ -93,7 +93,7 @@ def _explained(check: Check, settings: Settings, existed: bool) -> Check:
     return check if check.name in ("sweep", "keys") else check.model_copy(update={"required": True})
 
 
-async def _ledger_server(clients: Clients, ledger_works: bool) -> list[Check]:
+async def _ledger_server(clients: Clients, ledger_works: bool) -> list[PartDetails]:
     """Whether the server of the ledger has all that the ledger needs; no check where none can lack anything."""
 
     async def look() -> Mapping[str, Any]:
@@ -110,7 +110,7 @@ async def _ledger_server(clients: Clients, ledger_works: bool) -> list[Check]:
     return [found] if found.details or not found.ok else []
 
 
-async def _keys(clients: Clients) -> list[Check]:
+async def _keys(clients: Clients) -> list[PartDetails]:
     """A warning about API keys whose prefixes promise more than they restrict; no check without such keys."""
     from app.cli.keys import bound_admins
 
@@ -121,10 +121,12 @@ async def _keys(clients: Clients) -> list[Check]:
     if not bound:
         return []
     details = {"admins with prefixes": str(len(bound))}
-    return [Check(name="keys", ok=True, required=False, latency_ms=0, details=details, warning=bound_admins(bound))]
+    return [
+        PartDetails(name="keys", ok=True, required=False, latency_ms=0, details=details, warning=bound_admins(bound))
+    ]
 
 
-async def _with_warning(found: Check, postgis: Postgis) -> Check:
+async def _with_warning(found: PartDetails, postgis: Postgis) -> PartDetails:
     """Add to the check of PostGIS that its user has more rights than the engine needs."""
     if found.name != "postgis" or not found.ok:
         return found
@@ -141,7 +143,7 @@ async def _with_warning(found: Check, postgis: Postgis) -> Check:
     return found.model_copy(update={"warning": warning})
 
 
-async def _store(clients: Clients) -> Check:
+async def _store(clients: Clients) -> PartDetails:
     """What the store keeps of what this service relies on."""
     found: tuple[str, ...] = ()
 
@@ -153,7 +155,7 @@ async def _store(clients: Clients) -> Check:
     return await check("rights", look, warn=lambda _: " ".join(found) or None)
 
 
-def _sandbox() -> Check:
+def _sandbox() -> PartDetails:
     """How the kernel confines the processes that read sources."""
     version, calls = landlock_version(), len(denied_calls()) if has_seccomp() else 0
     details = {
@@ -168,26 +170,26 @@ def _sandbox() -> Check:
     if not calls:
         missing.append("System calls cannot be denied to readers: no seccomp, or an unknown processor.")
     warning = " ".join(missing) or None
-    return Check(name="sandbox", ok=True, required=False, latency_ms=0, details=details, warning=warning)
+    return PartDetails(name="sandbox", ok=True, required=False, latency_ms=0, details=details, warning=warning)
 
 
 def _covered(version: int) -> str:
     return "files, programs and TCP" if version >= 4 else "files and programs" if version else "nothing"
 
 
-def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]], fix: str = _REINSTALL) -> Check:
+def _check_library(name: str, examine_it: Callable[[], Mapping[str, Any]], fix: str = _REINSTALL) -> PartDetails:
     began = time.perf_counter()
     try:
         details = examine_it()
     except (ImportError, LookupError, OSError) as err:
-        return Check(
+        return PartDetails(
             name=name,
             ok=False,
             latency_ms=0,
             problem=f"{err}.",
             fix=fix,
         )
-    return Check(name=name, ok=True, latency_ms=round((time.perf_counter() - began) * 1000, 1), details=details)
+    return PartDetails(name=name, ok=True, latency_ms=round((time.perf_counter() - began) * 1000, 1), details=details)
 
 
 def _gdal() -> Mapping[str, Any]:

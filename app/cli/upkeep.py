@@ -11,7 +11,7 @@ import typer
 from app.cli import show
 from app.cli.common import FAILED, UNREACHABLE, AsJson, DataDir, app, fail, read_settings
 from app.errors import DomainError, LedgerUnavailable, LedgerUnsupported, StoreUnavailable
-from app.services.health import Check
+from app.services.health import PartDetails
 from app.settings import Settings
 
 _POLL_SECONDS = 1.0
@@ -37,7 +37,7 @@ def doctor(data_dir: DataDir = None, wait: Wait = 0, as_json: AsJson = False) ->
         raise typer.Exit(FAILED)
 
 
-def _line(check: Check) -> str:
+def _line(check: PartDetails) -> str:
     if check.ok:
         mark = "[yellow]warn[/]" if check.warning else "[green]ok[/]  "
         message = ", ".join(f"{name} {value}" for name, value in check.details.items())

@@ -19,16 +19,16 @@ from app.services.sweep.election import LeaderWatch
 _TIMEOUT_SECONDS = 10.0
 
 
-class CheckResult(Frozen):
-    """Whether a dependency works. required: the service is not ready without it."""
+class PartState(Frozen):
+    """Whether a part that the service depends on works. required: the service is not ready without it."""
 
     name: str
     ok: bool
     required: bool = True
 
 
-class Check(CheckResult):
-    """One dependency in detail. warning: it works, but not as it should."""
+class PartDetails(PartState):
+    """One such part in detail. warning: it works, but not as it should."""
 
     latency_ms: float
     details: Mapping[str, Any] = {}
@@ -39,19 +39,19 @@ class Check(CheckResult):
 
 class Readiness(Frozen):
     ready: bool
-    checks: tuple[Check, ...]
+    checks: tuple[PartDetails, ...]
 
     def results(self) -> ReadinessResults:
         """The same without details: hosts, versions and messages of servers stay private."""
         return ReadinessResults(
             ready=self.ready,
-            checks=tuple(CheckResult(name=each.name, ok=each.ok, required=each.required) for each in self.checks),
+            checks=tuple(PartState(name=each.name, ok=each.ok, required=each.required) for each in self.checks),
         )
 
 
 class ReadinessResults(Frozen):
     ready: bool
-    checks: tuple[CheckResult, ...]
+    checks: tuple[PartState, ...]
 
 
 async def readiness(
@@ -100,7 +100,7 @@ async def check(
     required: bool = True,
     seconds: float = _TIMEOUT_SECONDS,
     warn: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
-) -> Check:
+) -> PartDetails:
     """Run one check and time it. A DomainError or a time-out becomes the problem and fix of the result."""
     began = time.perf_counter()
     problem = fix = None
@@ -113,7 +113,7 @@ async def check(
     except TimeoutError:
         problem = f"No answer within {seconds:.0f} s."
         fix = "Check whether the server hangs, or a firewall drops packets on the way to it."
-    return Check(
+    return PartDetails(
         name=name,
         ok=problem is None,
         required=required,

@@ -58,3 +58,8 @@ def test_the_written_document_is_the_one_that_is_served() -> None:
     served = create_app(Settings()).openapi()["components"]["schemas"]
     for name in ("Problem", "ProblemFault", "RunError", "RunWarning"):
         assert served[name] == DOCUMENT["components"]["schemas"][name], "Run: make openapi"
+
+
+def test_schemas_have_names_of_the_field_not_of_modules() -> None:
+    """Two models of one name would be named by their modules."""
+    assert [name for name in DOCUMENT["components"]["schemas"] if "__" in name] == []
