@@ -21,7 +21,7 @@ from app.messages.vector_formats import (
 )
 from app.pipelines.vector.formats.files import neutral_copy
 from app.pipelines.vector.formats.kml_rows import Container, KmlRows, find_container, is_time, lost_of
-from app.pipelines.vector.formats.layer import Layer
+from app.pipelines.vector.formats.layer import Layer, OpenOptions
 from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.xml import check_xml, parse_xml
@@ -62,7 +62,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         RunRefused: columns_duplicate, value_invalid, geometry_damaged.
     """
     path = neutral_copy(source.path, source.format.suffixes[0])
-    layers = open_layers(path, source)
+    layers = open_layers(path, source, OpenOptions(times_proven=True))
     scan, rows = _KmlScan(source.file), KmlRows(source.file)
 
     def start(name: str, attributes: dict[str, str]) -> None:

@@ -25,6 +25,7 @@ class OpenOptions:
         config: configuration options of GDAL.
         generated_keys: names (lower case) of key columns that the driver or the format fills; they are not data.
         times_in_utc: the format defines its timestamps as UTC, so they need not be read as text to find their zones.
+        times_proven: the module of the format compares its times with the file itself.
         bound_by_rows: the batches are bounded by a number of rows, where GDAL's bound in bytes does not work.
         check_layer: called with the name of the chosen layer before GDAL reads anything of it.
     """
@@ -33,6 +34,7 @@ class OpenOptions:
     config: Mapping[str, str] = field(default_factory=dict)
     generated_keys: tuple[str, ...] = ("", "fid", "ogc_fid")
     times_in_utc: bool = False
+    times_proven: bool = False
     bound_by_rows: bool = False
     check_layer: Callable[[str], None] | None = None
 

@@ -25,6 +25,7 @@ from app.messages.vector import (
     LAYERS_OF_ONE_NAME,
     OTHER_DRIVER,
     UNREADABLE,
+    VALUES_NULLED,
 )
 from app.models.formats import find_format
 from app.models.manifest import ManifestFile
@@ -34,6 +35,7 @@ from app.pipelines.common.crs import parse_crs, resolve_crs
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.vector.formats.files import neutral_copy
 from app.pipelines.vector.formats.layer import DEFAULTS, Layer, OpenOptions, is_geometry, reported
+from app.pipelines.vector.formats.misfits import Misfits, warnings_of
 from app.pipelines.vector.formats.read_layer import read_layer
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.times import time_types
@@ -139,7 +141,7 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
                 reader,
             ):
                 schema = reader.schema
-            times = {} if how.times_in_utc else _time_types(path, name, schema, how.options, file)
+            times, misfits = ({}, {}) if how.times_in_utc else _time_types(path, name, schema, how.options, file)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
         raise _unreadable(err, source, path) from None
     if skipped := [found[1] for note in notes if (found := _SKIPPED.search(note))]:
@@ -160,7 +162,10 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
         fid_column=fid_column,
         geometry_name=info["geometry_name"],
         times=times,
-        warnings=tuple(GDAL_NOTE(file=file, note=note) for note in dict.fromkeys(notes) if "Measured (M)" not in note),
+        warnings=(
+            *(GDAL_NOTE(file=file, note=note) for note in dict.fromkeys(notes) if "Measured (M)" not in note),
+            *(() if how.times_proven else warnings_of(misfits, VALUES_NULLED, file)),
+        ),
     )
 
 
@@ -199,11 +204,11 @@ def _named(declared: ManifestFile, names: list[str]) -> list[str]:
 
 def _time_types(
     path: Path, layer: str, schema: pa.Schema, options: Mapping[str, str], file: str
-) -> dict[str, pa.DataType]:
-    """Types of the timestamp columns, by their values."""
+) -> tuple[dict[str, pa.DataType], dict[str, Misfits]]:
+    """See `time_types`, of the timestamp columns."""
     names = [column.name for column in schema if pa.types.is_timestamp(column.type)]
     if not names:
-        return {}
+        return {}, {}
     # pyogrio reads columns by their names.
     if twice := sorted(name for name in set(names) if schema.names.count(name) > 1):
         raise COLUMNS_DUPLICATE(file=file, names=", ".join(twice))

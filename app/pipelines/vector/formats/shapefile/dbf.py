@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.messages.message import MOST_SAMPLES
 from app.messages.vector import NUMBERS_AS_TEXT, VALUES_NULLED
 from app.messages.vector_formats import DBF_FIELDS_UNREAD
 from app.models.run import RunWarning
+from app.pipelines.vector.formats.misfits import warnings_of
 from app.pipelines.vector.formats.shapefile.encoding import TextEncoding
 from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField, blocks, is_deleted, read_header, records
 from app.pipelines.vector.formats.shapefile.values import Column, NumberProof, Proof, proof_of
@@ -107,18 +107,10 @@ def open_dbf(path: Path, shapes: int, encoding: TextEncoding, names: Sequence[st
     )
 
 
-def _warnings(proofs: dict[int, Proof], names: Sequence[str], file: str) -> list[RunWarning]:
-    found = []
-    for notice, is_text in ((NUMBERS_AS_TEXT, True), (VALUES_NULLED, False)):
-        some = {
-            names[i]: p.misfits for i, p in proofs.items() if p.misfits.count and isinstance(p, NumberProof) == is_text
-        }
-        if some:
-            samples = [{"column": name, **sample} for name, each in some.items() for sample in each.samples]
-            count = sum(each.count for each in some.values())
-            columns = ", ".join(map(repr, some))
-            found.append(notice(file=file, count=count, columns=columns, samples=samples[:MOST_SAMPLES]))
-    return found
+def _warnings(proofs: Mapping[int, Proof], names: Sequence[str], file: str) -> list[RunWarning]:
+    numbers = {names[i]: proof.misfits for i, proof in proofs.items() if isinstance(proof, NumberProof)}
+    others = {names[i]: proof.misfits for i, proof in proofs.items() if not isinstance(proof, NumberProof)}
+    return [*warnings_of(numbers, NUMBERS_AS_TEXT, file), *warnings_of(others, VALUES_NULLED, file)]
 
 
 def _decoded(array: pa.Array, encoding: TextEncoding) -> pa.Array:

@@ -11,16 +11,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.messages.message import MOST_SAMPLES
+from app.pipelines.vector.formats.misfits import Misfits
 from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField
 
-_SHOWN = 40
 _WIDEST_INTEGER = 18
 _WIDEST_INT32 = 9
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -51,19 +50,6 @@ class Column:
 
     type: pa.DataType
     read: Callable[[Bytes], pa.Array]
-
-
-@dataclass(slots=True)
-class Misfits:
-    """Values that do not fit their field. samples: {row, value} of the first few."""
-
-    count: int = 0
-    samples: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, row: int, text: str) -> None:
-        self.count += 1
-        if len(self.samples) < MOST_SAMPLES:
-            self.samples.append({"row": row, "value": text[:_SHOWN]})
 
 
 class Proof(Protocol):
