@@ -23,6 +23,7 @@ from app.messages.vector import (
     LAYER_AMBIGUOUS,
     LAYERS_IGNORED,
     LAYERS_OF_ONE_NAME,
+    NO_FEATURES,
     OTHER_DRIVER,
     UNREADABLE,
 )
@@ -106,7 +107,7 @@ def open_layers(path: Path, source: SourceFile, how: OpenOptions = DEFAULTS) -> 
         how: what is special about the format.
 
     Raises:
-        RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing,
+        RunRefused: content_mismatch, layers_too_many, no_features, layer_ambiguous, layer_unknown, geometry_missing,
             columns_duplicate, and what `how.check_layer` raises.
     """
     try:
@@ -174,6 +175,8 @@ def _choose(layers: list[tuple[str, bool]], source: SourceFile) -> list[str]:
     file, declared, names = source.file, source.declared, [name for name, _ in layers]
     if len(names) > source.limits.layers:
         raise LAYERS_TOO_MANY(file=file, layers=len(names), limit=source.limits.layers)
+    if not names:
+        raise NO_FEATURES(file=file)
     spatial = [name for name, is_spatial in layers if is_spatial]
     wanted = spatial if declared.all_layers else _named(declared, names)
     if not spatial:
