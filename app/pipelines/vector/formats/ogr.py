@@ -39,6 +39,7 @@ from app.pipelines.vector.formats.read_layer import read_layer
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.times import time_types
 from app.pipelines.vector.source import VectorSource, cut
+from app.system.memory import raise_lack_of_memory
 
 # GDAL's word for a column of an XML schema that it leaves out.
 _SKIPPED = re.compile(r"Field with same name \((.*?)\) already exists")
@@ -166,7 +167,8 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
 
 
 def _unreadable(err: Exception, source: SourceFile, path: Path) -> RunRefused:
-    """The refusal for what GDAL reports when a file or a layer is opened."""
+    """The refusal for what GDAL reports when a file or a layer is opened. Raises MemoryError if it is lack of it."""
+    raise_lack_of_memory(err)
     return UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path))
 
 
