@@ -157,7 +157,7 @@ LAYER_EMPTY = Refusal(
     "no_features",
     "a source has no features",
     "{file}: the layer {layer!r} has no features.",
-    "Name only layers with features in `files[].layers`.",
+    "Name only layers with features in `files[].layer` or `files[].layers`.",
 )
 NO_LAYERS = Refusal(
     "layer_unknown",

@@ -34,6 +34,12 @@ def is_lack_of_memory(err: BaseException) -> bool:
     return any(_is_lack_of_memory(each) for each in chain(err))
 
 
+def raise_lack_of_memory(err: BaseException) -> None:
+    """Raise MemoryError if this is what the error means; call it before calling a file damaged."""
+    if is_lack_of_memory(err):
+        raise MemoryError(str(err)) from err
+
+
 def _is_lack_of_memory(err: BaseException) -> bool:
     if isinstance(err, MemoryError) or (isinstance(err, OSError) and err.errno == errno.ENOMEM):
         return True

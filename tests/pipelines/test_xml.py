@@ -203,3 +203,20 @@ def test_gml_crs_that_leads_to_a_file(bench: Bench, attribute: str, element: str
     error = bench.refused("x.gml", "GML")
     assert error.reason == "crs_unknown"
     assert "/etc/hostname" in str(error)
+
+
+def test_documents_and_layers_without_features(bench: Bench) -> None:
+    """They have no rows; that they have no geometry column would be another fault."""
+    empty = '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{}</Document></kml>'
+    placemark = "<Placemark><Point><coordinates>9,48</coordinates></Point></Placemark>"
+    folders = f"<Folder><name>a</name>{placemark}</Folder><Folder><name>b</name></Folder>"
+    bench.write("x.kml", empty.format(""))
+    bench.write("x.gml", '<x:FeatureCollection xmlns:x="urn:x" xmlns:gml="http://www.opengis.net/gml/3.2"/>')
+    for name, fmt in (("x.kml", "KML"), ("x.gml", "GML")):
+        assert bench.refused(name, fmt).reason == "no_features"
+    bench.write("y.kml", empty.format(folders))
+    for named in ({"layer": "b"}, {"layers": ["a", "b"]}, {"layers": "*"}):
+        error = bench.refused("y.kml", "KML", **named)
+        assert error.reason == "no_features"
+        assert "the layer 'b' has no features" in error.detail
+    assert len(bench.one("y.kml", "KML", layer="a").frame) == 1

@@ -24,6 +24,7 @@ from app.messages.tabular import COMPRESSED_DAMAGED
 from app.models.formats import Format
 from app.pipelines.common.archives import choose_member, is_zip, unpack_once
 from app.settings import Limits, MiB
+from app.system.memory import raise_lack_of_memory
 
 _BLOCK = 1 * MiB
 _RATIO_FLOOR = 16 * MiB
@@ -68,7 +69,8 @@ def _decompress_stream(path: Path, open_stream: Callable[[Path], Any], limits: L
                 if size > max_size:
                     raise ARCHIVE_RATIO(file=file, limit=limits.archive_ratio, entry=entry)
                 out.write(block)
-    except (OSError, EOFError, zlib.error, pa.ArrowException):
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as err:
+        raise_lack_of_memory(err)
         raise COMPRESSED_DAMAGED(file=file) from None
     return target
 

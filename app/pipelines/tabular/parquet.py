@@ -21,6 +21,7 @@ from app.pipelines.common.parquet_times import int96_unit
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.source import TypedSource, check_columns
 from app.settings import Limits
+from app.system.memory import raise_lack_of_memory
 
 _BATCH_ROWS = 16_384
 _MAGIC = b"PAR1"
@@ -48,7 +49,8 @@ def open_source(
         unit, warnings = int96_unit(path, file)
         with pq.ParquetFile(path, coerce_int96_timestamp_unit=unit) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError) as err:
+        raise_lack_of_memory(err)
         raise TYPED_TABLE_DAMAGED(file=file, format=fmt.name) from None
     check_columns(schema.names, limits, file)
     if rows > limits.rows:

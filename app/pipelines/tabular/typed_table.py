@@ -29,6 +29,7 @@ from app.pipelines.tabular.notation import PLAIN, Notation, convert_from, possib
 from app.pipelines.tabular.quarantine import Quarantine
 from app.pipelines.tabular.source import BadRow, ParsedBlock, TableSource, TypedSource
 from app.pipelines.tabular.writer import TableWriter
+from app.system.memory import raise_lack_of_memory
 
 
 class TypeGuessWrong(Exception):  # control flow, not an error
@@ -159,7 +160,8 @@ def copy_table(
                 out.write(pa.record_batch(columns, schema=schema))
                 rows += batch.num_rows
                 watch.advance(rows, source.rows)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError) as err:
+        raise_lack_of_memory(err)
         raise TYPED_TABLE_DAMAGED(file=source.file, format=source.format) from None
     counts = Counter({"rows_in": source.rows, "rows_out": out.rows, "rows_quarantined": 0})
     return WrittenTable(schema, counts, {each.name: "nested" for each in fields if pa.types.is_nested(each.type)})

@@ -29,6 +29,7 @@ from app.pipelines.common.parquet_times import int96_unit
 from app.pipelines.vector.formats.reader import SourceFile, only_layer
 from app.pipelines.vector.source import Batch, VectorSource, cut
 from app.settings import MiB
+from app.system.memory import raise_lack_of_memory
 
 list_layers = only_layer
 _BATCH_ROWS = 16_384
@@ -71,6 +72,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
             raw = (parquet.metadata.metadata or {}).get(b"geo")
     except (pa.ArrowException, OSError) as err:
+        raise_lack_of_memory(err)
         raise FILE_DAMAGED(file=file, error=" ".join(str(err).split())[:200]) from None
     name, column, covering, warnings = _geometry_column(raw, schema, file)
     if declared.named_layers:
@@ -110,6 +112,7 @@ def _read(
                 attributes = tuple(attribute_values(batch.column(f.name), f.type) for f in fields)
                 yield attributes, _binary(batch.column(geometry))
     except (pa.ArrowException, OSError) as err:
+        raise_lack_of_memory(err)
         raise FILE_DAMAGED(file=file, error=" ".join(str(err).split())[:200]) from None
 
 

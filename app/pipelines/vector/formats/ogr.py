@@ -23,6 +23,7 @@ from app.messages.vector import (
     LAYER_AMBIGUOUS,
     LAYERS_IGNORED,
     LAYERS_OF_ONE_NAME,
+    NO_FEATURES,
     OTHER_DRIVER,
     UNREADABLE,
     VALUES_NULLED,
@@ -40,6 +41,7 @@ from app.pipelines.vector.formats.read_layer import read_layer
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.times import time_types
 from app.pipelines.vector.source import VectorSource, cut
+from app.system.memory import raise_lack_of_memory
 
 # GDAL's word for a column of an XML schema that it leaves out.
 _SKIPPED = re.compile(r"Field with same name \((.*?)\) already exists")
@@ -108,7 +110,7 @@ def open_layers(path: Path, source: SourceFile, how: OpenOptions = DEFAULTS) -> 
         how: what is special about the format.
 
     Raises:
-        RunRefused: content_mismatch, layers_too_many, layer_ambiguous, layer_unknown, geometry_missing,
+        RunRefused: content_mismatch, layers_too_many, no_features, layer_ambiguous, layer_unknown, geometry_missing,
             columns_duplicate, and what `how.check_layer` raises.
     """
     try:
@@ -170,7 +172,8 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
 
 
 def _unreadable(err: Exception, source: SourceFile, path: Path) -> RunRefused:
-    """The refusal for what GDAL reports when a file or a layer is opened."""
+    """The refusal for what GDAL reports when a file or a layer is opened. Raises MemoryError if it is lack of it."""
+    raise_lack_of_memory(err)
     return UNREADABLE(file=source.file, format=source.format.name, error=reported(err, path))
 
 
@@ -179,6 +182,8 @@ def _choose(layers: list[tuple[str, bool]], source: SourceFile) -> list[str]:
     file, declared, names = source.file, source.declared, [name for name, _ in layers]
     if len(names) > source.limits.layers:
         raise LAYERS_TOO_MANY(file=file, layers=len(names), limit=source.limits.layers)
+    if not names:
+        raise NO_FEATURES(file=file)
     spatial = [name for name, is_spatial in layers if is_spatial]
     wanted = spatial if declared.all_layers else _named(declared, names)
     if not spatial:

@@ -65,7 +65,7 @@ def inspect(fetched: FetchedFile, limits: Limits, threads: int) -> list[VectorSo
         _check_content(file)
         opened += reader_of(fmt).open_sources(file)
     for source in opened:
-        _check_size_of_layer(source, limits, layers=declared.layers is not None)
+        _check_size_of_layer(source, limits, named=bool(declared.named_layers) or declared.all_layers)
     return [replace(_with_distinct_names(source), part=_part(declared, source.layer)) for source in opened]
 
 
@@ -155,11 +155,11 @@ def _check_content(source: SourceFile) -> None:
     reader_of(source.format).check_content(source, head)
 
 
-def _check_size_of_layer(source: VectorSource, limits: Limits, *, layers: bool) -> None:
-    """layers: the manifest asks for several layers."""
+def _check_size_of_layer(source: VectorSource, limits: Limits, *, named: bool) -> None:
+    """named: the manifest names the layer."""
     if len(source.schema) > limits.columns:
         raise COLUMNS_TOO_MANY(file=source.file, columns=len(source.schema), limit=limits.columns)
     if source.rows is not None and source.rows > limits.rows:
         raise ROWS_TOO_MANY(file=source.file, limit=limits.rows)
     if source.rows == 0:
-        raise LAYER_EMPTY(file=source.file, layer=source.layer) if layers else NO_FEATURES(file=source.file)
+        raise LAYER_EMPTY(file=source.file, layer=source.layer) if named else NO_FEATURES(file=source.file)
