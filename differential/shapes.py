@@ -21,11 +21,11 @@ def shapes(
     Args:
         kind: of all geometries.
         heights: all have a Z.
-        missing: some rows have no geometry.
+        missing: some rows after the first have no geometry.
     """
     made: list[BaseGeometry | None] = []
-    for _ in range(rows):
-        if missing and rng.random() < 0.15:
+    for row in range(rows):
+        if row and missing and rng.random() < 0.15:
             made.append(None)
             continue
         found = _MAKERS[kind](rng, rng.uniform(6, 12), rng.uniform(46, 54))
