@@ -148,16 +148,15 @@ def _of_arrow(found: pa.Table, geometry: str) -> Found:
 def by_duckdb_spatial(written: Written) -> Found:
     """With the GDAL inside DuckDB's extension."""
     path = f"/vsizip/{written.path}" if written.path.suffix == ".zip" else written.path
+    with pa.ipc.open_stream(read_apart(path)) as stream:
+        found = stream.read_all()
     try:
-        with pa.ipc.open_stream(read_apart(path)) as stream:
-            found = stream.read_all()
+        names = found.column_names
     except UnicodeDecodeError:
-        if written.about.get("encoding") != "cp1252":
-            raise
         raise Unreadable("DuckDB gives names of columns in the bytes of the .dbf") from None
-    names = [each for each in found.column_names if found.schema.field(each).type in (pa.binary(), pa.large_binary())]
-    geometry = names[-1] if names else found.column_names[-1]
-    return _of_arrow(found.drop_columns([each for each in ("OGC_FID",) if each in found.column_names]), geometry)
+    blobs = [each for each in names if found.schema.field(each).type in (pa.binary(), pa.large_binary())]
+    geometry = blobs[-1] if blobs else names[-1]
+    return _of_arrow(found.drop_columns([each for each in ("OGC_FID",) if each in names]), geometry)
 
 
 _KML = "{http://www.opengis.net/kml/2.2}"
