@@ -22,7 +22,7 @@ from app.pipelines.common import gdal_drivers
 from app.pipelines.common.gdal_options import SAFE_OPTIONS
 
 # Set here so that environment variables of the host neither change results nor allow access to other files.
-_CONFIG = {**SAFE_OPTIONS, "SHAPE_ENCODING": None, "SHAPE_RESTORE_SHX": "NO"}
+_CONFIG = {**SAFE_OPTIONS, "SHAPE_ENCODING": None, "GML_FIELDTYPES": None, "SHAPE_RESTORE_SHX": "NO"}
 
 # Types of layers that pyogrio has no names for and therefore refuses: surfaces in all dimensions, by the names of what
 # they become here, and geometries of any type with Z.

@@ -15,6 +15,7 @@ from pyproj.exceptions import CRSError
 from app.messages.vector import CRS_MIXED, GML_GEOMETRY_PROPERTIES, GML_SCHEMA_IGNORED
 from app.pipelines.common.crs import check_text, same_crs
 from app.pipelines.vector.formats.files import link, neutral_copy, sidecar
+from app.pipelines.vector.formats.gml_values import prove_values
 from app.pipelines.vector.formats.layer import OpenOptions
 from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
@@ -29,7 +30,7 @@ _GEOMETRIES = frozenset(
     for multi in ("", "Multi", "Composite", "Orientable")
     for kind in ("Point", "LineString", "Polygon", "Curve", "Surface", "Solid", "Geometry")
 ) | {"LinearRing", "Ring", "PolyhedralSurface", "TriangulatedSurface", "Tin", "GeometricComplex"}
-_OPEN_OPTIONS = OpenOptions(options={"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO"})
+_OPEN_OPTIONS = OpenOptions(options={"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO"}, times_proven=True)
 
 
 def check_content(source: SourceFile, head: bytes) -> None:
@@ -56,6 +57,9 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     layers = open_layers(path, source, _OPEN_OPTIONS)
     for layer in layers:
         _check_layer(scan, layer.name, layer.crs, file)
+    # GDAL has written what it found beside the first copy.
+    plain = neutral_copy(source.path, source.format.suffixes[0])
+    layers = [prove_values(layer, plain, is_used, file) for layer in layers]
     if schema is not None and not is_used:
         layers[0] = replace(layers[0], warnings=(*layers[0].warnings, GML_SCHEMA_IGNORED(file=file)))
     return [layer_source(source, layer) for layer in layers]
