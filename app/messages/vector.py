@@ -312,7 +312,7 @@ EDGES_PLANAR = Notice(
 OTHER_GEOMETRIES = Notice(
     "reader_note",
     "the reader of a source reports something",
-    "{file}: kept geometry columns besides {geometry!r} as binary attributes, without reprojection: {names}.",
+    "{file}: kept geometry columns besides {geometry!r} as attributes, without reprojection: {names}.",
 )
 NUMBERS_AS_TEXT = Notice(
     "numbers_as_text",

@@ -302,7 +302,7 @@ GEOJSON_CRS = Refusal(
 GEOPARQUET_NO_METADATA = Refusal(
     "geoparquet_metadata",
     "the `geo` metadata of a GeoParquet file is missing or invalid",
-    "{file} is Parquet without the `geo` metadata of GeoParquet.",
+    "{file} is Parquet without the `geo` metadata of GeoParquet, and no column has the type GEOMETRY or GEOGRAPHY.",
     "Write it with a tool that writes GeoParquet, for example the method `to_parquet` of geopandas.",
 )
 GEOPARQUET_METADATA = Refusal(
@@ -315,13 +315,13 @@ GEOPARQUET_VERSION = Refusal(
     "geoparquet_version",
     "a GeoParquet version that is not supported",
     "{file} is GeoParquet {version}.",
-    "Send GeoParquet 1.0 or 1.1.",
+    "Send a version from 0.1 to 2.0.",
 )
 GEOPARQUET_ENCODING = Refusal(
     "geoparquet_encoding",
-    "geometries of a GeoParquet file are not WKB",
+    "geometries of a GeoParquet file are in an unknown encoding",
     "{file} has geometries in the encoding {encoding}.",
-    "Write it with geometry encoding WKB.",
+    "Write it with the geometry encoding WKB.",
 )
 GEOPARQUET_CRS = Refusal(
     "crs_unknown",
