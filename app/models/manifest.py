@@ -327,6 +327,7 @@ class EarlierManifest(Frozen):
     files_found: tuple[FilesFound, ...] = ()
     source: Literal["api", "webhook", "sweep"] = "api"
     object_key: str | None = None
+    object_etag: str | None = None
     error_message: str | None = None
     ingested_at: datetime
     superseded_at: datetime

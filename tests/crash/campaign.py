@@ -158,7 +158,7 @@ def left_of(service: Service, name: str) -> Json:
     archive = call(clients.objects.list_objects, LANDING_BUCKET, f"archive/manifests/{name}.").objects
     rejected = call(clients.ledger.list_manifests, ManifestFilter(object_key=key), _ALL).items
     left = {
-        "manifests": [each and (each.status, each.error_message) for each in (record, *rejected)],
+        "manifests": [each and (each.status, each.error_message, len(each.earlier)) for each in (record, *rejected)],
         "runs": [_run(run) for run in runs],
         "assets": [_asset(asset) for asset in assets],
         "audit": sorted(Counter(f"{_who(each)} {each.action}" for each in entries).items()),

@@ -205,6 +205,17 @@ def _asked(service: Service, function: Callable[[], Any]) -> None:
         service.call(function)
 
 
+def _prepare_failed(service: Service, name: str) -> None:
+    """A manifest whose file is not there, and its run."""
+    _put_points(service, name)
+    service.ingest(manifest(name, (f"{name}/pints.geojson", "GeoJSON")))
+
+
+def _correct(service: Service, name: str) -> str:
+    stored = service.call(service.clients.ledger.get_manifest, name)
+    return service.submit(vector(name, supersedes=stored.content_hash))
+
+
 def _ingest(make: Callable[[str], Json]) -> Callable[[Service, str], object]:
     return lambda service, name: service.ingest(make(name))
 
@@ -255,6 +266,9 @@ STORIES: dict[str, Story] = {
     "withdraw": Story(_withdraw, _submitted, _withdraw, at_once=True),
     "rerun": Story(
         _rerun, lambda service, name: (_put_points(service, name), service.ingest(vector(name))), _rerun, at_once=True
+    ),
+    "supersede": Story(
+        lambda service, name: service.work(_correct(service, name)), _prepare_failed, _correct, at_once=True
     ),
     "dropped": Story(lambda service, name: service.take_in(f"manifests/{name}.json"), _prepare_dropped),
     "rejected": Story(lambda service, name: service.take_in(f"manifests/{name}.json"), _prepare_rejected),

@@ -144,6 +144,42 @@ async def test_a_run_id_that_is_taken_meanwhile_leaves_the_batch_as_it_was(ledge
     assert await half_done(ledger) == []
 
 
+@pytest.mark.parametrize("next_comer", [sweep, read_manifest, read_manifests, None])
+async def test_a_correction_whose_run_id_is_taken_leaves_the_manifest_as_it_was(
+    ledger: MongoLedger,  # noqa: F811 # the fixture
+    next_comer: Any,
+) -> None:
+    """The process that corrects finds it out, or dies before, and what comes next does."""
+    first = await put_canceled(ledger, batch_id="batch")
+    corrected = a_manifest("batch", content_hash="sha256:2", object_key="manifests/b.json", object_etag="e2")
+    once = await ledger.supersede(corrected, further(first), "sha256:1")
+    assert once is not None
+    over = await ledger.change_run(once.run.run_id, QUEUED, status=RunStatus.CANCELED, completed_at=T0)
+    assert over is not None
+    before = await ledger.get_manifest("batch")
+    assert before is not None
+    assert [each.content_hash for each in before.earlier] == ["sha256:1"]
+    run, fate = further(over), Fate(1, sleeps=True)
+    other = other_process(ledger, fate)
+    again = a_manifest("batch", content_hash="sha256:3", document={"uploader": "bob"})
+    task = asyncio.create_task(other.supersede(again, run, "sha256:2"))
+    await fate.asleep.wait()
+    await ledger._runs.add((await _document(ledger, run)) | {"batch_id": "other"})
+    if next_comer is not None:
+        await next_comer(ledger, "batch", run)
+        assert await half_done(ledger) == []
+    fate.wake.set()
+    with pytest.raises(ValueError, match=run.run_id):
+        await task
+    assert await ledger.get_manifest("batch") == before
+    assert (await ledger.list_runs(RunFilter(batch_id="batch"), Page())).items == (over, first)
+    assert await half_done(ledger) == []
+    # The batch can be corrected as before.
+    last = await ledger.supersede(again, further(over), "sha256:2")
+    assert last is not None
+    assert [each.content_hash for each in last.manifest.earlier] == ["sha256:1", "sha256:2"]
+
+
 async def _document(ledger: MongoLedger, run: Run) -> dict[str, Any]:  # noqa: F811 # the fixture's value
     found = await ledger._manifests.one({"_id": run.batch_id})
     assert found is not None

@@ -17,6 +17,7 @@ from app.models.delivery import Delivery
 from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, ManifestStatus
 from app.models.page import Page
 from app.models.run import RunStatus
+from app.services.intake.dropped_manifests import archive_key
 from app.services.retention.cleanup_tests import clean_up_tests
 from app.services.retention.removal import Outcome
 from app.services.retention.rules import RULES, apply
@@ -267,6 +268,26 @@ async def test_clean_up_takes_test_runs_and_all_they_made(clients: Clients) -> N
     assert (await clean_up_tests(clients, older_than=timedelta(0), dry_run=False)).removed == {}
     users = {(e.user, e.details["reason"]) for e in (await clients.ledger.list_activity(Page())).items}
     assert users == {("anonymous", "cleanup.testing")}
+
+
+async def test_clean_up_takes_the_archived_manifests_of_a_correction(clients: Clients) -> None:
+    dropped = {"object_key": "manifests/a.json", "source": "sweep"}
+    await ingest(clients, "test", "t", testing=True, status=RunStatus.FAILURE, object_etag="one", **dropped)
+    (failed,) = (await clients.ledger.list_runs(RunFilter(batch_id="test"), Page())).items
+    stored = await clients.ledger.get_manifest("test")
+    assert stored is not None
+    corrected = stored.model_copy(update={"content_hash": "sha256:2", "object_etag": "two"})
+    again = new_run("test", partition_key="t", created_at=OLD + timedelta(hours=1), retry_of=failed.run_id)
+    accepted = await clients.ledger.supersede(corrected, again, stored.content_hash)
+    assert accepted is not None
+    assert accepted.manifest.earlier[0].object_etag == "one"
+    queued = Guard(frozenset({RunStatus.QUEUED}))
+    assert await clients.ledger.change_run(again.run_id, queued, status=RunStatus.CANCELED, completed_at=OLD)
+    archived = [archive_key("manifests/a.json", etag) for etag in ("one", "two")]
+    for key in (*archived, "archive/manifests/other.json"):
+        await put(clients, key, LANDING_BUCKET)
+    await cleaned(clients)
+    assert await keys(clients, LANDING_BUCKET) == ["archive/manifests/other.json"]
 
 
 async def test_clean_up_takes_files_only_when_asked(clients: Clients) -> None:

@@ -97,10 +97,10 @@ def _is_test(asset: Asset) -> bool:
 
 
 def _objects(record: ManifestRecord, remover: Remover, *, landing_files: bool) -> list[Removable]:
-    """The archived manifest, and what it names."""
-    found = []
-    if record.object_key is not None and record.object_etag is not None:
-        found.append(remover.landing("archived", archive_key(record.object_key, record.object_etag)))
+    """The archived manifest with those that it supersedes, and what it names."""
+    objects = [(each.object_key, each.object_etag) for each in record.earlier]
+    objects.append((record.object_key, record.object_etag))
+    found = [remover.landing("archived", archive_key(key, etag)) for key, etag in objects if key and etag]
     if landing_files:
         found += [remover.landing("landing", key) for key in _files_of(record)]
     return found

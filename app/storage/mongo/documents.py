@@ -133,7 +133,7 @@ def manifest_document(record: ManifestRecord, newest: Run | None = None) -> Docu
 
 
 def superseding_document(document: Document, record: ManifestRecord) -> Document:
-    """Return the document of a manifest with the content of one that supersedes it."""
+    """Return the document of a manifest with the content of `record`: one that supersedes it, or was superseded."""
     made = manifest_document(record)
     return document | {name: value for name, value in made.items() if name not in ("_id", "writes", "newest_run")}
 

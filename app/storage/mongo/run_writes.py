@@ -16,7 +16,8 @@ manifest finish it first, so they never see one without its run.
 document, and a run that is over stays so. From that write on the manifest shows the new run. To finish: as above, but
 when the run id belongs to a run of another batch, the manifest returns to what its newest run says.
 
-**supersede** is `add_run` whose one write also puts the corrected manifest in the place of the stored one.
+**supersede** is `add_run` whose one write also puts the corrected manifest in the place of the stored one, which comes
+back from `earlier` when the run id belongs to a run of another batch.
 
 **A change of status** leaves `mirror_due` in the run, in the same write. To finish: copy the status into the manifest,
 unless what it shows is newer by (created_at, run_id, revision) of the run, so that a late finisher cannot turn it back.
@@ -31,8 +32,17 @@ from app.models.manifest import ManifestStatus
 from app.models.run import Run, RunStatus
 from app.storage.mongo.database import MongoDatabase
 from app.storage.mongo.dataset_queue import DatasetQueue
-from app.storage.mongo.documents import Document, mirrored_document, removing, run_from, with_newest_run, without
-from app.storage.shared.ledger_rules import check_younger
+from app.storage.mongo.documents import (
+    Document,
+    manifest_from,
+    mirrored_document,
+    removing,
+    run_from,
+    superseding_document,
+    with_newest_run,
+    without,
+)
+from app.storage.shared.ledger_rules import check_younger, not_superseding
 
 ManifestChange = Callable[[Document], Document | None]
 
@@ -92,7 +102,8 @@ class RunWrites:
             mark = document.get("pending_run")
             if newest is None or mark is None or mark["run_id"] != pending["run_id"]:
                 return None
-            return with_newest_run(without(document, "pending_run"), run_from(newest))
+            before = not_superseding(manifest_from(document), run_from(newest))
+            return with_newest_run(superseding_document(without(document, "pending_run"), before), run_from(newest))
 
         restored = await self.manifests.change(manifest["_id"], as_before)
         return restored or await self.manifests.one({"_id": manifest["_id"]})

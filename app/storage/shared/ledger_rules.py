@@ -104,6 +104,20 @@ def superseding(new: ManifestRecord, stored: ManifestRecord, run: Run) -> Manife
     return new.model_copy(update={"earlier": (*stored.earlier, earlier), **mirrored(run)})
 
 
+def not_superseding(record: ManifestRecord, newest: Run) -> ManifestRecord:
+    """Return the manifest whose run will not be stored: the superseded one, where that would have been its first run.
+
+    Args:
+        record: the manifest as it waits for that run.
+        newest: the newest run that the batch has without it.
+    """
+    if not record.earlier or newest.created_at >= record.earlier[-1].superseded_at:
+        return record
+    *earlier, last = record.earlier
+    fields = {name: getattr(last, name) for name in EarlierManifest.model_fields.keys() - {"superseded_at"}}
+    return ManifestRecord(batch_id=record.batch_id, earlier=tuple(earlier), **{**fields, **mirrored(newest)})
+
+
 def check_amounts(amounts: Mapping[str, int]) -> None:
     """Raise ValueError for a negative amount."""
     if wrong := {name: amount for name, amount in amounts.items() if amount < 0}:
