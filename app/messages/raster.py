@@ -18,6 +18,12 @@ FILE_UNREADABLE = Refusal(
     "{file} cannot be read. GDAL reports: {problem}.",
     "Upload the file again; `gdalinfo -checksum` should read it to its end.",
 )
+CODEC_MISSING = Refusal(
+    "compression_not_supported",
+    "a raster has a compression that this service cannot decode",
+    "{file} has a compression that this service cannot decode. GDAL reports: {problem}.",
+    "Compress it otherwise, for example with `gdal_translate -co COMPRESS=ZSTD IN OUT`.",
+)
 HDF5_DAMAGED = Refusal(
     "file_damaged",
     "a file is damaged",
@@ -76,6 +82,11 @@ TAGS_NOT_UTF8 = Notice(
     "tags that are not UTF-8 text",
     "Dropped {count:# tag|# tags} of {file}: not UTF-8 text.",
 )
+GDAL_WARNED = Notice(
+    "gdal_warning",
+    "GDAL warns about a raster while it opens it",
+    "GDAL warns about {file}: {problem}.",
+)
 COLOUR_TABLE_ALPHA = Notice(
     "colour_table_alpha",
     "a colour table has transparent colours, which a GeoTIFF cannot store",
@@ -123,6 +134,9 @@ NODATA_IMPOSSIBLE = Notice(
 
 # Location
 
+_NOT_AFFINE = "a raster is placed by control points, RPCs, coordinate arrays or uneven axes, not by a regular grid"
+_MISSING_VALUES = "values that a netCDF variable declares as missing by missing_value or valid_range"
+
 GEOREFERENCE_CONFLICT = Refusal(
     "georeference_conflict",
     "a raster and its world file have different geotransforms",
@@ -133,7 +147,13 @@ GEOREFERENCE_MISSING = Refusal(
     "georeference_missing",
     "a raster has neither a geotransform nor a world file, or its pixels have no area",
     "{file} is not georeferenced: it has no geotransform and no world file.",
-    "Upload its world file (.wld, .pgw, .jgw, .tfw) beside it, or georeference it.",
+    "Upload its world file ({suffixes}) beside it, or georeference it.",
+)
+COORDINATES_MISSING = Refusal(
+    "georeference_missing",
+    "a raster has neither a geotransform nor a world file, or its pixels have no area",
+    "{file} is not georeferenced: its last two dimensions have no coordinates of at least two rows and two columns.",
+    "Add a coordinate variable for each, with the attribute `axis` (Y, X) or `standard_name`.",
 )
 GEOREFERENCE_WITHOUT_AREA = Refusal(
     "georeference_missing",
@@ -143,15 +163,66 @@ GEOREFERENCE_WITHOUT_AREA = Refusal(
 )
 GEOREFERENCE_NOT_AFFINE = Refusal(
     "georeference_not_affine",
-    "a raster is georeferenced by control points, RPCs or coordinate arrays only",
+    _NOT_AFFINE,
     "{file} is georeferenced only by {method}, not by a geotransform.",
     "Warp it to a regular grid, for example with `gdalwarp` (-tps, -rpc, -geoloc).",
+)
+AXES_NOT_EVEN = Refusal(
+    "georeference_not_affine",
+    _NOT_AFFINE,
+    "{file}: the coordinates '{axis}' are not evenly spaced ({least} to {most}). On an even grid, cells would be up to "
+    "{pixels} pixels from their coordinates.",
+    "Interpolate it to a regular grid, for example with `cdo remapbil,GRID`.",
+)
+AXES_NOT_LAST = Refusal(
+    "georeference_not_affine",
+    _NOT_AFFINE,
+    "{file} has the dimensions ({dimensions}). The rows '{y}' and the columns '{x}' have to be the last two, with "
+    "coordinates.",
+    "Reorder the dimensions, for example with `ncpdq -a {y},{x} IN OUT`.",
+)
+AXES_UNIT_UNKNOWN = Refusal(
+    "georeference_not_affine",
+    _NOT_AFFINE,
+    "{file}: the coordinates '{x}' and '{y}' are in '{unit}', which cannot be converted to the unit of the CRS {crs}.",
+    "Write the coordinates in the unit of the CRS, with that unit in their attribute `units`.",
+)
+AXES_ROUNDED = Notice(
+    "axes_rounded",
+    "coordinates of a netCDF file that are not quite evenly spaced",
+    "Placed {file} on an even grid: its coordinates '{axis}' differ from that by up to {pixels} pixels.",
+)
+AXES_TRANSPOSED = Notice(
+    "axes_transposed",
+    "a netCDF variable has its columns before its rows",
+    "Exchanged rows and columns of {file}: it has the dimensions ({dimensions}).",
+)
+GEOREFERENCE_BY_AXES = Notice(
+    "georeference_by_axes",
+    "the coordinates of a netCDF file contradict its geotransform",
+    "Placed {file} by its coordinates '{x}' and '{y}', at {used}: they contradict its geotransform {inside}.",
+)
+MISSING_VALUES_STORED = Notice(
+    "missing_values",
+    _MISSING_VALUES,
+    "Stored {count:# value|# values} of {file} as nodata, because of its attributes missing_value or valid_range.",
+)
+VALID_RANGE_KEPT = Notice(
+    "missing_values",
+    _MISSING_VALUES,
+    "Kept {count:# value|# values} of {file} outside its valid_range: it has no nodata value.",
 )
 WORLD_FILE_INVALID = Refusal(
     "world_file_invalid",
     "a world file does not have six numbers",
     "{file}: its world file {world_file} must have six numbers, but has '{found}'.",
     "Write A, D, B, E, C and F, one per line.",
+)
+VERTICAL_CRS_UNKNOWN = Notice(
+    "vertical_crs_unknown",
+    "a raster says that it has heights, but not in which vertical CRS",
+    "Read {file} as {crs} without a vertical CRS: it names none for its heights. Declare it in files[].crs, for "
+    "example EPSG:25832+7837.",
 )
 PRJ_CONFLICT = Refusal(
     "crs_conflict",
@@ -220,6 +291,25 @@ RASTER_NOT_WRITTEN = Refusal(
     "the COG cannot be written",
     "Cannot write the result as a Cloud Optimized GeoTIFF. GDAL reports: {problem}.",
     "Check the free space of the scratch disk; otherwise upload the raster as a plain GeoTIFF.",
+)
+COLOURS_NOT_WRITTEN = Refusal(
+    "raster_not_written",
+    "the COG cannot be written",
+    "Cannot write {file} as a Cloud Optimized GeoTIFF: its bands would not be read as {photometric} any more.",
+    "This is a defect of the service. Report it. Until then, upload the bands as several files.",
+)
+PIXEL_NOT_WRITTEN = Refusal(
+    "raster_not_written",
+    "the COG cannot be written",
+    "Cannot write {file} as a Cloud Optimized GeoTIFF: its pixel in column {column}, row {row} would change its value "
+    "or its place.",
+    "This is a defect of the service. Report it.",
+)
+METADATA_LEFT_OUT = Notice(
+    "metadata_left_out",
+    "metadata of a raster that its COG cannot have",
+    "Left out the metadata {domains} of {file}: it is about the pixels of that file as they were numbered there, or "
+    "GeoTIFF cannot hold it.",
 )
 CRS_NOT_IN_GEOTIFF = Refusal(
     "crs_not_in_geotiff",

@@ -22,7 +22,7 @@ from app.models.asset import Deletion
 from app.models.base import utcnow
 from app.pipelines.contract.fetch_version import fetch_version
 from app.pipelines.raster import pipeline as raster
-from app.pipelines.raster.cog import write_cog
+from app.pipelines.raster.cog import CogOptions, write_cog
 from app.pipelines.tabular import pipeline as tabular
 from app.settings import Settings
 from tests.contract.ledgers import put_asset
@@ -92,9 +92,9 @@ def test_a_result_that_cannot_be_written(tmp_path: Path) -> None:
     settings = {"count": 1, "height": 512, "width": 512, "dtype": "uint8", "crs": "EPSG:32632", "transform": UTM}
     with rasterio.open(source, "w", driver="GTiff", **settings) as made:
         made.write(noise)
-    options = {"block": 256, "predictor": "STANDARD", "resampling": "nearest", "threads": 1}
+    options = CogOptions(256, "STANDARD", "nearest")
     with _files_of_at_most(65_536), pytest.raises(RunRefused) as caught:
-        write_cog(source, target, progress=lambda _: None, **options)  # type: ignore[arg-type] # of several types
+        write_cog(source, target, options, threads=1, progress=lambda _: None)
     assert caught.value.reason == "raster_not_written"
     assert str(tmp_path) not in caught.value.detail
 

@@ -432,3 +432,17 @@ def test_attributes_of_types_that_numpy_has_not(rasters: Rasters) -> None:
             file["crs"].attrs.get_id("made").dtype  # noqa: B018 # this is what NumPy says of it
         file["crs"].attrs["long_name"] = "a place"
     check_raster_content(path, "netCDF", "t.nc")
+
+
+def test_warnings_of_gdal_are_warnings_of_the_run(rasters: Rasters) -> None:
+    """Tags of a TIFF have to be sorted: here, the first two are exchanged."""
+    name = rasters.put("x.tif", terrain())
+    path = rasters.landing / name
+    body = bytearray(path.read_bytes())
+    at = int.from_bytes(body[4:8], "little") + 2
+    body[at : at + 24] = body[at + 12 : at + 24] + body[at : at + 12]
+    path.write_bytes(body)
+    text = rasters.ingest((name, "GTiff")).watch.warnings["gdal_warning"][0]
+    assert text.startswith("GDAL warns about x.tif: ")
+    assert "sorted" in text
+    assert "source" not in text

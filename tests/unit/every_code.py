@@ -94,6 +94,7 @@ REFUSED: Mapping[str, str | Never] = {
     "nodata_differs": Never(
         "The formats have one nodata value for all bands; only another driver of GDAL has several."
     ),
+    "compression_not_supported": "pipelines/test_raster_advice.py::test_a_compression_that_is_not_known_is_no_damage",
     "georeference_conflict": "pipelines/test_raster_formats.py::test_a_world_file_beside_a_geotiff",
     "georeference_missing": "pipelines/test_raster_formats.py::test_rasters_that_are_not_placed_by_a_grid_are_refused",
     "georeference_not_affine": "pipelines/test_raster_formats.py::test_rasters_that_are_not_placed_by_a_grid_are_refused",
@@ -172,6 +173,13 @@ WARNED: Mapping[str, str | Never] = {
     "null_island": "pipelines/test_profile.py::test_geometries_at_null_island_are_counted",
     "outside_area_of_use": "pipelines/test_engine.py::test_area_of_use",
     "cog_layout": "pipelines/test_raster_formats.py::test_a_plain_geotiff_declared_as_cog_is_said",
+    "gdal_warning": "pipelines/test_raster_formats.py::test_warnings_of_gdal_are_warnings_of_the_run",
+    "axes_rounded": "pipelines/test_raster_netcdf.py::test_uneven_axes",
+    "axes_transposed": "pipelines/test_raster_netcdf.py::test_every_order_and_direction_of_the_axes",
+    "georeference_by_axes": "pipelines/test_raster_netcdf.py::test_what_a_stale_geotransform_said_is_a_warning",
+    "missing_values": "pipelines/test_raster_netcdf.py::test_all_values_that_mean_nothing_are_nodata",
+    "vertical_crs_unknown": "pipelines/test_raster_crs.py::test_heights_above_nothing_in_particular_are_said",
+    "metadata_left_out": "pipelines/test_raster_meaning.py::test_rpcs_are_left_out_where_pixels_have_other_numbers",
     "tags_not_utf8": "pipelines/test_raster_formats.py::test_tags_that_are_not_utf8_are_left_out_and_said",
     "colour_table_alpha": "pipelines/test_raster_formats.py::test_a_palette_png_keeps_its_colours",
     "nodata_impossible": "pipelines/test_raster.py::test_nodata_that_the_type_cannot_hold_is_left_out_and_said",

@@ -114,8 +114,24 @@ def same_crs(a: CRS, b: CRS) -> bool:
 
 def crs_name(crs: CRS) -> str:
     """`EPSG:25832` where there is a code; else the name of the CRS."""
-    code = crs.to_authority(min_confidence=100)
-    return ":".join(code) if code else crs.name
+    return authority_code(crs) or crs.name
+
+
+def authority_code(crs: CRS) -> str | None:
+    """`EPSG:25832`: the code that the CRS gives itself, if it has that definition; else one with the same definition.
+
+    A definition may have several codes, of which PROJ would name another one, for example for deprecated codes.
+    """
+    stated = crs.to_json_dict().get("id")
+    if stated is not None:
+        code = f"{stated['authority']}:{stated['code']}"
+        try:
+            if CRS.from_user_input(code).equals(crs, ignore_axis_order=True):
+                return code
+        except CRSError:
+            pass
+    found = crs.to_authority(min_confidence=100)
+    return ":".join(found) if found else None
 
 
 def metres_per_unit(crs: CRS) -> float:
@@ -133,6 +149,7 @@ def metres_per_unit(crs: CRS) -> float:
 
 def area_of_use(crs: CRS) -> Box | None:
     """(west, south, east, north) in degrees. WKT of sources rarely has it, so it is looked up by the CRS's code."""
+    crs = crs.sub_crs_list[0] if crs.is_compound and crs.area_of_use is None else crs
     code = crs.to_authority(min_confidence=70)
     found = crs.area_of_use or (CRS.from_authority(*code).area_of_use if code else None)
     return found.bounds if found else None

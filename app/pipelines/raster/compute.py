@@ -6,12 +6,11 @@ The working raster is an uncompressed tiled GeoTIFF in scratch. So the sources a
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -24,10 +23,14 @@ from rasterio.windows import Window
 
 from app.jobs.shared_state import record_current_file
 from app.pipelines.common.crs import crs_name
-from app.pipelines.raster.gdal import UNREADABLE, refuse_unreadable, write_wide_nodata
+from app.pipelines.raster.colour import creation_options
+from app.pipelines.raster.crs import rasterio_crs
+from app.pipelines.raster.domains import write_domains
+from app.pipelines.raster.gdal import UNREADABLE, refuse_unreadable, write_epoch, write_wide_nodata
 from app.pipelines.raster.grid import Grid, RasterPart
+from app.pipelines.raster.reading import Pixels, open_raster
 from app.pipelines.raster.source import RasterSource, check_pixels
-from app.pipelines.raster.statistics import BandStatistics, Mask, Pixels
+from app.pipelines.raster.statistics import BandStatistics, Mask
 from app.settings import Limits
 
 BLOCK = 512
@@ -41,7 +44,12 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """A finished working raster. template: the source whose bands, type, nodata value and tags it has."""
+    """A finished working raster.
+
+    Attributes:
+        template: the source whose bands, type, nodata value and tags it has.
+        missing: how many values of a file, by its key, mean nodata beside its nodata value (see `Reading`).
+    """
 
     path: Path
     template: RasterSource
@@ -51,6 +59,12 @@ class Raster:
     height: int
     masked: bool
     statistics: tuple[BandStatistics, ...]
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether it has pixels that are no number and that no nodata value or mask leaves out."""
+        return any(found.not_finite for found in self.statistics)
 
     @property
     def is_categorical(self) -> bool:
@@ -81,9 +95,9 @@ def check_first_and_last_pixel(source: RasterSource) -> None:
         RunRefused: file_damaged.
     """
     try:
-        with _open(source) as dataset:
+        with open_raster(source.name, source.driver, source.reading) as dataset:
             for column, row in ((0, 0), (source.width - 1, source.height - 1)):
-                dataset.read(window=Window(column, row, 1, 1))
+                source.reading.pixels(dataset, Window(column, row, 1, 1))
     except UNREADABLE as err:
         refuse_unreadable(err, source.file, source.name)
 
@@ -127,7 +141,9 @@ def assemble(grid: Grid, target: Path, progress: Progress, *, for_warp: bool) ->
             made.write(pixels, window=window)
             if masked and mask is not None:
                 made.write_mask(mask, window=window)
-    return _finish(target, grid, template, masked, collect, second_pass=not for_warp)
+    made = _finish(target, grid, template, masked, collect, second_pass=not for_warp)
+    write_domains(str(target), template.domains, moved=len(grid.parts) > 1 or template.reading.transposed)
+    return replace(made, missing=dict(sources.missing))
 
 
 def warp(source: Raster, target: Path, crs: CRS, resampling: str, limits: Limits, progress: Progress) -> Raster:
@@ -169,7 +185,9 @@ def warp(source: Raster, target: Path, crs: CRS, resampling: str, limits: Limits
                     made.write_mask(mask, window=window)
                 collect.add(pixels, mask)
                 made.write(pixels, window=window)
-    return _finish(target, grid, template, adds_mask, collect, second_pass=True)
+    made = _finish(target, grid, template, adds_mask, collect, second_pass=True)
+    write_domains(str(target), template.domains, moved=True)
+    return made
 
 
 def windows(
@@ -222,21 +240,37 @@ def _with_nodata(pixels: Pixels, template: RasterSource, mask: Mask | None) -> M
     return valid if mask is None else valid & mask
 
 
+def usable(pixels: Pixels, template: RasterSource, mask: Mask | None) -> Mask | None:
+    """Which pixels of a file are neither nodata in all bands nor masked; None for all. A pixel is never made of the
+    bands of two files."""
+    bands = (values for index, values in enumerate(pixels) if index != template.alpha_index)
+    shown = np.zeros(pixels.shape[1:], bool)
+    for values in bands:
+        found = _with_nodata(values, template, mask)
+        if found is None:
+            return None
+        shown |= found
+    return shown
+
+
 class _OpenSources(AbstractContextManager["_OpenSources"]):
     """Sources of a mosaic, opened when they are first read. The least recently read are closed."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, DatasetReader] = OrderedDict()
+        self.missing: Counter[str] = Counter()
 
     def read(self, source: RasterSource, window: Window) -> tuple[Pixels, Mask | None]:
         """Pixels (bands, rows, columns) and mask of a window. Raises RunRefused file_damaged."""
         record_current_file(source.file)
         try:
-            dataset = self._open.pop(source.name, None) or _open(source)
+            dataset = self._open.pop(source.name, None) or open_raster(source.name, source.driver, source.reading)
             self._open[source.name] = dataset
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)[1].close()
-            pixels: Pixels = dataset.read(window=window)
+            pixels = source.reading.pixels(dataset, window)
+            if (found := source.reading.store_missing(pixels, source.nodata_value)) > 0:
+                self.missing[source.file] += found
             return pixels, dataset.read_masks(1, window=window) != 0 if source.masked else None
         except UNREADABLE as err:
             refuse_unreadable(err, source.file, source.name)
@@ -271,16 +305,11 @@ def _read_window(
         if template.alpha_index is not None:
             opaque = found[template.alpha_index] != 0
             valid = opaque if valid is None else valid & opaque
-        for band, values in zip(pixels, found, strict=True):
-            usable = _with_nodata(values, template, valid)
-            np.copyto(band[rows, columns], values, where=True if usable is None else usable)
+        shown = usable(found, template, valid)
+        np.copyto(pixels[:, rows, columns], found, where=True if shown is None else shown)
         if mask is not None:
             mask[rows, columns] |= True if valid is None else valid
     return pixels, mask
-
-
-def _open(source: RasterSource) -> Any:
-    return rasterio.open(source.name, driver=source.driver, sharing=False)
 
 
 @contextmanager
@@ -306,7 +335,7 @@ def _create(
         interleave="pixel",
         bigtiff="IF_SAFER",
         sparse_ok=True,
-        **({"photometric": "RGB"} if _is_rgb(template) else {}),
+        **creation_options(template),
     )
     with made:
         made.update_tags(**template.tags)
@@ -324,16 +353,6 @@ def _create(
         if masked:
             made.write_mask(False)  # creates the mask; every window then writes its own part
         yield made
-
-
-def rasterio_crs(crs: CRS) -> rasterio.crs.CRS:
-    """The same CRS for rasterio: by its code where there is one, so that every reader knows it; else as WKT."""
-    code = crs.to_authority(min_confidence=100)
-    return rasterio.crs.CRS.from_user_input(":".join(code) if code else crs.to_wkt())
-
-
-def _is_rgb(template: RasterSource) -> bool:
-    return [band.interpretation for band in template.bands[:3]] == ["red", "green", "blue"]
 
 
 def _finish(
@@ -361,4 +380,6 @@ def _finish(
                 made.update_tags(index, **found.tags())
     if template.wide_nodata is not None:
         write_wide_nodata(str(path), template.dtype, template.wide_nodata)
+    if template.epoch is not None:
+        write_epoch(str(path), template.epoch)
     return Raster(path, template, grid.crs, grid.transform, grid.width, grid.height, masked, collect.bands)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -59,6 +60,7 @@ def common_grid(sources: Sequence[RasterSource]) -> Grid:
         RunRefused: grid_mismatch when a source differs from the first in CRS, pixel size, alignment, bands, data type,
             nodata value or colour table.
     """
+    sources = _side_by_side(sources)
     first = sources[0]
     positions = [(first, 0, 0)]
     for source in sources[1:]:
@@ -83,6 +85,40 @@ def common_grid(sources: Sequence[RasterSource]) -> Grid:
     )
 
 
+def _side_by_side(sources: Sequence[RasterSource]) -> Sequence[RasterSource]:
+    """The sources, some of them moved by whole turns, if that makes a mosaic in degrees narrower: across 180°."""
+    first = sources[0]
+    if len(sources) == 1 or not first.crs.is_geographic or first.transform.b or first.transform.d:
+        return sources
+    turn = 2 * math.pi / first.crs.axis_info[0].unit_conversion_factor
+    spans = [sorted(source.transform @ (x, 0) for x in (0, source.width)) for source in sources]
+    wests, widths = [west for (west, _), _ in spans], [east - west for (west, _), (east, _) in spans]
+    moved = _within_a_turn(wests, widths, turn)
+    if _span(moved, widths) > _span(wests, widths) - abs(first.transform.a) / 2:
+        return sources
+    return [
+        replace(source, transform=Affine.translation(round((to - west) / turn) * turn, 0) @ source.transform)
+        for source, west, to in zip(sources, wests, moved, strict=True)
+    ]
+
+
+def _within_a_turn(wests: Sequence[float], widths: Sequence[float], turn: float) -> list[float]:
+    """The western edges, moved by whole turns so that the widest gap on the circle is outside; the first is from
+    -half a turn on."""
+    arcs = sorted((west % turn, width) for west, width in zip(wests, widths, strict=True))
+    reached, gaps = arcs[0][0], []
+    for west, width in [*arcs, (arcs[0][0] + turn, 0.0)]:
+        gaps.append((west - reached, west % turn))
+        reached = max(reached, west + width)
+    _, origin = max(gaps)
+    origin -= turn if origin >= turn / 2 else 0.0
+    return [origin + (west - origin) % turn for west in wests]
+
+
+def _span(wests: Sequence[float], widths: Sequence[float]) -> float:
+    return max(west + width for west, width in zip(wests, widths, strict=True)) - min(wests)
+
+
 def _differences(first: RasterSource, other: RasterSource) -> list[str]:
     found = []
     if not same_crs(first.crs, other.crs):
@@ -94,6 +130,8 @@ def _differences(first: RasterSource, other: RasterSource) -> list[str]:
     properties = {
         "bands": (len(first.bands), len(other.bands)),
         "data type": (first.dtype, other.dtype),
+        "coordinate epoch": (_or_none(first.epoch), _or_none(other.epoch)),
+        "white": (_white(first), _white(other)),
         "nodata": (_or_none(first.nodata_value), _or_none(other.nodata_value)),
     }
     found += [f"{name} {theirs} instead of {mine}" for name, (mine, theirs) in properties.items() if mine != theirs]
@@ -105,6 +143,10 @@ def _differences(first: RasterSource, other: RasterSource) -> list[str]:
             if mine != theirs:
                 found.append(f"band {index} has the {name} {_or_none(theirs)} instead of {_or_none(mine)}")
     return found
+
+
+def _white(source: RasterSource) -> str:
+    return "0" if source.white_is_zero else "the largest value"
 
 
 def _or_none(value: object) -> str:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import rasterio
 from pyproj import CRS
-from rasterio.windows import Window
 
 from app.messages.raster import (
     BOUNDS_UNKNOWN,
-    CRS_NOT_IN_GEOTIFF,
     DTYPE_NOT_WARPED,
+    MISSING_VALUES_STORED,
     OPTIONS_DIFFER,
     OUTSIDE_AREA_OF_USE,
     PIXELS_OVERLAPPING,
     PIXELS_UNCOVERED,
-    RASTER_NOT_WRITTEN,
     REACHES_OUTSIDE_AREA_OF_USE,
     RESAMPLING_INVENTS,
+    VALID_RANGE_KEPT,
     WARP_ANTIMERIDIAN,
 )
 from app.models.asset import Asset
@@ -34,14 +32,20 @@ from app.pipelines.common.world_box import box_4326
 from app.pipelines.contract.context import FetchedFile, Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.raster.bounds import bounds_of
-from app.pipelines.raster.cog import describe_layout, predictor, write_cog
+from app.pipelines.raster.check import check_product
+from app.pipelines.raster.cog import CogOptions, predictor, write_cog
+from app.pipelines.raster.colour import (
+    creation_options,
+    extra_samples,
+    is_guessed_wrong,
+)
 from app.pipelines.raster.compute import Raster, assemble, block_size, check_first_and_last_pixel, warp
-from app.pipelines.raster.gdal import UNREADABLE, only_drivers
-from app.pipelines.raster.georef import same_transform
+from app.pipelines.raster.gdal import only_drivers
 from app.pipelines.raster.grid import Grid, common_grid
 from app.pipelines.raster.plan import json_number, raster_file
 from app.pipelines.raster.preview import write_preview
 from app.pipelines.raster.source import RasterSource, check_pixels, inspect
+from app.pipelines.raster.tiff_tags import set_extra_samples
 
 # How far a raster may lie outside its CRS's area of use, in degrees. Farther out, the CRS must be wrong.
 _FAR = 6.0
@@ -180,6 +184,10 @@ def _target(ctx: RunContext, grid: Grid, recipe: Recipe) -> CRS | None:
 def _transform(ctx: RunContext, grid: Grid, target: CRS | None, resampling: str | None) -> Raster:
     progress = _progress(ctx, grid, 0.0, 0.3 if target is None else 0.2)
     assembled = assemble(grid, ctx.scratch / "assembled.tif", progress, for_warp=target is not None)
+    values = {part.source.file: part.source.nodata_value for part in grid.parts}
+    for file, count in assembled.missing.items():
+        said = VALID_RANGE_KEPT if values[file] is None else MISSING_VALUES_STORED
+        ctx.watch.warn(said(file=file, count=count))
     if target is None:
         return assembled
     how = _resampling(assembled, resampling, "bilinear")
@@ -208,19 +216,24 @@ def _export(ctx: RunContext, grid: Grid, raster: Raster, resampling: str | None)
     template = raster.template
     path, preview = ctx.scratch / "product.tif", ctx.scratch / "preview.png"
     how = _resampling(raster, resampling, "average")
-    write_cog(
-        raster.path,
-        path,
+    options = CogOptions(
         block=block_size(len(template.bands), template.dtype),
         predictor=predictor(template.dtype, plain=template.colours is not None or template.bits == 1),
         resampling=how,
-        threads=ctx.threads,
-        progress=_progress(ctx, grid, 0.3, 1.0),
+        colours=creation_options(template) if is_guessed_wrong(template) else None,
+        skip_nan=raster.has_nan and how not in ("nearest", "mode"),
+        domains=any(template.domains),
     )
+    write_cog(raster.path, path, options, threads=ctx.threads, progress=_progress(ctx, grid, 0.3, 1.0))
+    if extra_samples(template) == (0,):  # with a colour table, GDAL's GTiff driver writes alpha for it
+        set_extra_samples(path, (0,))
     raster.path.unlink()
-    layout = _check_product(path, raster)
+    layout, warnings = check_product(path, raster, grid)
+    for warning in warnings:
+        ctx.watch.warn(warning)
     bands = _describe_bands(raster)
-    write_preview(path, preview, bands)
+    colours = {"white_is_zero": template.white_is_zero, "premultiplied": template.premultiplied}
+    write_preview(path, preview, bands, **colours)
     bounds = bounds_of(raster.transform, raster.width, raster.height)
     box = box_4326(bounds, raster.crs)
     statistics = {
@@ -229,6 +242,7 @@ def _export(ctx: RunContext, grid: Grid, raster: Raster, resampling: str | None)
         "dtype": template.dtype,
         "nodata": json_number(template.nodata_value),
         "transform": list(raster.transform[:6]),
+        **({"coordinate_epoch": template.epoch} if template.epoch is not None else {}),
         "masked": raster.masked,
         "bounds_4326": dict(zip(("minx", "miny", "maxx", "maxy"), box, strict=True)) if box else None,
         **layout,
@@ -259,29 +273,6 @@ def _engine() -> dict[str, str]:
         "proj": rasterio.__proj_version__,
         **grids_version(),
     }
-
-
-def _check_product(path: Path, raster: Raster) -> Mapping[str, Any]:
-    """Read the COG back: its CRS, its grid and its last pixels. Returns its layout.
-
-    Not every CRS can be stored in a GeoTIFF (crs_not_in_geotiff). The full-size pixels are last in the file, so the
-    last of them shows that it was written to its end.
-    """
-    file = raster.template.file
-    with rasterio.open(path, driver="GTiff") as cog:
-        stored = parse_crs(cog.crs.to_wkt(), file, "of the result") if cog.crs else None
-        if (
-            stored is None
-            or not same_crs(stored, raster.crs)
-            or not same_transform(raster.transform, cog.transform, cog.shape)
-        ):
-            name = crs_name(stored) if stored else "none"
-            raise CRS_NOT_IN_GEOTIFF(file=file, crs=crs_name(raster.crs), stored=name)
-        try:
-            cog.read(window=Window(cog.width - 1, cog.height - 1, 1, 1))
-        except UNREADABLE as err:
-            raise RASTER_NOT_WRITTEN(problem=str(err).replace(str(path), "the result")) from None
-        return describe_layout(cog)
 
 
 def _counts(grid: Grid, raster: Raster) -> dict[str, int]:

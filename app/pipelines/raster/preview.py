@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
 
@@ -19,14 +20,23 @@ _DARK, _BRIGHT = 0.02, 0.98
 Bytes = npt.NDArray[np.uint8]
 
 
-def write_preview(cog: Path, target: Path, statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Write an RGBA PNG of at most 512 x 512 pixels. Nodata is transparent.
+def write_preview(
+    cog: Path,
+    target: Path,
+    statistics: Sequence[Mapping[str, Any]],
+    *,
+    white_is_zero: bool = False,
+    premultiplied: bool = False,
+) -> None:
+    """Write an RGBA PNG of at most 512 x 512 pixels, with the top of the CRS at the top. Nodata is transparent.
 
     Colours come from the colour table, from the red, green and blue bands, or are grey from the first band. Values
     other than bytes are stretched between the 2nd and the 98th percentile of their histogram.
 
     Args:
         cog: the raster.
+        white_is_zero: of a raster without colours, 0 is white.
+        premultiplied: the colours are multiplied with the alpha band.
         target: where to write the PNG.
         statistics: those of each band, as `BandStatistics.describe` gives them.
     """
@@ -34,16 +44,41 @@ def write_preview(cog: Path, target: Path, statistics: Sequence[Mapping[str, Any
         factor = max(dataset.width, dataset.height) / LARGEST
         shape = tuple(max(1, round(side / factor)) if factor > 1 else side for side in dataset.shape)
         picture = _picture(dataset, (int(shape[0]), int(shape[1])), statistics)
+        if white_is_zero:
+            picture[:3] = 255 - picture[:3]
+        if premultiplied:
+            picture = _unmultiplied(picture, dataset)
+        picture = _upright(picture, dataset.transform)
     size = {"height": picture.shape[1], "width": picture.shape[2]}
     with rasterio.open(target, "w", driver="PNG", count=4, dtype="uint8", **size) as made:
         made.write(picture)
+
+
+def _upright(picture: Bytes, transform: Affine) -> Bytes:
+    """The picture with y growing to the top and x to the right, as far as turns by 90 degrees do that."""
+    a, b, _, d, e, _ = transform[:6]
+    across, down = a, e
+    if abs(b) + abs(d) > abs(a) + abs(e):
+        picture, across, down = picture.swapaxes(1, 2), b, d
+    return np.ascontiguousarray(picture[:, :: -1 if down > 0 else 1, :: -1 if across < 0 else 1])
+
+
+def _unmultiplied(picture: Bytes, dataset: DatasetReader) -> Bytes:
+    """Colours that were multiplied with the alpha band, as they were before."""
+    alpha = dataset.read(
+        dataset.colorinterp.index(ColorInterp.alpha) + 1, out_shape=picture.shape[1:], resampling=Resampling.nearest
+    ).astype(np.float64)
+    full = np.iinfo(dataset.dtypes[0]).max if np.dtype(dataset.dtypes[0]).kind in "iu" else 1.0
+    colours = picture[:3] * (full / np.where(alpha > 0, alpha, full))
+    return np.concatenate([np.round(colours.clip(0, 255)).astype(np.uint8), picture[3:]])
 
 
 def _picture(dataset: DatasetReader, shape: tuple[int, int], statistics: Sequence[Mapping[str, Any]]) -> Bytes:
     kinds = list(dataset.colorinterp)
     colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     bands = [kinds.index(kind) + 1 for kind in colours] if all(kind in kinds for kind in colours) else [1]
-    opaque = dataset.read_masks(bands[0], out_shape=shape, resampling=Resampling.nearest) != 0
+    masks = (dataset.read_masks(band, out_shape=shape, resampling=Resampling.nearest) != 0 for band in bands)
+    opaque = np.logical_or.reduce(list(masks))
     if kinds[0] is ColorInterp.palette:
         table = np.zeros((max(dataset.colormap(1)) + 1, 4), np.uint8)
         for index, colour in dataset.colormap(1).items():

@@ -6,12 +6,11 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from pyproj import CRS
 from rasterio.enums import ColorInterp, MaskFlags
@@ -25,30 +24,42 @@ from app.messages.raster import (
     COLOUR_TABLE_MISSING,
     DTYPE_NOT_SUPPORTED,
     FORMAT_NOT_RASTER,
+    GDAL_WARNED,
     LAYER_AMBIGUOUS,
     NO_RASTER,
     NODATA_DIFFERS,
     NODATA_IMPOSSIBLE,
     PIXELS_TOO_MANY,
-    PRJ_CONFLICT,
     TAGS_NOT_UTF8,
     TAGS_TOO_LARGE,
 )
 from app.models.formats import find_format
-from app.models.manifest import ManifestFile
 from app.models.numbers import whole_number
 from app.models.run import RunWarning
-from app.pipelines.common.crs import crs_name, parse_crs, resolve_crs, same_crs
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.contract.context import FetchedFile
 from app.pipelines.raster.content import RASTER_FORMATS, check_raster_content
-from app.pipelines.raster.gdal import UNREADABLE, read_wide_nodata, refuse_unreadable, undecodable_tags
-from app.pipelines.raster.georef import resolve_transform
+from app.pipelines.raster.crs import find_crs
+from app.pipelines.raster.domains import Domains, read_domains
+from app.pipelines.raster.gdal import (
+    UNREADABLE,
+    gdal_warnings,
+    read_epoch,
+    read_wide_nodata,
+    refuse_unreadable,
+    undecodable_tags,
+)
+from app.pipelines.raster.georef import check_georeference, resolve_transform
+from app.pipelines.raster.reading import Reading, open_raster
+from app.pipelines.raster.tiff_tags import EXTRA_SAMPLES, PHOTOMETRIC
 from app.settings import Limits
 
 Colour = tuple[int, int, int, int]
 _REAL = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 _MAX_TAG_BYTES = 1 << 20
+# One mask for all bands: a band of its pixels, or all pixels of the colour that the tag NODATA_VALUES names.
+_MASKED, _MASKED_BY_COLOUR = [MaskFlags.per_dataset], [MaskFlags.per_dataset, MaskFlags.nodata]
+_PREMULTIPLIED = 1  # of ExtraSamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class RasterSource:
         driver: the GDAL driver that opens it.
         layer: the variable or page; None where the file is one raster.
         crs: its CRS.
+        epoch: the coordinate epoch, as a year, of a dynamic CRS.
         transform: from (column, row) of pixel corners to coordinates of the CRS, x before y.
         width: in pixels.
         height: in pixels.
@@ -84,8 +96,12 @@ class RasterSource:
         wide_nodata: the nodata value where the type is a 64-bit integer.
         masked: whether it has one mask for all bands.
         colours: the colour table of the first band.
+        white_is_zero: of a raster without colours, 0 is white and the largest value black.
+        premultiplied: the colours are multiplied with the alpha band.
         tags: metadata of the raster.
+        domains: further metadata of the raster and its bands.
         block_height: rows that are decoded together.
+        reading: how its pixels differ from what GDAL gives.
         warnings: what a user should know about the source.
         carries_crs: whether the source, or the .prj beside it, declares its CRS.
     """
@@ -96,6 +112,7 @@ class RasterSource:
     driver: str
     layer: str | None
     crs: CRS
+    epoch: float | None
     transform: Affine
     width: int
     height: int
@@ -106,9 +123,13 @@ class RasterSource:
     wide_nodata: int | None
     masked: bool
     colours: Mapping[int, Colour] | None
+    white_is_zero: bool
+    premultiplied: bool
     tags: Mapping[str, str]
+    domains: Domains
     block_height: int
     warnings: tuple[RunWarning, ...]
+    reading: Reading = field(default_factory=Reading)
     carries_crs: bool = True
 
     @property
@@ -140,12 +161,25 @@ def inspect(fetched: FetchedFile, limits: Limits) -> RasterSource:
         raise FORMAT_NOT_RASTER(file=file, type=declared.type, format=declared.format)
     check_raster_content(fetched.path, fmt.name, file)
     own = _own_copy(fetched.path, fmt.suffixes[0])
+    opened = own
     try:
-        name, layer = _choose_layer(own, fmt.drivers[0], declared.layer, file, limits)
-        with rasterio.open(name, driver=fmt.drivers[0], sharing=False) as dataset:
-            return _describe(dataset, name, layer, fmt.name, fetched, limits)
+        opened = RASTER_FORMATS[fmt.name].readable(own)
+        with gdal_warnings() as texts:
+            name, layer = _choose_layer(opened, fmt.drivers[0], declared.layer, file, limits)
+            with open_raster(name, fmt.drivers[0]) as dataset:
+                source = _describe(dataset, own, layer, fmt.name, fetched, limits)
     except UNREADABLE as err:
-        refuse_unreadable(err, file, own)
+        refuse_unreadable(err, file, opened)
+    return replace(source, warnings=(*source.warnings, *_gdal_warnings(texts, source, opened)))
+
+
+def _gdal_warnings(texts: Sequence[str], source: RasterSource, opened: Path) -> Iterator[RunWarning]:
+    """GDAL's warnings without the path of the local copy; those about the place only if nothing else checked it."""
+    ignored = RASTER_FORMATS[source.format].ignored if source.reading.bottom_up is not None else ()
+    for text in texts:
+        if not text.startswith(ignored):
+            problem = text.replace(str(opened), source.file).replace(opened.name, source.file)
+            yield GDAL_WARNED(file=source.file, problem=problem[:300].rstrip("."))
 
 
 def _own_copy(path: Path, suffix: str) -> Path:
@@ -160,7 +194,7 @@ def _own_copy(path: Path, suffix: str) -> Path:
 
 def _choose_layer(path: Path, driver: str, wanted: str | None, file: str, limits: Limits) -> tuple[str, str | None]:
     """(what GDAL opens, name of the layer: a variable of a netCDF file, a page of a TIFF, None for a plain raster)."""
-    with rasterio.open(path, driver=driver, sharing=False) as dataset:
+    with open_raster(str(path), driver) as dataset:
         found = {_layer_name(name, path): name for name in dataset.subdatasets}
         count, only = dataset.count, dataset.tags(1).get("NETCDF_VARNAME") if dataset.count else None
     if len(found) > limits.layers:
@@ -188,15 +222,26 @@ def _layer_name(name: str, path: Path) -> str:
 
 
 def _describe(
-    dataset: DatasetReader, name: str, layer: str | None, fmt: str, fetched: FetchedFile, limits: Limits
+    dataset: DatasetReader, own: Path, layer: str | None, fmt: str, fetched: FetchedFile, limits: Limits
 ) -> RasterSource:
-    file = fetched.declared.key
+    file, name = fetched.declared.key, dataset.name
     _check_size(dataset, limits, file)
-    dtype, bits = _dtype(dataset, file)
-    crs = _resolve_crs(dataset, fetched.declared, fetched.path)
-    warnings = RASTER_FORMATS[fmt].warnings(dataset, file)
-    wide = read_wide_nodata(name, dtype) if dtype in ("int64", "uint64") else None
-    nodata = None if dtype in ("int64", "uint64") else _nodata(dataset, dtype, file, warnings)
+    stored, bits = _dtype(dataset, file)
+    raster_format = RASTER_FORMATS[fmt]
+    check_georeference(dataset, fetched.path, file, raster_format)
+    crs = find_crs(dataset, fetched.declared, fetched.path)
+    meaning = raster_format.meaning(dataset, own, crs, file)
+    dtype, (height, width) = meaning.reading.dtype or stored, meaning.reading.shape(dataset)
+    warnings = [*crs.warnings, *raster_format.warnings(dataset, file), *meaning.warnings]
+    wide = read_wide_nodata(name, stored) if stored in ("int64", "uint64") else None
+    wide = wide if wide is None else int(np.array(wide, stored).view(dtype))
+    masked, by_colour = (
+        any(flags == kind for flags in dataset.mask_flag_enums) for kind in (_MASKED, _MASKED_BY_COLOUR)
+    )
+    no_value = by_colour or stored in ("int64", "uint64")
+    nodata = None if no_value else _nodata(dataset, stored, dtype, file, warnings)
+    tags = raster_format.page_tags(own, int(layer) if layer and layer.isdigit() else 1)
+    white_is_zero = tags.get(PHOTOMETRIC) == (0,)
     if dropped := sum(undecodable_tags(name, dataset.count)):
         warnings.append(TAGS_NOT_UTF8(file=file, count=dropped))
     return RasterSource(
@@ -205,21 +250,28 @@ def _describe(
         format=fmt,
         driver=dataset.driver,
         layer=layer,
-        crs=crs,
-        transform=resolve_transform(dataset, fetched.path, file),
-        width=dataset.width,
-        height=dataset.height,
+        crs=crs.crs,
+        epoch=read_epoch(name),
+        transform=meaning.transform or resolve_transform(dataset, fetched.path, file, raster_format),
+        width=width,
+        height=height,
         dtype=dtype,
         bits=bits,
-        bands=tuple(_band(dataset, index, file) for index in dataset.indexes),
+        bands=tuple(_band(dataset, index, file, grey=white_is_zero) for index in dataset.indexes),
         nodata=nodata,
         wide_nodata=wide,
-        masked=any(flags == [MaskFlags.per_dataset] for flags in dataset.mask_flag_enums),
-        colours=_colours(dataset, nodata, file, warnings),
-        tags=_tags(dataset, 0, file),
-        block_height=int(dataset.block_shapes[0][0]),
+        masked=masked or by_colour,
+        # For white that is zero, GDAL makes up a colour table.
+        colours=None if white_is_zero else _colours(dataset, nodata, file, warnings),
+        white_is_zero=white_is_zero,
+        premultiplied=_PREMULTIPLIED in tags.get(EXTRA_SAMPLES, ()),
+        # The colour of these values is nodata: that becomes a mask.
+        tags={key: text for key, text in _tags(dataset, 0, file).items() if not (by_colour and key == "NODATA_VALUES")},
+        domains=read_domains(name, dataset.count, file),
+        block_height=int(dataset.block_shapes[0][meaning.reading.transposed]),
+        reading=meaning.reading,
         warnings=tuple(warnings),
-        carries_crs=bool(dataset.crs) or fetched.path.with_suffix(".prj").is_file(),
+        carries_crs=crs.carried,
     )
 
 
@@ -259,40 +311,28 @@ def _dtype(dataset: DatasetReader, file: str) -> tuple[str, int | None]:
     return str(kinds[0]), whole_number(bits or "")
 
 
-def _nodata(dataset: DatasetReader, dtype: str, file: str, warnings: list[RunWarning]) -> float | None:
+def _nodata(dataset: DatasetReader, stored: str, dtype: str, file: str, warnings: list[RunWarning]) -> float | None:
     values = {repr(value): value for value in dataset.nodatavals}
     if len(values) > 1:
         raise NODATA_DIFFERS(file=file, values=", ".join("none" if value == "None" else value for value in values))
     (value,) = values.values()
     if value is None or np.dtype(dtype).kind == "f":
         return value if value is None else float(value)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(stored)
     if math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max:
-        return float(value)
+        return float(np.array(value).astype(stored).view(dtype))
     warnings.append(NODATA_IMPOSSIBLE(file=file, value=value, dtype=dtype))
     return None
 
 
-def _resolve_crs(dataset: DatasetReader, declared: ManifestFile, beside: Path) -> CRS:
-    file = declared.key
-    found = parse_crs(dataset.crs.to_wkt(), file, "in the source") if dataset.crs else None
-    prj = beside.with_suffix(".prj")
-    if prj.is_file():
-        text = prj.read_bytes()[: 1 << 16].decode("utf-8", "replace").strip("\ufeff\x00 \r\n")
-        in_prj = parse_crs(text, file, "in its .prj")
-        if found is not None and not same_crs(found, in_prj):
-            raise PRJ_CONFLICT(file=file, inside=crs_name(found), beside=crs_name(in_prj))
-        found = found or in_prj
-    return resolve_crs(found, declared.crs, file, "Declare it in files[].crs, or upload its .prj beside it.")
-
-
-def _band(dataset: DatasetReader, index: int, file: str) -> Band:
+def _band(dataset: DatasetReader, index: int, file: str, *, grey: bool) -> Band:
+    interpretation = ColorInterp(dataset.colorinterp[index - 1]).name
     return Band(
         description=dataset.descriptions[index - 1] or None,
         unit=dataset.units[index - 1] or None,
         scale=float(dataset.scales[index - 1]),
         offset=float(dataset.offsets[index - 1]),
-        interpretation=ColorInterp(dataset.colorinterp[index - 1]).name,
+        interpretation="gray" if grey and interpretation == "palette" else interpretation,
         tags=_tags(dataset, index, file),
     )
 

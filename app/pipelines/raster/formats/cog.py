@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rasterio.io import DatasetReader
 
 from app.messages.raster import COG_LAYOUT
 from app.models.run import RunWarning
 from app.pipelines.raster.formats import geotiff
-from app.pipelines.raster.formats.raster_format import RasterFormat
 
 
 def _layout_warnings(dataset: DatasetReader, file: str) -> list[RunWarning]:
@@ -15,4 +16,4 @@ def _layout_warnings(dataset: DatasetReader, file: str) -> list[RunWarning]:
     return [] if is_cog else [COG_LAYOUT(file=file)]
 
 
-FORMAT = RasterFormat(magic=geotiff.FORMAT.magic, warnings=_layout_warnings)
+FORMAT = replace(geotiff.FORMAT, warnings=_layout_warnings)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from app.pipelines.raster.formats.raster_format import RasterFormat
+from app.pipelines.raster.tiff_tags import page_tags
 
-FORMAT = RasterFormat(magic=(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"))
+FORMAT = RasterFormat(magic=(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), page_tags=page_tags, identity=True)

@@ -25,4 +25,4 @@ def _check_chunks(path: Path, file: str) -> None:
     raise END_MARK_MISSING(file=file, mark="the closing chunk of the PNG", size=size)
 
 
-FORMAT = RasterFormat(magic=(_SIGNATURE,), check=_check_chunks)
+FORMAT = RasterFormat(magic=(_SIGNATURE,), check=_check_chunks, line_by_line=True)
