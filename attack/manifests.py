@@ -165,8 +165,106 @@ def of_several_files(r: Random) -> bytes:
     return json.dumps(document).encode()[:MiB]
 
 
+CONDITIONS: tuple[str, ...] = (
+    "a > 1",
+    "a IN (1, 2)",
+    "NOT (a = 'x' AND b IS NULL)",
+    "s_intersects(geom, BBOX(0, 0, 1, 1))",
+    "a LIKE '%'",
+    "a = a",
+    "(" * 300 + "a = 1" + ")" * 300,
+    " AND ".join(["a = 1"] * 2_000),
+    "a = '" + "x" * 9_000 + "'",
+    "a == 1",
+    "1",
+    "",
+    "NOT " * 500 + "a = 1",
+    "'; DROP TABLE x; --",
+    "a = '\0'",
+    "casei(a) = 'ü'",
+    "a BETWEEN 1 AND 1e400",
+    "s_within(geom, POINT(1 2)",
+)
+CHECKS: tuple[dict[str, Any], ...] = (
+    {"check": "not_null", "column": "a"},
+    {"check": "unique", "column": "a"},
+    {"check": "between", "column": "a", "min": 1, "max": 2},
+    {"check": "in", "column": "a", "values": [1, "x"]},
+    {"check": "matches", "column": "a", "pattern": "^(a+)+$"},
+    {"check": "valid_geometry"},
+    {"check": "geometry_types", "types": ["Polygon"]},
+    {"check": "no_overlaps"},
+    {"check": "within", "dataset": "b"},
+    {"check": "within", "bbox": [0, 0, 1, 1]},
+    {"check": "rows", "min": 1, "max": 9, "change": 0.5},
+    {"check": "area_kept", "min": 0.9},
+    {"check": "custom", "sql": "a > 0"},
+)
+HARD_CHECKS: tuple[dict[str, Any], ...] = (
+    {"check": "matches", "column": "a", "pattern": "(" * 400},
+    {"check": "in", "column": "a", "values": ["x"] * 5_000},
+    {"check": "custom", "sql": "1) OR (SELECT 1 FROM read_csv('/etc/passwd'))"},
+    {"check": "custom", "sql": "(" * 900},
+    {"check": "rows", "min": 9, "max": 1},
+    {"check": "x"},
+    {},
+    {"check": ["rows"]},
+)
+RECIPE: dict[str, Any] = {
+    "crs": "EPSG:25832",
+    "repair": "structure",
+    "simplify": {"tolerance": 0.5, "unit": "m", "coverage": True},
+    "dimensions": "2d",
+    "multi": "promote",
+    "order": "hilbert",
+    "where": "a > 1",
+    "columns": {"select": ["a", "b"], "rename": {"a": "c"}},
+}
+TABLE_OPTIONS: dict[str, Any] = {
+    "decimal": ",",
+    "thousands": ".",
+    "date_format": "dmy",
+    "skip_rows": 1,
+    "header": True,
+    "header_row": 2,
+    "trim": True,
+    "nulls": ["-"],
+    "quote": '"',
+    "delimiter": ";",
+    "short_rows": "null_fill",
+    "quarantine_share": 0.1,
+    "encoding": "UTF-8",
+    "geometry": {"x": "lon", "y": "lat", "crs": "EPSG:4326"},
+    "types": {"a": "text"},
+}
+
+
+def of_recipes_and_checks(r: Random) -> bytes:
+    """Recipes, conditions, checks and options of tables: good ones, hard ones, and with anything in any place."""
+    of_points = r.random() < 0.5
+    document = manifest(f"fuzz-{r.getrandbits(40)}", ("a.csv", "CSV") if of_points else ("a.gpkg", "GPKG"))
+    file, recipe = (
+        document["files"][0],
+        {key: RECIPE[key] for key in r.sample(sorted(RECIPE), r.randrange(len(RECIPE)))},
+    )
+    if of_points:
+        file |= {
+            "type": "tabular",
+            "options": {k: TABLE_OPTIONS[k] for k in r.sample(sorted(TABLE_OPTIONS), r.randrange(9))},
+        }
+    if r.random() < 0.5:
+        recipe["where"] = r.choice(CONDITIONS)
+    count = r.choice((0, 1, 3, 12, 60, 3_000))
+    document |= {"recipe": recipe, "dataset": {"checks": [r.choice((*CHECKS, *HARD_CHECKS)) for _ in range(count)]}}
+    document = json.loads(json.dumps(document))
+    for _ in range(r.randrange(3)):
+        container, key = r.choice(list(places({each: document[each] for each in ("recipe", "dataset", "files")}))[1:])
+        container[key] = r.choice(TYPES)(r)
+    return json.dumps(document).encode()[:MiB]
+
+
 KINDS = (of_other_structure, of_other_structure, of_many, of_levels, of_repeated_names, of_numbers, of_other_bytes,
-         of_names_of_encodings, of_several_files)  # fmt: skip
+         of_names_of_encodings, of_several_files, of_recipes_and_checks, of_recipes_and_checks)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
