@@ -19,9 +19,11 @@ from app.pipelines.job.relayed_errors import ReaderFailed, from_message, to_mess
 from app.pipelines.vector.engines.postgis_access import read_request, request_document
 from tests.service import manifest
 
+CHECKS = [{"check": "no_overlaps"}, {"check": "within", "dataset": "districts", "version": 2}]
+
 
 def calls(tmp_path: Path) -> ReaderCalls:
-    document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": [{"check": "no_overlaps"}]})
+    document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": CHECKS})
     ctx = SimpleNamespace(
         manifest=Manifest.model_validate(document), scratch=tmp_path / "work", warn=print, step=print, publish=print
     )
@@ -59,6 +61,7 @@ STOLEN = {"kind": "source", "s3_key": "landing-zone/theirs", "size": 1, "etag": 
         ("fetch", {"index": "0"}),
         ("fetch", {"key": "theirs"}),
         ("fetch_asset", {"dataset_id": "theirs", "version": None}),
+        ("fetch_asset", {"dataset_id": "districts", "version": None}),
         ("unchanged", {"inputs": [0], "recipe": [], "engine": {}}),
         ("warn", {"warning": {"code": 1}}),
         ("postgis_versions", {}),
