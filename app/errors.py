@@ -321,3 +321,9 @@ class RunRefused(DomainError):
     def within(self, part: str) -> RunRefused:
         """The same for a part of the file: numbers of rows mean nothing without it."""
         return replace(self, detail=f"In the {part} of {self.file}: {self.detail}")
+
+    def beside(self, others: Sequence[RunRefused]) -> RunRefused:
+        """The same with the texts of further refusals."""
+        found = (self, *others)
+        fixes = dict.fromkeys(each.fix for each in found)
+        return replace(self, detail=" ".join(each.detail for each in found), fix=" ".join(fixes))

@@ -42,6 +42,12 @@ CHECK_NOT_OF_KIND = FaultMessage(
     "The check {check} does not apply to {subject}: {reason}.",
     "Remove it. Checks of {subject}: {known}.",
 )
+CHECK_OWN_DATASET = FaultMessage(
+    "check_own_dataset",
+    "a check compares a dataset with itself",
+    "The check within names {dataset}, which is the dataset of the manifest.",
+    "Name another dataset, or give bbox.",
+)
 
 # The run
 
@@ -89,11 +95,31 @@ CHECKS_MEMORY = Refusal(
     "The checks need more than {limit} MiB of memory.",
     "Name fewer columns in `unique`, shorten `custom`, or raise SPATIAL_ETL_WORKER__MEMORY_BYTES.",
 )
+CHECK_KIND_WRONG = Refusal(
+    "check_kind_wrong",
+    "a check names a dataset that has no vector data",
+    "dataset.checks[{index}] (within): {dataset} version {version} is {kind}, and has no geometries.",
+    "Name a dataset of vector data or a join.",
+)
+CHECK_CRS_MISSING = Refusal(
+    "check_crs_missing",
+    "a check names a dataset whose geometries have no CRS",
+    "dataset.checks[{index}] (within): {dataset} version {version} does not declare a CRS.",
+    "Ingest {dataset} again with files[].crs, or name another dataset.",
+)
+_TOO_LARGE = "too many vertices lie side by side for a check"
 CHECK_TOO_LARGE = Refusal(
     "check_too_large",
-    "too many polygons lie side by side for no_overlaps",
+    _TOO_LARGE,
     "dataset.checks[{index}] (no_overlaps): the polygons that share a range of x have more than {limit:,} vertices.",
     "Remove the check, or split the data into several datasets.",
+)
+CHECK_AREA_TOO_LARGE = Refusal(
+    "check_too_large",
+    _TOO_LARGE,
+    "dataset.checks[{index}] (within): the geometries of {dataset} that share a range of x have more than {limit:,} "
+    "vertices.",
+    "Name a dataset with fewer vertices, for example with simplified geometries.",
 )
 CHECKS_FAILED = Refusal(
     "checks_failed",

@@ -33,8 +33,12 @@ class SourceInput(Frozen):
     sha256: str
 
 
+# The role of a parent that a check compared the product with: no value was made of it.
+COMPARED = "within"
+
+
 class ParentInput(Frozen):
-    """Another asset version that this one was made from."""
+    """Another asset version that this one was made from, or was compared with."""
 
     kind: Literal["asset"] = "asset"
     dataset_id: str

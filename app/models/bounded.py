@@ -16,6 +16,7 @@ from app.models.problem_text import wrong
 FROM_LEDGER = "from the ledger"
 MAX_COLUMNS = 2_000
 MAX_TERMS = 200
+DATASET_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
 @dataclass(frozen=True, slots=True)

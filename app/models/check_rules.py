@@ -11,6 +11,7 @@ from app.messages.checks import (
     CHECK_CONTRADICTS,
     CHECK_INCOMPLETE,
     CHECK_NOT_OF_KIND,
+    CHECK_OWN_DATASET,
     CHECK_UNKNOWN,
     CHECKS_NOT_ALLOWED,
     DATASET_ID_DIFFERS,
@@ -75,7 +76,7 @@ def dataset_faults(raw: Mapping[str, Any], intent: Intent | None) -> Iterator[In
                 known = ", ".join(each for each in BY_NAME if not _why_not(each, subject))
                 values = {"check": name, "subject": subject, "reason": reason, "known": known}
                 yield _fault((*loc, "check"), name, CHECK_NOT_OF_KIND, **values)
-            yield from _field_faults(loc, name, check)
+            yield from _field_faults(loc, name, check, tag or dataset.get("id"))
 
 
 def _fault(loc: tuple[str | int, ...], raw: object, message: FaultMessage, **values: Any) -> InitErrorDetails:
@@ -101,7 +102,10 @@ def _why_not(check: str, subject: Subject) -> str:
     return ""
 
 
-def _field_faults(loc: tuple[str | int, ...], name: str, check: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+def _field_faults(
+    loc: tuple[str | int, ...], name: str, check: Mapping[str, Any], own: object
+) -> Iterator[InitErrorDetails]:
+    """own: the dataset of the manifest."""
     if name == "unique":
         given = [each for each in ("column", "columns") if check.get(each) is not None]
         if len(given) != 1:
@@ -119,12 +123,25 @@ def _field_faults(loc: tuple[str | int, ...], name: str, check: Mapping[str, Any
             yield _fault(loc, None, CHECK_INCOMPLETE, check=name, found=f"none of {', '.join(fields)}", needed=needed)
         yield from _range_faults(loc, name, check.get("min"), check.get("max"))
     elif name == "within":
+        yield from _area_faults(loc, check, own)
         box = check.get("bbox")
         if isinstance(box, list | tuple) and len(box) == 4 and all(map(_is_number, box)):
             for low, high, axis in ((box[0], box[2], "x"), (box[1], box[3], "y")):
                 if low > high:
                     found, fix = f"min{axis} {low} above max{axis} {high}", "Give [minx, miny, maxx, maxy]."
                     yield _fault((*loc, "bbox"), None, CHECK_CONTRADICTS, check=name, found=found, fix=fix)
+
+
+def _area_faults(loc: tuple[str | int, ...], check: Mapping[str, Any], own: object) -> Iterator[InitErrorDetails]:
+    box, dataset, version = (check.get(each) for each in ("bbox", "dataset", "version"))
+    if (box is None) is (dataset is None):
+        found = "neither bbox nor dataset" if box is None else "both bbox and dataset"
+        yield _fault(loc, None, CHECK_INCOMPLETE, check="within", found=found, needed="either bbox or dataset")
+    if version is not None and dataset is None:
+        found, needed = "a version without a dataset", "its dataset, or leave version out"
+        yield _fault((*loc, "version"), version, CHECK_INCOMPLETE, check="within", found=found, needed=needed)
+    if dataset is not None and dataset == own:
+        yield _fault((*loc, "dataset"), dataset, CHECK_OWN_DATASET, dataset=shown(dataset))
 
 
 def _range_faults(loc: tuple[str | int, ...], name: str, low: object, high: object) -> Iterator[InitErrorDetails]:

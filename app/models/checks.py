@@ -14,7 +14,7 @@ from pydantic_core import core_schema
 
 from app.messages.checks import CHECK_VALUE
 from app.models.base import Frozen
-from app.models.bounded import FROM_LEDGER, AtMost, Column
+from app.models.bounded import DATASET_ID_PATTERN, FROM_LEDGER, AtMost, Column
 from app.models.json_values import shown
 from app.models.problem_text import wrong
 
@@ -177,17 +177,33 @@ class GeometryTypes(_Check):
 
 
 class Within(_Check):
-    """The box of every geometry lies in the box, borders included."""
+    """Every geometry lies in the box, or in the area that the geometries of a dataset cover; borders included."""
 
     check: Literal["within"]
-    bbox: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False, strict=True)], ...], AtMost(4, least=4)] = Field(
-        description="`[minx, miny, maxx, maxy]` in the CRS of the product, x before y.",
+    bbox: (
+        Annotated[tuple[Annotated[float, Field(allow_inf_nan=False, strict=True)], ...], AtMost(4, least=4)] | None
+    ) = Field(
+        None,
+        description="`[minx, miny, maxx, maxy]` in the CRS of the product, x before y; or give `dataset`.",
         examples=[[5.9, 45.8, 10.5, 47.9]],
+    )
+    dataset: Annotated[str, Field(pattern=DATASET_ID_PATTERN)] | None = Field(
+        None, description="A dataset of vector data or a join, in any CRS.", examples=["districts"]
+    )
+    version: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="Version of `dataset`; default: the newest."
     )
 
     @property
+    def version_asked(self) -> tuple[str, int | None]:
+        """(dataset, version or None for the newest)."""
+        return str(self.dataset), self.version
+
+    @property
     def expected(self) -> str:
-        return f"within {shown(list(self.bbox))}"
+        if self.dataset is None:
+            return f"within {shown(list(self.bbox or ()))}"
+        return f"within {self.dataset}" + ("" if self.version is None else f" version {self.version}")
 
 
 class NoOverlaps(_Check):
@@ -286,3 +302,8 @@ def unanswered(check: Any) -> CheckResult:
         expected=check.expected,
         severity=check.severity,
     )
+
+
+def passing(check: Any) -> CheckResult:
+    """The result of a check that no row fails."""
+    return unanswered(check).model_copy(update={"passed": True, "found": 0})

@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from app.models.base import Frozen
-from app.models.bounded import AtMost
+from app.models.bounded import DATASET_ID_PATTERN, AtMost
 from app.models.checks import MAX_CHECKS, Check
-from app.models.manifest_rules import DATASET_ID_PATTERN
 
 
 class DatasetChoice(Frozen):

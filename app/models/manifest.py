@@ -37,7 +37,7 @@ from app.messages.manifest import (
 )
 from app.models.base import Frozen
 from app.models.bounded import FROM_LEDGER, AtMost
-from app.models.checks import Check
+from app.models.checks import Check, Within
 from app.models.dataset import DatasetChoice
 from app.models.file_options import FileOptions
 from app.models.formats import FileType, find_format, format_names
@@ -274,6 +274,23 @@ class Manifest(Frozen):
     @property
     def checks(self) -> tuple[Check, ...]:
         return self.dataset.checks if self.dataset is not None else ()
+
+    @property
+    def compared_versions(self) -> tuple[tuple[int, Within], ...]:
+        """(index, check) of those that compare the product with a version, one for each version."""
+        named = [(n, each) for n, each in enumerate(self.checks) if isinstance(each, Within) and each.dataset]
+        # In reverse order, so that the first of several is kept.
+        once = {each.version_asked: (n, each) for n, each in reversed(named)}
+        return tuple(sorted(once.values(), key=lambda numbered: numbered[0]))
+
+    @property
+    def parents(self) -> tuple[tuple[str, int | None], ...]:
+        """(dataset, version or None for the newest) that its runs read."""
+        join = self.metadata.join_config
+        joined = () if join is None else (
+            (join.tabular_dataset_id, join.tabular_version), (join.spatial_dataset_id, join.spatial_version),
+        )  # fmt: skip
+        return (*joined, *(check.version_asked for _, check in self.compared_versions))
 
     @property
     def testing(self) -> bool:

@@ -11,9 +11,8 @@ from pydantic_core import core_schema
 
 from app.messages.manifest import TAG_TOO_LONG, TAG_TYPE
 from app.models.base import Frozen
-from app.models.bounded import FROM_LEDGER, MAX_COLUMNS, MAX_TERMS, AtMost
+from app.models.bounded import DATASET_ID_PATTERN, FROM_LEDGER, MAX_COLUMNS, MAX_TERMS, AtMost
 from app.models.json_values import shown
-from app.models.manifest_rules import DATASET_ID_PATTERN
 from app.models.problem_text import wrong
 from app.models.texts import Line, Prose, Text
 

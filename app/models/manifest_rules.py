@@ -37,6 +37,7 @@ from app.messages.manifest import (
     UNION_DIFFERS,
 )
 from app.messages.message import FaultMessage
+from app.models.bounded import DATASET_ID_PATTERN
 from app.models.check_rules import dataset_faults
 from app.models.formats import FORMATS, OPTION_NAMES, Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
@@ -51,7 +52,6 @@ _READABLE = 60
 _LETTERS = str.maketrans(
     {"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe"}
 )
-DATASET_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
 _TYPE_NAMES = {

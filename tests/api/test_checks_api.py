@@ -112,7 +112,8 @@ def test_a_plan_names_all_that_is_wrong_with_the_checks(service: Service) -> Non
     assert [each["passed"] for each in made["checks"]] == [None] * 5
     run = service.ingest(document)
     assert run["error"]["code"] == "check_column_unknown"
-    assert run["error"]["detail"] == made["refusals"][0]["detail"]
+    assert run["error"]["detail"] == " ".join(each["detail"] for each in made["refusals"])
+    assert all(each["fix"] in run["error"]["fix"] for each in made["refusals"])
 
 
 def test_a_plan_of_a_join_counts_its_rows(service: Service) -> None:
@@ -130,3 +131,39 @@ def test_a_plan_of_a_join_counts_its_rows(service: Service) -> None:
     run = service.ingest(document)
     assert [(each["passed"], each["found"]) for each in run["checks"]] == [(False, 3), (False, 2)]
     assert run["error"]["code"] == "checks_failed"
+
+
+def test_a_dataset_that_another_has_to_lie_in(service: Service) -> None:
+    def square(size: float) -> dict[str, Any]:
+        return {"type": "Polygon", "coordinates": [[[0, 0], [size, 0], [size, size], [0, size], [0, 0]]]}
+
+    def areas(batch: str, size: float) -> Any:
+        service.put(f"checks/{batch}.geojson", geojson((square(size), {"name": "a"})))
+        return manifest(batch, (f"checks/{batch}.geojson", "GeoJSON"), tags={"dataset_id": "checks-areas"})
+
+    def inside(batch: str, dataset: str = "checks-areas") -> Any:
+        checks = [{"check": "within", "dataset": dataset}]
+        asked = {"id": "checks-inside", "checks": checks}
+        return manifest(batch, ("checks/inside.geojson", "GeoJSON"), tags={}, dataset=asked)
+
+    service.put("checks/inside.geojson", geojson((point(1, 1), {"n": 1}), (point(3, 3), {"n": 2})))
+    for number, dataset in enumerate(("checks-area", "checks-areas")):
+        document = inside(f"checks-none-{number}", dataset)
+        assert plan(service, document)["refusals"][0]["detail"] == service.ingest(document)["error"]["detail"]
+    assert service.ingest(areas("checks-areas-1", 2))["status"] == "success"
+    assert "Did you mean 'checks-areas'?" in service.ingest(inside("checks-near", "checks-area"))["error"]["fix"]
+    made = plan(service, inside("checks-inside-1"))
+    assert (made["would"], [each["role"] for each in made["parents"]]) == ("succeed", ["within"])
+    run = service.ingest(inside("checks-inside-1"))
+    assert (run["error"]["code"], run["checks"][0]["found"]) == ("checks_failed", 1)
+    (sample,) = run["checks"][0]["samples"]
+    assert (sample["row"], sample["at"], round(sample["distance"], 9)) == (1, [3.0, 3.0], round(2**0.5, 9))
+    # A new version of the other dataset is another input.
+    assert service.ingest(areas("checks-areas-2", 4))["status"] == "success"
+    assert service.ingest(inside("checks-inside-2"))["status"] == "success"
+    assert service.ingest(inside("checks-inside-3"))["unchanged_version"] == 1
+    parents = [each for each in service.http.get("/assets/checks-inside/v1").json()["inputs"] if "dataset_id" in each]
+    assert parents == [{"kind": "asset", "dataset_id": "checks-areas", "version": 2, "role": "within"}]
+    assert service.ingest(areas("checks-areas-3", 5))["status"] == "success"
+    assert service.ingest(inside("checks-inside-4"))["status"] == "success"
+    assert sorted(service.versions("checks-inside")) == [1, 2]

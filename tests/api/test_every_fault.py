@@ -163,6 +163,7 @@ PROVOKED: Mapping[str, Sent | Elsewhere | Never] = {
     "check_unknown": checks({"check": "nul"}),
     "check_incomplete": checks({"check": "rows"}),
     "check_contradicts": checks({"check": "rows", "min": 2, "max": 1}),
+    "check_own_dataset": manifest(dataset={"id": "a", "checks": [{"check": "within", "dataset": "a"}]}),
     "check_value": checks({"check": "in", "column": "a", "values": [[]]}),
     "checks_not_allowed": manifest(intent="ingest_raster", dataset={"checks": [{"check": "rows", "min": 1}]}),
     "check_not_of_kind": checks({"check": "valid_geometry"}),

@@ -57,6 +57,7 @@ REFUSED = {
     "dataset_id_differs": _BETWEEN,
     "check_incomplete": _BETWEEN,
     "check_contradicts": _BETWEEN,
+    "check_own_dataset": _BETWEEN,
     "checks_not_allowed": _BETWEEN,
     "check_not_of_kind": _BETWEEN,
     "check_value": "values of a list have to be comparable",

@@ -25,7 +25,7 @@ from app.models.manifest import Manifest, ManifestFile
 from app.models.plan import Plan
 from app.models.recipe_table import SHIPPED, RecipeTable
 from app.models.run import RunWarning
-from app.pipelines.contract.context import FetchedFile, Product
+from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.ingest import pipeline as ingest
@@ -70,6 +70,7 @@ class Context:
     steps: list[str] = field(default_factory=list)
     product: Product | None = None
     rows_before: int | None = None
+    parents: Mapping[str, FetchedAsset] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: Literal["load", "transform", "export"]) -> Iterator[None]:
@@ -92,6 +93,11 @@ class Context:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         found = SourceInput(s3_key=file.key, size=path.stat().st_size, etag=digest[:32], sha256=digest)
         return FetchedFile(file, path, (found,))
+
+    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
+        found = self.parents[dataset_id]
+        assert version in (None, found.asset.version)
+        return found
 
     def unchanged(self, *_: object) -> Asset | None:
         return None

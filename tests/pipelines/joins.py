@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -29,13 +29,7 @@ from tests.pipelines.conftest import Context
 class JoinContext(Context):
     """One attempt over parents that are in the lake."""
 
-    parents: dict[str, FetchedAsset] = field(default_factory=dict)
     asset: Asset | None = None
-
-    def fetch_asset(self, dataset_id: str, version: int | None) -> FetchedAsset:
-        found = self.parents[dataset_id]
-        assert version in (None, found.asset.version)
-        return found
 
     @property
     def table(self) -> pa.Table:

@@ -216,6 +216,24 @@ def test_sql_is_one_expression_over_a_row(bench: Bench, sql: str) -> None:
     assert refused(bench, {"check": "custom", "sql": sql}).reason == "check_sql_invalid"
 
 
+def test_all_checks_that_cannot_be_made_are_named_at_once(bench: Bench) -> None:
+    for checks in (
+        [UNKNOWN, {"check": "rows", "min": 1}, {"check": "matches", "column": "code", "pattern": "("}],
+        [{"check": "custom", "sql": "CAST(name AS INTEGER) > 1"}, {"check": "rows", "min": 1},
+         {"check": "custom", "sql": "1 / (count - 1) > 0 AND CAST(code AS INTEGER) > 1"}],
+    ):  # fmt: skip
+        alone = []
+        for check in (checks[0], checks[2]):
+            with pytest.raises(RunRefused) as caught:
+                results(bench, check)
+            alone.append(caught.value)
+        with pytest.raises(RunRefused) as caught:
+            results(bench, *checks)
+        first, last = alone[0], alone[1].detail.replace("checks[0]", "checks[2]")
+        assert (caught.value.reason, caught.value.detail) == (first.reason, f"{first.detail} {last}")
+        assert {each.fix for each in alone} == {fix for fix in (each.fix for each in alone) if fix in caught.value.fix}
+
+
 def test_the_nearest_column_is_named(bench: Bench) -> None:
     assert "Did you mean 'code'? Its columns: 'code', 'name', 'count', 'day'." in refused(bench, UNKNOWN).fix
 

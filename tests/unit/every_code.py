@@ -135,6 +135,8 @@ REFUSED: Mapping[str, str | Never] = {
     "check_sql_invalid": "pipelines/test_checks.py::test_sql_is_one_expression_over_a_row",
     "check_sql_failed": "pipelines/test_checks.py::test_what_cannot_be_checked_is_refused_by_run_and_plan",
     "checks_memory": "pipelines/test_checks.py::test_too_little_memory",
+    "check_kind_wrong": "pipelines/test_check_area.py::test_what_cannot_be_compared_is_refused_by_run_and_plan",
+    "check_crs_missing": "pipelines/test_check_area.py::test_what_cannot_be_compared_is_refused_by_run_and_plan",
     "check_too_large": "pipelines/test_checks.py::test_too_many_vertices_side_by_side",
     "checks_failed": "api/test_checks_api.py::test_a_product_that_fails_is_not_published_and_can_be_looked_at",
 }

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable, VersionInUse
-from app.ledger import AssetFilter, Guard
+from app.ledger import AssetFilter, Guard, Ledger
 from app.models.asset import Asset, AssetMetadata, Companion, Deletion, ParentInput
 from app.models.base import utcnow
 from app.models.manifest import LAKE_BUCKET
@@ -190,7 +190,20 @@ async def test_what_a_run_that_is_not_over_made_or_reads_stays(clients: Clients)
     with pytest.raises(VersionInUse, match="unnamed"):
         await deletion.delete_version("a", 1, clients)
     await ended(clients, unnamed.run_id)
+    check = {"check": "within", "dataset": "a", "version": 1}
+    compared = await _accepted(ledger, "compared", {"dataset": {"checks": [check]}})
+    with pytest.raises(VersionInUse, match="compared"):
+        await deletion.delete_version("a", 1, clients)
+    await ledger.change_run(compared.run_id, Guard(frozenset({RunStatus.QUEUED})), status=RunStatus.CANCELED)
     await deletion.delete_version("a", 1, clients)
+
+
+async def _accepted(ledger: Ledger, batch_id: str, more: dict[str, Any]) -> Run:
+    """The queued run of a manifest over a vector file."""
+    file = {"path": "s3://landing-zone/p.geojson", "type": "vector", "format": "GeoJSON"}
+    described = dict.fromkeys(("description", "source", "license", "attribution"), "") | {"title": "T"}
+    document = {"intent": "ingest_vector", "files": [file], "metadata": described, **more}
+    return (await ledger.accept(a_manifest(batch_id, document=document), a_run(batch_id, partition_key=batch_id))).run
 
 
 async def test_the_lake_loses_what_no_version_owns(clients: Clients) -> None:

@@ -24,9 +24,11 @@ from app.settings import Limits
 from app.storage.postgis.server import StatementFailed
 from tests.service import manifest
 
+CHECKS = [{"check": "no_overlaps"}, {"check": "within", "dataset": "districts", "version": 2}]
+
 
 def calls(tmp_path: Path, what: str = "run") -> ReaderCalls:
-    document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": [{"check": "no_overlaps"}]})
+    document = manifest("b", ("p.geojson", "GeoJSON"), dataset={"checks": CHECKS})
     parts: dict[str, Any] = {"clients": SimpleNamespace(postgis=None), "call": None, "limits": Limits()}
     parts |= {"job_id": "0" * 32, "manifest": Manifest.model_validate(document), "threads": 1, "memory_bytes": 1}
     parts["scratch"] = tmp_path / "work"
@@ -67,6 +69,7 @@ STOLEN = {"kind": "source", "s3_key": "landing-zone/theirs", "size": 1, "etag": 
         ("fetch", {"index": "0"}),
         ("fetch", {"key": "theirs"}),
         ("fetch_asset", {"dataset_id": "theirs", "version": None}),
+        ("fetch_asset", {"dataset_id": "districts", "version": None}),
         ("unchanged", {"inputs": [0], "recipe": [], "engine": {}}),
         ("warn", {"warning": {"code": 1}}),
         ("postgis_versions", {}),

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.errors import Fault
+from app.models.bounded import DATASET_ID_PATTERN
 from app.models.faults import invalid_manifest
 from app.models.intents import intent_names
 from app.models.manifest import Manifest
-from app.models.manifest_rules import DATASET_ID_PATTERN
 from app.models.recipe_table import SHIPPED
 from tests.service import manifest
 
@@ -41,6 +41,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return document
 
 
+WITHIN = {"check": "within", "dataset": "a"}
 JOIN = {"spatial_dataset_id": "a", "tabular_dataset_id": "b", "left_key": "k"}
 
 ONE_FAULT = [
@@ -110,6 +111,17 @@ ONE_FAULT = [
     ("uploader", "a\0b", "/uploader", "text_invalid"),
     ("metadata/title", "\ud800", "/metadata/title", "text_invalid"),
     ("files/0/path", "landing-zone/" + "x/" * 600 + "x", "/files/0/path", "path_key"),
+    ("dataset", {"checks": [{"check": "within"}]}, "/dataset/checks/0", "check_incomplete"),
+    ("dataset", {"checks": [{**WITHIN, "bbox": [0, 0, 1, 1]}]}, "/dataset/checks/0", "check_incomplete"),
+    (
+        "dataset",
+        {"checks": [{"check": "within", "bbox": [0, 0, 1, 1], "version": 1}]},
+        "/dataset/checks/0/version",
+        "check_incomplete",
+    ),
+    ("dataset", {"checks": [{**WITHIN, "version": 0}]}, "/dataset/checks/0/version", "greater_than_equal"),
+    ("dataset", {"checks": [{**WITHIN, "dataset": "../a"}]}, "/dataset/checks/0/dataset", "string_pattern_mismatch"),
+    ("dataset", {"checks": [{**WITHIN, "dataset": "b-1"}]}, "/dataset/checks/0/dataset", "check_own_dataset"),
 ]
 
 

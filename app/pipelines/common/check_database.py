@@ -30,13 +30,14 @@ class CheckedFile:
 
 
 @contextmanager
-def open_checked(path: Path, threads: int, memory_bytes: int) -> Iterator[CheckedFile]:
+def open_checked(path: Path, threads: int, memory_bytes: int, spill: Path | None = None) -> Iterator[CheckedFile]:
     """Open the file for checks.
 
     Args:
-        path: the Parquet file. What does not fit into memory is written beside it.
+        path: the Parquet file.
         threads: for DuckDB.
         memory_bytes: for DuckDB.
+        spill: a folder for what does not fit into memory; by default one beside the file.
 
     Raises:
         RunRefused: checks_memory, from the body.
@@ -44,7 +45,7 @@ def open_checked(path: Path, threads: int, memory_bytes: int) -> Iterator[Checke
     config: dict[str, Any] = {
         "threads": threads,
         "memory_limit": f"{memory_bytes // 2**20}MiB",
-        "temp_directory": str(path.parent / "checks"),
+        "temp_directory": str(spill or path.parent / "checks"),
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,
     }

@@ -39,7 +39,7 @@ def answer_geometries(checks: Sequence[tuple[int, GeometryCheck]], path: Path, t
         first, wkb = batch
         return first, wkb, [_failed(check, wkb) for _, check in checks]
 
-    for first, wkb, failed in in_order(failures, _batches(path), threads):
+    for first, wkb, failed in in_order(failures, geometry_batches(path), threads):
         for (index, check), mask in zip(checks, failed, strict=True):
             rows = np.flatnonzero(mask)
             found[index] += len(rows)
@@ -56,7 +56,7 @@ def answer_geometries(checks: Sequence[tuple[int, GeometryCheck]], path: Path, t
     }
 
 
-def _batches(path: Path) -> Iterator[tuple[int, pa.Array]]:
+def geometry_batches(path: Path) -> Iterator[tuple[int, pa.Array]]:
     """(number of the first row, WKB) of a few thousand rows at a time."""
     first = 0
     with pq.ParquetFile(path) as file:

@@ -9,8 +9,21 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyproj import CRS
 
-from app.models.checks import AreaKept, Check, CheckResult, NoOverlaps, Rows, Unique, unanswered
+from app.errors import RunRefused
+from app.models.checks import (
+    AreaKept,
+    Check,
+    CheckResult,
+    NoOverlaps,
+    Rows,
+    Unique,
+    Within,
+    passing,
+    unanswered,
+)
+from app.pipelines.common.check_area import BoxedFile, answer_area
 from app.pipelines.common.check_database import CheckedFile, open_checked
 from app.pipelines.common.check_geometry import GEOMETRY_CHECKS, answer_geometries
 from app.pipelines.common.check_overlaps import answer_overlaps
@@ -23,6 +36,8 @@ from app.pipelines.common.check_table import (
     key_question,
     row_question,
 )
+from app.pipelines.common.compared_version import ComparedVersion, geometry_metadata, open_compared
+from app.pipelines.common.crs import Box
 from app.pipelines.contract.check_outcome import raise_failed, warnings_of
 from app.pipelines.contract.context import Product, RunContext
 from app.pipelines.contract.plan_context import PlanContext
@@ -30,8 +45,37 @@ from app.pipelines.contract.plan_context import PlanContext
 Question = RowQuestion | KeyQuestion
 
 
-def checked(ctx: RunContext, product: Product) -> Product:
+def fetch_compared(ctx: RunContext) -> list[ComparedVersion]:
+    """The versions that the checks compare the product with. They are inputs of the run.
+
+    Raises:
+        RunRefused: dataset_unknown, version_unknown, version_deleted, check_kind_wrong, check_crs_missing.
+    """
+    return [_fetched(ctx, index, check) for index, check in ctx.manifest.compared_versions]
+
+
+def plan_compared(ctx: PlanContext) -> list[ComparedVersion]:
+    """The same for a plan, whose draft gets them as parents.
+
+    Raises:
+        RunRefused: as `fetch_compared` does, after all versions were fetched; also what was refused before.
+    """
+    found = ctx.each(ctx.manifest.compared_versions, lambda numbered: _fetched(ctx, *numbered))
+    ctx.draft.parents += [each.planned for each in found]
+    return found
+
+
+def _fetched(ctx: RunContext, index: int, check: Within) -> ComparedVersion:
+    return open_compared(index, check, ctx.fetch_asset(str(check.dataset), check.version))
+
+
+def checked(ctx: RunContext, product: Product, compared: Sequence[ComparedVersion] = ()) -> Product:
     """The product with the results of the manifest's checks; `publish` decides what follows from them.
+
+    Args:
+        ctx: has the manifest.
+        product: the finished file.
+        compared: those of `fetch_compared`.
 
     Raises:
         RunRefused: check_column_unknown, check_type, check_pattern_invalid, check_sql_invalid, check_sql_failed,
@@ -39,16 +83,26 @@ def checked(ctx: RunContext, product: Product) -> Product:
     """
     if not ctx.manifest.checks:
         return product
-    return replace(product, checks=_answered(ctx, product.path, box_of(product.column_schema), product.statistics))
+    box = box_of(product.column_schema)
+    results = _answered(ctx, product.path, box, product.statistics, compared)
+    return replace(product, checks=results)
 
 
-def plan_checks(ctx: PlanContext, schema: pa.Schema, box: str | None = None) -> None:
+def plan_checks(
+    ctx: PlanContext,
+    schema: pa.Schema,
+    box: str | None = None,
+    crs: CRS | None = None,
+    compared: Sequence[ComparedVersion] = (),
+) -> None:
     """Put the checks into the draft of a plan, unanswered.
 
     Args:
         ctx: takes what is wrong with them: all refusals of a run.
         schema: the columns of the product.
         box: the name of the column with the boxes of the geometries.
+        crs: of the geometries.
+        compared: those of `fetch_compared`.
 
     Raises:
         RunRefused: the first of them.
@@ -60,7 +114,8 @@ def plan_checks(ctx: PlanContext, schema: pa.Schema, box: str | None = None) -> 
     path = ctx.scratch / "columns.parquet"
     pq.write_table(schema.empty_table(), path)
     with open_checked(path, 1, ctx.memory_bytes) as file:
-        ctx.each(enumerate(checks), lambda numbered: _question(*numbered, file, box))
+        ctx.gather(enumerate(checks), lambda numbered: _question(*numbered, file, box))
+    ctx.each(compared, lambda version: version.reprojector(crs) if crs is not None else None)
 
 
 def answer_in_plan(ctx: PlanContext, path: Path) -> None:
@@ -105,14 +160,35 @@ def _question(index: int, check: Check, file: CheckedFile, box: str | None) -> Q
     """The question that SQL answers; None for a check of another kind."""
     if isinstance(check, Unique):
         return key_question(index, check, file)
-    return row_question(index, check, file, box) if isinstance(check, ROW_CHECKS) else None
+    is_of_rows = isinstance(check, ROW_CHECKS) and not (isinstance(check, Within) and check.dataset)
+    return row_question(index, check, file, box) if is_of_rows else None  # type: ignore[arg-type] # one of ROW_CHECKS
 
 
-def _answered(ctx: RunContext, path: Path, box: str | None, statistics: Mapping[str, Any]) -> tuple[CheckResult, ...]:
+def _questions(checks: Sequence[Check], file: CheckedFile, box: str | None) -> list[Question]:
+    """Raises RunRefused, which names all checks that cannot be made."""
+    found: list[Question | None] = []
+    refusals: list[RunRefused] = []
+    for index, check in enumerate(checks):
+        try:
+            found.append(_question(index, check, file, box))
+        except RunRefused as err:
+            refusals.append(err)
+    if refusals:
+        raise refusals[0].beside(refusals[1:])
+    return [each for each in found if each is not None]
+
+
+def _answered(
+    ctx: RunContext,
+    path: Path,
+    box: str | None,
+    statistics: Mapping[str, Any],
+    compared: Sequence[ComparedVersion] = (),
+) -> tuple[CheckResult, ...]:
     """The results of all checks, in the order of the manifest."""
     numbered = list(enumerate(ctx.manifest.checks))
     with open_checked(path, ctx.threads, ctx.memory_bytes) as file:
-        questions = [found for index, check in numbered if (found := _question(index, check, file, box)) is not None]
+        questions = _questions(ctx.manifest.checks, file, box)
         total, results = answer_rows([each for each in questions if isinstance(each, RowQuestion)], file)
         for question in questions:
             if isinstance(question, KeyQuestion):
@@ -120,6 +196,7 @@ def _answered(ctx: RunContext, path: Path, box: str | None, statistics: Mapping[
         for index, check in numbered:
             if isinstance(check, NoOverlaps):
                 results[index] = answer_overlaps(index, check, file, box or "")
+        results |= _answer_areas(ctx, file, box or "", compared)
     of_geometries = [(index, check) for index, check in numbered if isinstance(check, GEOMETRY_CHECKS)]
     if of_geometries:
         results |= answer_geometries(of_geometries, path, ctx.threads)
@@ -129,6 +206,29 @@ def _answered(ctx: RunContext, path: Path, box: str | None, statistics: Mapping[
         elif isinstance(check, AreaKept):
             results[index] = _answer_area(check, statistics.get("geometry", {}))
     return tuple(results[index] for index, _ in numbered)
+
+
+def _answer_areas(
+    ctx: RunContext, file: CheckedFile, box: str, compared: Sequence[ComparedVersion]
+) -> dict[int, CheckResult]:
+    """The results of the checks that compare the product with a version. Raises RunRefused: check_too_large."""
+    results: dict[int, CheckResult] = {}
+    for index, check in enumerate(ctx.manifest.checks):
+        if not isinstance(check, Within) or check.dataset is None:
+            continue
+        (version,) = (each for each in compared if each.asked == check.version_asked)
+        column = geometry_metadata(file.path)
+        if "bbox" not in column:  # there are no coordinates
+            results[index] = passing(check)
+            continue
+        size = len(column["bbox"]) // 2
+        around: Box = (*column["bbox"][:2], *column["bbox"][size : size + 2])
+        crs, into = CRS.from_json_dict(column["crs"]), ctx.scratch / f"within{index}.parquet"
+        path, area_box = version.moved(crs, around, into)
+        with open_checked(path, ctx.threads, ctx.memory_bytes // 2, ctx.scratch / "checks-area") as area:
+            sides = BoxedFile(file, box), BoxedFile(area, area_box)
+            results[index] = answer_area(index, check, *sides, around, ctx.threads)
+    return results
 
 
 def _answer_row_count(check: Rows, total: int, newest_rows: Callable[[], int | None]) -> CheckResult:

@@ -89,8 +89,7 @@ def row_question(index: int, check: RowCheck, file: CheckedFile, box: str | None
                 raise _type_refused(index, check, number, file, "a regular expression", "a column of text")
             _check_pattern(file, check.pattern, index)
             fails = f"NOT regexp_full_match({column}, {quoted(check.pattern)})"
-        case Within():
-            low_x, low_y, high_x, high_y = check.bbox
+        case Within(bbox=(low_x, low_y, high_x, high_y)):
             fails = (
                 f"{column}.xmin < {low_x!r}::DOUBLE OR {column}.ymin < {low_y!r}::DOUBLE "
                 f"OR {column}.xmax > {high_x!r}::DOUBLE OR {column}.ymax > {high_y!r}::DOUBLE"
@@ -104,15 +103,16 @@ def key_question(index: int, check: Unique, file: CheckedFile) -> KeyQuestion:
 
 
 def answer_rows(questions: Sequence[RowQuestion], file: CheckedFile) -> tuple[int, dict[int, CheckResult]]:
-    """(rows of the product, results by the index of the check). Raises RunRefused: check_sql_failed."""
+    """(rows of the product, results by the index of the check). Raises RunRefused: check_sql_failed, of all at once."""
     conditions = "".join(f", count_if({each.fails})" for each in questions)
     try:
         total, *failed = file.select(f"count(*){conditions}").fetchall()[0]
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error:
-        for each in questions:
-            _find_error(each, file)
+        refusals = [found for each in questions if (found := _error_of(each, file)) is not None]
+        if refusals:
+            raise refusals[0].beside(refusals[1:]) from None
         raise
     results = {}
     for question, found in zip(questions, failed, strict=True):
@@ -242,11 +242,12 @@ def _check_pattern(file: CheckedFile, pattern: str, index: int) -> None:
         raise CHECK_PATTERN_INVALID(index=index, pattern=pattern, problem=problem) from None
 
 
-def _find_error(question: RowQuestion, file: CheckedFile) -> None:
-    """Raises RunRefused: check_sql_failed, if this question is the one that cannot be answered."""
+def _error_of(question: RowQuestion, file: CheckedFile) -> RunRefused | None:
+    """The refusal check_sql_failed, if this is a question that cannot be answered."""
     try:
         file.select(f"count_if({question.fails})")
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as err:
-        raise CHECK_SQL_FAILED(index=question.index, problem=first_line(err)) from None
+        return CHECK_SQL_FAILED(index=question.index, problem=first_line(err))
+    return None

@@ -88,18 +88,23 @@ class PlanContext:
     def step(self, _name: Literal["load", "transform", "export"]) -> Iterator[None]:
         yield
 
-    def each(self, items: Iterable[T], check: Callable[[T], R]) -> list[R]:
-        """Return `check(item)` for all items. Refusals are collected, because a plan names those of all files.
-
-        Raises:
-            RunRefused: the first refusal, after all items were checked.
-        """
+    def gather(self, items: Iterable[T], check: Callable[[T], R]) -> list[R]:
+        """Return `check(item)` for the items that are not refused. Refusals are collected, because a plan names all."""
         found: list[R] = []
         for item in items:
             try:
                 found.append(check(item))
             except RunRefused as err:
                 self.refusals.append(err)
+        return found
+
+    def each(self, items: Iterable[T], check: Callable[[T], R]) -> list[R]:
+        """Return `check(item)` for all items.
+
+        Raises:
+            RunRefused: the first refusal so far, after all items were checked.
+        """
+        found = self.gather(items, check)
         if self.refusals:
             raise self.refusals[0]
         return found

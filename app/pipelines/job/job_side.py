@@ -154,11 +154,7 @@ class ReaderCalls:
         return {"path": str(fetched.path.relative_to(self._ctx.scratch)), "inputs": inputs}
 
     def _call_fetch_asset(self, dataset_id: str, version: int | None) -> dict[str, Any]:
-        config = self._ctx.manifest.metadata.join_config
-        named = [] if config is None else [
-            (config.spatial_dataset_id, config.spatial_version), (config.tabular_dataset_id, config.tabular_version)
-        ]  # fmt: skip
-        if (dataset_id, version) not in named:
+        if (dataset_id, version) not in self._ctx.manifest.parents:
             raise ReaderMisbehaved(f"the manifest does not name {dataset_id!r} version {version!r}")
         fetched = self._ctx.fetch_asset(dataset_id, version)
         self._fetched.append(fetched)

@@ -29,7 +29,13 @@ from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
 from app.models.manifest_metadata import JoinConfig
 from app.models.products import GEOMETRY
-from app.pipelines.common.check_product import answer_rows_in_plan, checked, plan_checks
+from app.pipelines.common.check_product import (
+    answer_rows_in_plan,
+    checked,
+    fetch_compared,
+    plan_checks,
+    plan_compared,
+)
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.geoparquet_writer import GeoParquetWriter, bounds_of, one_type, product_schema
 from app.pipelines.contract.context import Product, RunContext
@@ -73,7 +79,9 @@ def run(ctx: RunContext) -> Asset:
     with ctx.step("load"):
         tabular = ctx.fetch_asset(config.tabular_dataset_id, config.tabular_version)
         spatial = ctx.fetch_asset(config.spatial_dataset_id, config.spatial_version)
-        if (unchanged := ctx.unchanged([tabular, spatial], (), _engine())) is not None:
+        compared = fetch_compared(ctx)
+        inputs = [tabular, spatial, *(each.fetched for each in compared)]
+        if (unchanged := ctx.unchanged(inputs, (), _engine())) is not None:
             return unchanged
         left, right = open_tabular(tabular), open_spatial(spatial)
         layout = lay_out(config, left, right.table)
@@ -82,7 +90,8 @@ def run(ctx: RunContext) -> Asset:
         product = _join(ctx, config, left, right, layout)
 
     with ctx.step("export"):
-        return ctx.publish(checked(ctx, product), [left.parent, right.table.parent])
+        parents = [left.parent, right.table.parent, *(each.parent for each in compared)]
+        return ctx.publish(checked(ctx, product, compared), parents)
 
 
 def plan(ctx: PlanContext) -> None:
@@ -99,13 +108,15 @@ def plan(ctx: PlanContext) -> None:
     draft.steps = [f"{config.how} join on keys as trimmed text: {config.left_key} = {right_key}"]
     draft.not_looked_at = ["Values and geometries of the rows."]
     wanted = [(config.tabular_dataset_id, config.tabular_version), (config.spatial_dataset_id, config.spatial_version)]
-    tabular, spatial = ctx.each(wanted, lambda version: ctx.fetch_asset(*version))
-    ctx.unchanged([tabular, spatial], (), _engine())
+    sides = ctx.gather(wanted, lambda version: ctx.fetch_asset(*version))
+    compared = plan_compared(ctx)
+    tabular, spatial = sides
+    ctx.unchanged([tabular, spatial, *(each.fetched for each in compared)], (), _engine())
     left, right = open_tabular(tabular), open_spatial(spatial)
-    draft.parents = [parent(left), parent(right.table)]
+    draft.parents = [parent(left), parent(right.table), *draft.parents]
     layout = lay_out(config, left, right.table)
     draft.columns = result_columns(layout)
-    plan_checks(ctx, product_schema(layout.schema, layout.box), layout.box)
+    plan_checks(ctx, product_schema(layout.schema, layout.box), layout.box, right.crs, compared)
     with _match_keys(ctx, config, left, right.table, layout, lambda: None) as matches:
         total, findings = _count_rows(ctx, matches, left, right.table)
     _warn(ctx, left, right.table, findings)

@@ -11,15 +11,16 @@ from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
 from app.models.vector_recipe import VectorRecipe
-from app.pipelines.common.check_product import box_of, checked, plan_checks
+from app.pipelines.common.check_product import box_of, checked, fetch_compared, plan_checks, plan_compared
 from app.pipelines.common.plan_answers import schema_columns
-from app.pipelines.contract.context import FetchedFile, Product, RunContext
+from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.columns import choose_columns
 from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
 from app.pipelines.vector.engines.report import warn_before
+from app.pipelines.vector.engines.stream import output_crs
 from app.pipelines.vector.files import SourceFiles, VectorFiles
 from app.pipelines.vector.source import VectorSource
 from app.pipelines.vector.sources import together
@@ -48,7 +49,9 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
 
     with ctx.step("load"):
         fetched = [ctx.fetch(file) for file in ctx.manifest.files]
-        if (same := ctx.unchanged(fetched, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
+        compared = fetch_compared(ctx)
+        inputs: list[FetchedFile | FetchedAsset] = [*fetched, *(each.fetched for each in compared)]
+        if (same := ctx.unchanged(inputs, (*files.steps, *recipe.describe()), ctx.engine.versions())) is not None:
             return same
         opened = together(ctx, fetched, [source for file in fetched for source in files.open(file)])
         sources = [_rows_and_columns(source, recipe) for source in opened]
@@ -59,8 +62,9 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
 
     with ctx.step("export"):
-        product = checked(ctx, _product(ctx, report, sources))
-        return ctx.publish(product, [found for file in fetched for found in file.inputs])
+        product = checked(ctx, _product(ctx, report, sources), compared)
+        read = [found for file in fetched for found in file.inputs]
+        return ctx.publish(product, [*read, *(each.parent for each in compared)])
 
 
 def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
@@ -74,8 +78,9 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
     draft.steps, draft.engine = (*opener.steps, *recipe.describe()), ctx.engine.versions()
     filtered = ("Rows: for which of them recipe.where is true.",) if recipe.where else ()
     draft.objects, draft.not_looked_at = ["data-{sha256}.parquet"], (*filtered, *opener.not_looked_at)
-    fetched = ctx.each(ctx.manifest.files, ctx.fetch)
-    ctx.unchanged(fetched, draft.steps, draft.engine)
+    fetched = ctx.gather(ctx.manifest.files, ctx.fetch)
+    compared = plan_compared(ctx)
+    ctx.unchanged([*fetched, *(each.fetched for each in compared)], draft.steps, draft.engine)
 
     def opened(file: FetchedFile) -> list[VectorSource]:
         sources = opener.open(file)
@@ -94,7 +99,8 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
         draft.counts = _counted(counts, sources)
     kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
     draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
-    plan_checks(ctx, described.schema, box_of(described.column_schema))
+    crs = output_crs(sources, recipe)
+    plan_checks(ctx, described.schema, box_of(described.column_schema), crs, compared)
 
 
 def _recipe(ctx: RunContext) -> Recipe:

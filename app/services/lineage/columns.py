@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.models.asset import Asset, AssetInput, ParentInput, SourceInput
+from app.models.asset import COMPARED, Asset, AssetInput, ParentInput, SourceInput
 from app.models.formats import find_format
 from app.models.intents import find_intent
 from app.models.vector_recipe import VectorRecipe
@@ -34,7 +34,7 @@ def column_origins(provenance: Provenance, known: Mapping[tuple[str, int], Asset
     asset = provenance.asset
     old_names = {new: old for old, new in asset.metadata.header_mapping.items()}
     files = data_files(provenance)
-    parents = [item for item in asset.inputs if isinstance(item, ParentInput)]
+    parents = [item for item in asset.inputs if isinstance(item, ParentInput) and item.role != COMPARED]
     found: dict[str, list[ColumnOrigin]] = {}
     for name, column in asset.metadata.column_schema.items():
         old, made = old_names.get(name, name), column.logical_type in _MADE

@@ -5,6 +5,7 @@ A crash in between leaves a version that is deleted but not yet removed. `finish
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from functools import partial
@@ -18,7 +19,6 @@ from app.models.asset import Asset, Deletion
 from app.models.base import utcnow
 from app.models.counts import REMOVED, REMOVED_BYTES, counter
 from app.models.manifest import LAKE_BUCKET, ManifestRecord, ManifestStatus
-from app.models.manifest_metadata import JoinConfig
 from app.runs.ending import count
 from app.services.catalog import get_version
 from app.services.listing import all_items, all_objects
@@ -50,9 +50,9 @@ async def delete_version(
 
 
 async def check_unused(asset: Asset, ledger: Ledger) -> None:
-    """Raises VersionInUse while the run that made the version is not over, or a join reads it or is queued to.
+    """Raises VersionInUse while the run that made the version is not over, or another reads it or is queued to.
 
-    This only gives a better message: a join that begins after this check is refused when it reads or registers.
+    This only gives a better message: a run that begins after this check is refused when it reads or registers.
     """
     name = f"Version {asset.version} of {asset.dataset_id!r}"
     run = await ledger.get_run(asset.run_id)
@@ -61,31 +61,27 @@ async def check_unused(asset: Asset, ledger: Ledger) -> None:
     newest = await ledger.get_asset(asset.dataset_id)
     is_newest = newest is not None and newest.version == asset.version
     for status in (ManifestStatus.QUEUED, ManifestStatus.RUNNING, ManifestStatus.CANCELING):
-        where = ManifestFilter(status=status, intent="join_datasets")
+        where = ManifestFilter(status=status)
         async for record in all_items(partial(ledger.list_manifests, where)):
-            # A running join may have begun when this was the newest version.
+            # A run may have begun when this was the newest version.
             if _reads(record, asset, unnamed=is_newest or status is not ManifestStatus.QUEUED):
                 raise VersionInUse(
-                    f"{name} is read by the join {record.batch_id!r}, which is {status}.",
+                    f"{name} is read by the run of {record.batch_id!r}, which is {status}.",
                     f"Wait until it is over, or cancel it: GET /manifests/{record.batch_id} names its run.",
                 )
 
 
 def _reads(record: ManifestRecord, asset: Asset, *, unnamed: bool) -> bool:
     """unnamed: whether naming the dataset without a version means this one."""
+    if asset.dataset_id not in json.dumps(record.manifest, ensure_ascii=False):
+        return False
     try:
-        join: JoinConfig | None = record.parsed().metadata.join_config
+        parents = record.parsed().parents
     except ValidationError:
         # A manifest of an earlier release, which this one cannot run.
         return False
-    if join is None:
-        return False
-    sides = (
-        (join.spatial_dataset_id, join.spatial_version),
-        (join.tabular_dataset_id, join.tabular_version),
-    )
     wanted = (asset.version, None) if unnamed else (asset.version,)
-    return any(dataset_id == asset.dataset_id and version in wanted for dataset_id, version in sides)
+    return any(dataset_id == asset.dataset_id and version in wanted for dataset_id, version in parents)
 
 
 async def remove_objects(asset: Asset, clients: Clients) -> int:
