@@ -333,7 +333,7 @@ VALUES_NULLED = Notice(
 )
 LAYERS_IGNORED = Notice(
     "layers_ignored",
-    "layers without geometries, where all layers are asked for",
+    "layers without geometries, where all layers are asked for; virtual tables of a GeoPackage",
     "{file}: ignored {count:# layer|# layers} without geometries: {names}.",
 )
 COLUMNS_FILLED = Notice(

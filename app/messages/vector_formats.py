@@ -11,9 +11,14 @@ from app.messages.vector import REAL_ENCODING, UNDAMAGED
 GPKG_DAMAGED = Refusal("file_damaged", "a file is damaged", "{file} is a damaged GeoPackage: {error}.", UNDAMAGED)
 GPKG_VIRTUAL_TABLE = Refusal(
     "gpkg_virtual_table",
-    "a GeoPackage has a virtual table, which could run code or read other files",
-    "{file} has a virtual table {table!r} of the module {module!r}.",
-    "Send the GeoPackage without it.",
+    "a layer of a GeoPackage is a virtual table, which could run code or read other files",
+    "{file}: layer {table!r} is a virtual table of the module {module!r}.",
+    "Save the layer as a table and send that, or name another layer in `files[].layer`.",
+)
+GPKG_SET_ASIDE = Notice(
+    "layers_ignored",
+    "layers without geometries, where all layers are asked for; virtual tables of a GeoPackage",
+    "{file}: ignored {count:# virtual table|# virtual tables} of other programs: {names}.",
 )
 GPKG_VIEW = Refusal(
     "gpkg_view",

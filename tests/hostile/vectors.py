@@ -128,10 +128,20 @@ def gpkg(*statements: str, with_bait: bool = False) -> Maker:
     return make
 
 
-def virtual(using: str) -> Maker:
+LISTED = (
+    "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) SELECT name, 'features', name, 4326 "
+    "FROM sqlite_master WHERE rootpage = 0 AND type = 'table' AND name LIKE 'v%'",
+    "INSERT INTO gpkg_geometry_columns SELECT table_name, 'geom', 'POINT', 4326, 0, 0 FROM gpkg_contents "
+    "WHERE table_name LIKE 'v%'",
+)
+
+
+def virtual(using: str, *more: str, create: str = "CREATE VIRTUAL TABLE v", name: str = "v") -> Maker:
+    """more: statements behind it."""
     return gpkg(
         "PRAGMA writable_schema = ON",
-        f"INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING {using}')",
+        f"INSERT INTO sqlite_master VALUES ('table', '{name}', '{name}', 0, '{create} USING {using}')",
+        *more,
         with_bait=True,
     )
 
@@ -162,9 +172,16 @@ GPKG = [
          spy("gdal_get_pixel_value('{path}', 1, 'pixel', 0, 0)"), "gpkg_view", layer="spy"),
     case("GPKG", "view-unasked", "such a view beside a layer that is asked for", spy("load_extension('{path}')"),
          3, layer="s"),
-    case("GPKG", "virtual-ogr", "a virtual table over an address", virtual("VirtualOGR(''/vsicurl/{url}/x'')"),
+    case("GPKG", "virtual-ogr", "a virtual table over an address", virtual("VirtualOGR(''/vsicurl/{url}/x'')"), 3),
+    case("GPKG", "virtual-csv", "a virtual table over a file", virtual("csv(filename=''{path}'')"), 3),
+    case("GPKG", "virtual-layer", "a layer that is a virtual table over an address",
+         virtual("VirtualOGR(''/vsicurl/{url}/x'')", *LISTED), "gpkg_virtual_table"),
+    case("GPKG", "virtual-comments", "a virtual table behind comments",
+         virtual("VirtualOGR(''/vsicurl/{url}/x'')", *LISTED, create="CREATE/**/VIRTUAL/**/TABLE v"),
          "gpkg_virtual_table"),
-    case("GPKG", "virtual-csv", "a virtual table over a file", virtual("csv(filename=''{path}'')"),
+    case("GPKG", "virtual-quoted", "a virtual table whose name has a harmless module",
+         virtual("VirtualOGR(''/vsicurl/{url}/x'')", *LISTED, create='CREATE VIRTUAL TABLE "v using rtree("',
+                 name="v using rtree("),
          "gpkg_virtual_table"),
     case("GPKG", "trigger", "triggers that load an extension",
          gpkg("CREATE TRIGGER t AFTER UPDATE ON gpkg_contents BEGIN SELECT load_extension('{path}'); END",

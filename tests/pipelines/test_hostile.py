@@ -10,6 +10,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import geopandas
 import pytest
@@ -285,16 +286,68 @@ def test_triggers_do_not_run_and_views_are_refused(bench: Bench, countries: geop
     assert bench.refused("x.gpkg", "GPKG", layer="spy").reason == "gpkg_view"
 
 
-def test_virtual_tables_are_refused(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
-    target = bench.landing / "x.gpkg"
-    countries.head(3).to_file(target, driver="GPKG", layer="land")
+def virtual_table(target: Path, create: str, name: str, *, listed: bool) -> None:
+    """Put a virtual table into the schema of a GeoPackage, maybe as a layer."""
     with sqlite3.connect(target) as db:
         db.execute("PRAGMA writable_schema=ON")
-        db.execute(
-            "INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, "
-            "'CREATE VIRTUAL TABLE v USING VirtualOGR(''/vsicurl/http://127.0.0.1/x'')')"
-        )
-    assert bench.refused("x.gpkg", "GPKG").reason == "gpkg_virtual_table"
+        db.execute("INSERT INTO sqlite_master VALUES ('table', ?, ?, 0, ?)", (name, name, create))
+        if listed:
+            values = (name, name)
+            db.execute(
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES (?, 'features', ?)", values
+            )
+            db.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'GEOMETRY', 4326, 0, 0)", (name,))
+
+
+@pytest.mark.parametrize(
+    ("create", "name"),
+    [
+        ("CREATE VIRTUAL TABLE v USING VirtualOGR('{web}/x')", "v"),
+        ("CREATE/**/VIRTUAL -- x\n TABLE v USING VirtualOGR('{web}/x')", "v"),
+        ("CREATE \ufeffVIRTUAL\tTABLE v\nUSING\n\"VirtualOGR\"('{web}/x')", "v"),
+        ("CREATE VIRTUAL TABLE \"v using rtree(\" USING VirtualOGR('{web}/x')", "v using rtree("),
+        ("CREATE VIRTUAL TABLE [v using rtree] USING VirtualOGR('{web}/x')", "v using rtree"),
+        ("CREATE VIRTUAL TABLE IF NOT EXISTS v USING VirtualOGR('{web}/x')", "v"),
+    ],
+)
+def test_virtual_tables_are_refused(
+    bench: Bench, countries: geopandas.GeoDataFrame, web: Visits, create: str, name: str
+) -> None:
+    """As a layer; beside a layer they are taken out of the schema before GDAL sees it, in a copy."""
+    target = bench.landing / "x.gpkg"
+    create = create.format(web=f"/vsicurl/{web.url}")
+    countries.head(3).to_file(target, driver="GPKG", layer="land")
+    virtual_table(target, create, name, listed=False)
+    before = target.read_bytes()
+    result = bench.one("x.gpkg", "GPKG")
+    assert result.frame["name"].tolist() == countries["name"].head(3).tolist()
+    message, count, samples = result.watch.warnings["layers_ignored"]
+    assert (count, samples) == (1, (name,))
+    assert "virtualogr" in message
+    assert target.read_bytes() == before
+    (bench.lake / "v1.parquet").unlink()
+    target.unlink()
+    countries.head(3).to_file(target, driver="GPKG", layer="land")
+    virtual_table(target, create, name, listed=True)
+    for named in ({}, {"layer": name}, {"layers": "*"}):
+        assert bench.refused("x.gpkg", "GPKG", **named).reason == "gpkg_virtual_table"
+    assert len(bench.one("x.gpkg", "GPKG", layer="land").frame) == 3
+    assert web == []
+
+
+def test_views_and_triggers_beside_a_layer(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
+    """Views that GDAL cannot even describe; triggers on the tables from which foreign tables are taken out."""
+    target = bench.landing / "x.gpkg"
+    countries.head(3).to_file(target, driver="GPKG", layer="land")
+    virtual_table(target, "CREATE VIRTUAL TABLE v USING VirtualShape('x', 'CP1252', 4326)", "v", listed=True)
+    with sqlite3.connect(target) as db:
+        db.execute("CREATE VIEW seen AS SELECT fid, geom, VirtualThing(name) AS n FROM land")
+        db.execute("INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('seen', 'features', 'seen')")
+        db.execute("INSERT INTO gpkg_geometry_columns VALUES ('seen', 'geom', 'GEOMETRY', 4326, 0, 0)")
+        db.execute("CREATE TRIGGER t AFTER DELETE ON gpkg_contents BEGIN DELETE FROM land; END")
+    assert len(bench.one("x.gpkg", "GPKG", layer="land").frame) == 3
+    (bench.lake / "v1.parquet").unlink()
+    assert bench.refused("x.gpkg", "GPKG", layer="seen").reason == "gpkg_view"
 
 
 def test_sidecars_of_other_drivers_are_not_seen(bench: Bench) -> None:

@@ -26,6 +26,7 @@ from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import check_around
 from app.pipelines.vector.formats.files import shown
 from app.pipelines.vector.formats.gpkg_changes import with_changes, write_ahead_log
+from app.pipelines.vector.formats.gpkg_foreign import is_harmless, module_of, without_foreign
 from app.pipelines.vector.formats.layer import Layer, OpenOptions, RowNumbers
 from app.pipelines.vector.formats.ogr import layer_source, list_layers, open_layers
 from app.pipelines.vector.formats.reader import SourceFile
@@ -34,8 +35,6 @@ from app.pipelines.vector.source import VectorSource
 __all__ = ["check_content", "list_layers", "open_sources"]
 
 _HEADER_BYTES = 100
-# Virtual tables that belong to GeoPackage or to SQLite's full-text search; any other module could reach outside.
-_HARMLESS_MODULES = ("rtree", "fts3", "fts4", "fts5")
 _LARGEST_FLOAT32 = 3.4028235677973366e38
 
 
@@ -78,6 +77,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     """
     file = source.file
     path, warnings = with_changes(source)
+    warnings += without_foreign(path, source)
     _check_crs_texts(path, file)
     how = OpenOptions(
         options={"LIST_ALL_TABLES": "NO"},
@@ -116,11 +116,9 @@ def _check_sql(path: Path, layer: str, file: str) -> None:
     except sqlite3.Error as err:
         raise GPKG_DAMAGED(file=file, error=err) from None
     for kind, name, sql in rows:
-        words = (sql or "").lower().split()
-        if words[:3] == ["create", "virtual", "table"]:
-            module = (sql or "").lower().partition(" using ")[2].strip().partition("(")[0].strip()
-            if module not in _HARMLESS_MODULES:
-                raise GPKG_VIRTUAL_TABLE(file=file, table=name, module=module)
+        module = module_of(sql)
+        if module is not None and not is_harmless(module):
+            raise GPKG_VIRTUAL_TABLE(file=file, table=name, module=module)
         if kind == "view" and name == layer:
             raise GPKG_VIEW(file=file, layer=layer)
 
