@@ -207,7 +207,13 @@ CSV = [
         a=("date32[day]", [dt.date(2024, 2, 29), dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
         b=whole(1, 2, 3),
     ),
-    good("a day that is none", "a,b\n2023-02-29,1\n2024-02-29,2\n", a=text("2023-02-29", "2024-02-29"), b=whole(1, 2)),
+    good(
+        "a day that is none",
+        "a,b\n2023-02-29,1\n2024-02-29,2\n",
+        ["date_as_text"],
+        a=text("2023-02-29", "2024-02-29"),
+        b=whole(1, 2),
+    ),
     good(
         "dates by day first and month first",
         "a,b\n31/12/2024,12/31/2024\n01/02/2024,01/02/2024\n",
@@ -237,6 +243,7 @@ CSV = [
     good(
         "zones here and there",
         "a,b\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:00,2\n",
+        ["date_as_text"],
         a=text("2024-01-01T00:00:00Z", "2024-01-01T00:00:00"),
         b=whole(1, 2),
     ),

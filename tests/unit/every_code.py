@@ -201,6 +201,7 @@ WARNED: Mapping[str, str | Never] = {
     "spatial_rows_unmatched": "pipelines/test_rare_codes.py::test_keys_of_a_join",
     "tabular_keys_duplicated": "pipelines/test_rare_codes.py::test_keys_of_a_join",
     "spatial_keys_duplicated": "e2e/test_join.py::test_the_sample",
+    "keys_unicode_form": "pipelines/test_join_unicode.py::test_keys_that_differ_in_unicode_form_only_are_counted",
     "keys_not_kept": "pipelines/test_join.py::test_keys_of_unmatched_spatial_rows_are_kept_where_they_stay_the_same_key",
     "inputs_changed": "api/test_rerun_api.py::test_inputs_that_differ_are_named",
     "cancel_too_late": "faults/test_cancel_moments.py::test_past_the_commit_point_a_run_ends_in_success_and_says_so",
