@@ -190,6 +190,8 @@ WARNED: Mapping[str, str | Never] = {
     "header_numeric": "pipelines/test_tabular_types.py::test_without_a_header_columns_are_numbered",
     "cells_error": "pipelines/test_tabular_formats.py::test_mixed_cells_errors_and_merged_cells_are_told",
     "cells_merged": "pipelines/test_tabular_formats.py::test_mixed_cells_errors_and_merged_cells_are_told",
+    "intervals_as_text": "pipelines/test_parquet_types.py::test_an_interval_is_text_of_iso_8601",
+    "times_in_utc": "pipelines/test_parquet_types.py::test_times_of_day_in_utc_are_said_and_stay",
     "types_mixed": "pipelines/test_tabular_formats.py::test_mixed_cells_errors_and_merged_cells_are_told",
     "number_as_text": "pipelines/test_tabular_types.py::test_text_that_people_read_as_numbers_is_named",
     "date_as_text": "pipelines/test_tabular_types.py::test_text_that_people_read_as_numbers_is_named",
