@@ -109,7 +109,20 @@ CSV = [
     good(
         "trailing delimiter everywhere", "a,b,\n1,2,\n3,4,\n", a=whole(1, 3), b=whole(2, 4), column_3=text(None, None)
     ),
-    bad("trailing delimiter in the rows only", "a,b\n1,2,\n3,4,\n", "delimiter_ambiguous"),
+    good(
+        "trailing delimiter in the rows only",
+        "a,b\n1,2,\n3,4,\n",
+        ["delimiter_ends_rows"],
+        a=whole(1, 3),
+        b=whole(2, 4),
+    ),
+    good(
+        "backslash as declared escape",
+        'a,b\n1,"x \\"y\\" \\\\"\n2,p\\,q\\n\n',
+        options={"escape": "\\"},
+        a=whole(1, 2),
+        b=text('x "y" \\', "p,q\\n"),
+    ),
     # delimiters
     good(
         "semicolons, with commas in numbers",
