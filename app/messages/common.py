@@ -86,6 +86,24 @@ INT96_TOO_FAR = Refusal(
     "{file}: column {column!r} has an INT96 timestamp of about the year {year}, which microseconds cannot hold.",
     "Correct the value, or write the column as text.",
 )
+INTERVALS_AS_TEXT = Notice(
+    "intervals_as_text",
+    "columns of the Parquet type INTERVAL, which are kept as text or bytes",
+    "Stored {count:the column|the columns} {columns} of {file} as text in the form of ISO 8601 (P1M2DT3.5S), because "
+    "the product has no type for {count:its|their} values, which are of the Parquet type INTERVAL.",
+)
+INTERVALS_AS_BYTES = Notice(
+    "intervals_as_text",
+    "columns of the Parquet type INTERVAL, which are kept as text or bytes",
+    "Kept the Parquet type INTERVAL within {columns} of {file} as 12 bytes: months, days and milliseconds, each as a "
+    "number of 32 bits with its lowest byte first.",
+)
+TIMES_IN_UTC = Notice(
+    "times_in_utc",
+    "columns with times of day in UTC, which are kept as times without a zone",
+    "Stored {count:the column|the columns} {columns} of {file} as times of day without a zone: the values are the "
+    "same, and their zone is UTC.",
+)
 TIMESTAMPS_CUT = Notice(
     "timestamps_cut",
     "INT96 timestamps with digits below the microsecond, in a file with moments outside the years 1677 to 2262",

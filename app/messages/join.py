@@ -34,7 +34,7 @@ JOIN_EMPTY = Refusal(
     "a table or a join has no rows",
     "The join of {left} and {right} has no rows: they have no key in common (tabular: {tabular_keys}; spatial: "
     "{spatial_keys}).",
-    "Check left_key and right_key, or choose another kind of join.",
+    "{hint}Check left_key and right_key, or choose another kind of join.",
 )
 JOIN_ROWS_TOO_MANY = Refusal(
     "rows_too_many",
@@ -67,6 +67,13 @@ TABULAR_KEYS_DUPLICATED = Notice(
 )
 SPATIAL_KEYS_DUPLICATED = Notice(
     "spatial_keys_duplicated", "keys that several rows of the spatial side share", _DUPLICATED
+)
+KEYS_UNICODE_FORM = Notice(
+    "keys_unicode_form",
+    "unmatched keys that differ from one of the other side in their Unicode form only",
+    "Found no match for {count:# row|# rows} of {table} whose {count:key differs|keys differ} from one of the other "
+    "side only in Unicode form: a letter and its accent are one character there and two here, or the other way round. "
+    "Write the keys of both sides in one form, such as NFC.",
 )
 KEYS_NOT_KEPT = Notice(
     "keys_not_kept",

@@ -263,6 +263,12 @@ MARKS_CONTRADICTED = FaultMessage(
     "{mark} is both the decimal mark and what stands between groups of digits.",
     "Set decimal to the other mark, or remove thousands.",
 )
+ESCAPE_CONTRADICTED = FaultMessage(
+    "options_contradict",
+    _CONTRADICTION,
+    "The backslash is both the delimiter and the escape character.",
+    "Correct delimiter, or remove escape.",
+)
 UNION_DIFFERS = FaultMessage(
     "union_differs",
     "files state different ways to become one",

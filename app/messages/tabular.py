@@ -112,6 +112,12 @@ HEADER_NUMERIC = Notice(
     "Used the first row of {file} as its header, although it looks like data. If it is data, set options.header to "
     "false.",
 )
+DELIMITER_ENDS_ROWS = Notice(
+    "delimiter_ends_rows",
+    "a delimiter at the end of the rows of a delimited file, behind the last column",
+    "Ignored the delimiter {delimiter!r} at the end of the rows of {file}: the header has no column there, and no "
+    "value follows it.",
+)
 DELIMITER_AMBIGUOUS = Refusal(
     "delimiter_ambiguous",
     "the delimiter cannot be found from the content",

@@ -97,6 +97,11 @@ class FileOptions(Frozen):
         None, description="Column delimiter (tabular)."
     )
     quote: Literal['"', "'", "none"] | None = Field(None, description='Quotation mark, default `"` (tabular).')
+    escape: Literal["\\"] | None = Field(
+        None,
+        description="Character that makes a quotation mark, delimiter, line end, or itself text: the backslash. "
+        "Without the option, a backslash is text (CSV, TSV).",
+    )
     header: bool | None = Field(None, description="Whether the first row is the header; default true (tabular).")
     skip_rows: Annotated[int, Field(ge=0, le=MAX_SKIPPED, strict=True)] | None = Field(
         None,

@@ -74,7 +74,7 @@ _COLUMN_OPTIONS = ("types", "union")
 _VALUE_OPTIONS = ("types", "trim", "decimal", "thousands", "date_format", "quarantine_share")
 _GEOMETRY_OPTIONS = ("geometry",)
 _ROW_OPTIONS = ("skip_rows", "header", "header_row", "nulls", *_VALUE_OPTIONS)
-_TEXT_OPTIONS = ("encoding", "quote", *_ROW_OPTIONS, "short_rows")
+_TEXT_OPTIONS = ("encoding", "quote", "escape", *_ROW_OPTIONS, "short_rows")
 
 FORMATS: tuple[Format, ...] = (
     Format(

@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails
 
 from app.messages.manifest import (
     DATASET_ID_INVALID,
+    ESCAPE_CONTRADICTED,
     FILES_MISSING,
     FILES_MIXED,
     FILES_NOT_ALLOWED,
@@ -240,6 +241,8 @@ def _contradicting_options(loc: tuple[str | int, ...], options: Mapping[str, Any
     thousands, decimal = options.get("thousands"), options.get("decimal") or "."
     if thousands is not None and thousands == decimal:
         faults.append(_fault((*loc, "thousands"), thousands, MARKS_CONTRADICTED, mark=shown(thousands)))
+    if options.get("escape") is not None and options["escape"] == options.get("delimiter"):
+        faults.append(_fault((*loc, "escape"), options["escape"], ESCAPE_CONTRADICTED))
     return faults
 
 

@@ -109,7 +109,20 @@ CSV = [
     good(
         "trailing delimiter everywhere", "a,b,\n1,2,\n3,4,\n", a=whole(1, 3), b=whole(2, 4), column_3=text(None, None)
     ),
-    bad("trailing delimiter in the rows only", "a,b\n1,2,\n3,4,\n", "delimiter_ambiguous"),
+    good(
+        "trailing delimiter in the rows only",
+        "a,b\n1,2,\n3,4,\n",
+        ["delimiter_ends_rows"],
+        a=whole(1, 3),
+        b=whole(2, 4),
+    ),
+    good(
+        "backslash as declared escape",
+        'a,b\n1,"x \\"y\\" \\\\"\n2,p\\,q\\n\n',
+        options={"escape": "\\"},
+        a=whole(1, 2),
+        b=text('x "y" \\', "p,q\\n"),
+    ),
     # delimiters
     good(
         "semicolons, with commas in numbers",
@@ -207,7 +220,13 @@ CSV = [
         a=("date32[day]", [dt.date(2024, 2, 29), dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
         b=whole(1, 2, 3),
     ),
-    good("a day that is none", "a,b\n2023-02-29,1\n2024-02-29,2\n", a=text("2023-02-29", "2024-02-29"), b=whole(1, 2)),
+    good(
+        "a day that is none",
+        "a,b\n2023-02-29,1\n2024-02-29,2\n",
+        ["date_as_text"],
+        a=text("2023-02-29", "2024-02-29"),
+        b=whole(1, 2),
+    ),
     good(
         "dates by day first and month first",
         "a,b\n31/12/2024,12/31/2024\n01/02/2024,01/02/2024\n",
@@ -237,6 +256,7 @@ CSV = [
     good(
         "zones here and there",
         "a,b\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:00,2\n",
+        ["date_as_text"],
         a=text("2024-01-01T00:00:00Z", "2024-01-01T00:00:00"),
         b=whole(1, 2),
     ),

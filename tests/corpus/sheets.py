@@ -174,7 +174,7 @@ JSONL = [
         "JSONL",
         "strings stay strings",
         '{"a":"1","b":"2024-01-01"}\n{"a":"2","b":"2024-01-02"}\n',
-        ["number_as_text"],
+        ["number_as_text", "date_as_text"],
         a=text("1", "2"),
         b=text("2024-01-01", "2024-01-02"),
     ),

@@ -19,7 +19,8 @@ from pyproj import CRS
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema
 from app.models.base import utcnow
 from app.models.manifest import Manifest
-from app.pipelines.common.geoparquet_writer import GeoParquetWriter, column_names
+from app.pipelines.common.column_names import product_names
+from app.pipelines.common.geoparquet_writer import GeoParquetWriter
 from app.pipelines.contract.context import FetchedAsset, Product
 from app.pipelines.join import pipeline as join
 from tests.pipelines.conftest import Context
@@ -64,7 +65,7 @@ class Lake:
         """Written by the writer that every vector pipeline uses, in batches of 5 rows."""
         crs = CRS(more.pop("crs", "EPSG:4326"))
         shapes = np.array(geometries, dtype=object)
-        names, box, _ = column_names(attributes.schema.names)
+        names, box = product_names(attributes.schema.names)
         path = self.root / f"{name}.parquet"
         wkb = pa.array(shapely.to_wkb(shapes, flavor="iso"), pa.binary())
         boxes = shapely.bounds(shapes)

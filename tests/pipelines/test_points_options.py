@@ -21,6 +21,7 @@ CASES: dict[str, tuple[str, bytes | str, dict[str, Any], dict[str, Any]]] = {
     "encoding": ("CSV", PLAIN.encode("utf-16-le"), {"encoding": "UTF-16-LE"}, {}),
     "delimiter": ("CSV", "name*lon*lat\na*1.5*2.5\nb*3*4\n", {"delimiter": "*"}, {}),
     "quote": ("CSV", "name,lon,lat\n'a,b','1.5',2.5\nb,3,4\n", {"quote": "'"}, {}),
+    "escape": ("CSV", 'name,lon,lat\n"a\\"b","1.5",2.5\nb\\,c,3,4\n', {"escape": "\\"}, {}),
     "skip_rows": ("CSV", f"A title\n\n{PLAIN}", {"skip_rows": 2}, {}),
     "header_row": ("TSV",
         "A title\nname\tlon\tlat\nm\tdeg\tdeg\na\t1.5\t2.5\nb\t3\t4\n", {"header_row": 2, "skip_rows": 3}, {}),

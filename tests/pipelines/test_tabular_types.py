@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -294,3 +295,29 @@ def test_limits_have_their_codes(bench: Bench) -> None:
     assert refused(bench, "a,b\n1," + "x" * 300 + "\n", limits=Limits(row_bytes=200)).reason == "row_too_large"
     assert refused(bench, 'a,b\n1,"' + "x\n" * 300, limits=Limits(row_bytes=200)).reason == "row_too_large"
     assert refused(bench, "a," + "b" * 2_000 + "\n1,2\n").reason == "header_too_long"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "option", "wanted"),
+    [
+        ('a,b\n1,x\n" ",y\n3,z\n', "number_as_text", {"trim": True}, [1, None, 3]),
+        ('a,b\n1,x\n"",y\n3,z\n', "number_as_text", {"nulls": [""]}, [1, None, 3]),
+        ('a,b\n1,x\n"",y\n"\t",z\n', "number_as_text", {"nulls": [""], "trim": True}, [1, None, None]),
+        ('a;b\n 1,5;x\n" ";y\n', "number_as_text", {"trim": True, "decimal": ","}, [1.5, None]),
+        ('a,b\n2024-01-31,x\n" ",y\n', "date_as_text", {"trim": True}, [date(2024, 1, 31), None]),
+        ('a,b\n2024/01/31,x\n" ",y\n', "date_as_text", {"trim": True, "date_format": "ymd"}, [date(2024, 1, 31), None]),
+        (
+            "a,b\n2024-01-31 10:00:00 UTC,x\n",
+            "date_as_text",
+            {"date_format": "%Y-%m-%d %H:%M:%S UTC"},
+            [datetime.fromisoformat("2024-01-31T10:00:00")],
+        ),
+    ],
+)
+def test_blanks_among_values_and_dates_of_other_programs_are_named(
+    bench: Bench, body: str, code: str, option: dict[str, Any], wanted: list[Any]
+) -> None:
+    found = ingest(bench, body)
+    assert found.types["a"] == "string"
+    assert f"files[].options {json.dumps(option)} reads" in found.warnings[code][0]
+    assert ingest(bench, body, name="u", **option).table.column("a").to_pylist() == wanted

@@ -34,6 +34,8 @@ _SANDBOX_SETTINGS = (
     "enable_external_access = false",
     "lock_configuration = true",
 )
+# More bytes than characters: only then can a text have several Unicode forms.
+_NOT_ASCII = "strlen(key) > length(key)"
 _KEYS = pa.schema([("row", pa.int64()), ("key", pa.string())])
 
 
@@ -55,6 +57,7 @@ class KeyReport:
         missing: rows without a key (null, blank or NaN), which match nothing.
         unmatched: rows with a key that the other side does not have.
         duplicated: keys in more than one row.
+        other_form: unmatched rows whose key the other side has in another Unicode form (NFC or NFD).
         unmatched_samples: a few of them, in alphabetical order.
         duplicated_samples: a few of them, the most frequent first.
     """
@@ -64,6 +67,8 @@ class KeyReport:
     duplicated: int
     unmatched_samples: tuple[str, ...]
     duplicated_samples: tuple[str, ...]
+    other_form: int = 0
+    other_form_samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +158,17 @@ class KeyMatches:
         unmatched, twice = f"key IS NOT NULL AND {side} > 0 AND {other} IS NULL", f"key IS NOT NULL AND {side} > 1"
         counts = f"sum({side}) FILTER (key IS NULL), sum({side}) FILTER ({unmatched}), count(*) FILTER ({twice})"
         missing, alone, shared = self._row(f"SELECT {counts} FROM k")  # noqa: S608 - fixed words
+        others = f"SELECT nfc_normalize(key) FROM k WHERE {other} > 0 AND {_NOT_ASCII}"  # noqa: S608 - fixed words
+        form = f"{unmatched} AND {_NOT_ASCII} AND nfc_normalize(key) IN ({others})"
+        (other_form,) = self._row(f"SELECT sum({side}) FROM k WHERE {form}") if alone else (0,)  # noqa: S608 - fixed words
         return KeyReport(
             missing=missing,
             unmatched=alone,
             duplicated=shared,
             unmatched_samples=self._texts(f"{unmatched} ORDER BY key"),
             duplicated_samples=self._texts(f"{twice} ORDER BY {side} DESC, key"),
+            other_form=other_form,
+            other_form_samples=self._texts(f"{form} ORDER BY key") if other_form else (),
         )
 
     def _load(self, table: str, side: KeyColumn, *, numbers: bool) -> None:

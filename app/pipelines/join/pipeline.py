@@ -18,6 +18,7 @@ from app.messages.join import (
     JOIN_ROWS_LOST,
     JOIN_ROWS_TOO_MANY,
     KEYS_NOT_KEPT,
+    KEYS_UNICODE_FORM,
     SPATIAL_KEYS_DUPLICATED,
     SPATIAL_KEYS_MISSING,
     SPATIAL_ROWS_UNMATCHED,
@@ -171,7 +172,11 @@ def _count_rows(ctx: RunContext, matches: KeyMatches, left: JoinTable, right: Jo
             f"{role}_keys": ", ".join(map(repr, report.unmatched_samples)) or "no keys"
             for role, report in findings.keys.items()
         }
-        raise JOIN_EMPTY(left=left.name, right=right.name, **samples)
+        form = any(report.other_form for report in findings.keys.values())
+        hint = (
+            "Write the keys of both sides in one Unicode form, such as NFC: some differ in that only. " if form else ""
+        )
+        raise JOIN_EMPTY(left=left.name, right=right.name, hint=hint, **samples)
     if total > ctx.limits.rows:
         key, left_rows, right_rows = matches.largest_key()
         raise JOIN_ROWS_TOO_MANY(
@@ -196,6 +201,12 @@ def _warn(ctx: RunContext, left: JoinTable, right: JoinTable, findings: _JoinFin
             ctx.watch.warn(unmatched(table=table.name, count=report.unmatched, samples=report.unmatched_samples))
         if report.duplicated:
             ctx.watch.warn(duplicated(table=table.name, count=report.duplicated, samples=report.duplicated_samples))
+    for table in (left, right):
+        report = findings.keys[table.role]
+        if report.other_form:
+            samples = report.other_form_samples
+            ctx.watch.warn(KEYS_UNICODE_FORM(table=table.name, count=report.other_form, samples=samples))
+            break
     if findings.lost_keys:
         ctx.watch.warn(KEYS_NOT_KEPT(count=findings.lost_keys))
 

@@ -27,7 +27,9 @@ NUMBERS: tuple[dict[str, Any], ...] = (
     {"decimal": ","}, {"thousands": ","}, {"decimal": ",", "thousands": "."}, {"thousands": " "},
     {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"},
 )  # fmt: skip
-DATES: tuple[dict[str, Any], ...] = tuple({"date_format": order} for order in ORDERS)
+DATES: tuple[dict[str, Any], ...] = tuple(
+    {"date_format": each} for each in (*ORDERS, *(f"%Y-%m-%d %H:%M:%S{part} UTC" for part in ("", ".%f")))
+)
 
 
 @dataclass(frozen=True, slots=True)

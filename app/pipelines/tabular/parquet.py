@@ -18,6 +18,7 @@ from app.models.file_options import FileOptions
 from app.models.formats import Format
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.parquet_times import int96_unit
+from app.pipelines.common.parquet_types import logical_types, meanings, type_of, type_warnings, values_of
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.source import TypedSource, check_columns
 from app.settings import Limits
@@ -48,18 +49,24 @@ def open_source(
     try:
         unit, warnings = int96_unit(path, file)
         with pq.ParquetFile(path, coerce_int96_timestamp_unit=unit) as opened:
-            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+            found, rows, meaning = opened.schema_arrow, opened.metadata.num_rows, meanings(opened)
     except (pa.ArrowException, OSError) as err:
         raise_lack_of_memory(err)
         raise TYPED_TABLE_DAMAGED(file=file, format=fmt.name) from None
+    schema = pa.schema([type_of(field, meaning) for field in found])
+    warnings = [*warnings, *type_warnings(meaning, found, file)]
     check_columns(schema.names, limits, file)
     if rows > limits.rows:
         raise ROWS_TOO_MANY(file=file, limit=limits.rows)
     if rows == 0 or not schema.names:
         raise SCHEMA_ONLY(file=file)
-    return TypedSource(file, fmt.name, schema, rows, partial(_batches, path, unit), warnings)
+    return TypedSource(
+        file, fmt.name, schema, rows, partial(_batches, path, unit, schema), warnings, logical_types(schema)
+    )
 
 
-def _batches(path: Path, unit: str) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, unit: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=unit) as opened:
-        yield from opened.iter_batches(_BATCH_ROWS, use_threads=True)
+        for batch in opened.iter_batches(_BATCH_ROWS, use_threads=True):
+            columns = [values_of(array, kind) for array, kind in zip(batch.columns, schema.types, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -116,6 +116,7 @@ class TypedSource:
         format: name of the format.
         schema: with the column names of the source.
         batches: reads the rows, in order. May raise pyarrow's exceptions and OSError for a damaged file.
+        logical: {number of the column: meaning beyond its type}.
     """
 
     file: str
@@ -124,6 +125,7 @@ class TypedSource:
     rows: int
     batches: Callable[[], Iterator[pa.RecordBatch]]
     warnings: list[RunWarning] = field(default_factory=list)
+    logical: Mapping[int, str] = field(default_factory=dict)
     read_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

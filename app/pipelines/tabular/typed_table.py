@@ -164,7 +164,8 @@ def copy_table(
         raise_lack_of_memory(err)
         raise TYPED_TABLE_DAMAGED(file=source.file, format=source.format) from None
     counts = Counter({"rows_in": source.rows, "rows_out": out.rows, "rows_quarantined": 0})
-    return WrittenTable(schema, counts, {each.name: "nested" for each in fields if pa.types.is_nested(each.type)})
+    logical = {each.name: "nested" for each in fields if pa.types.is_nested(each.type)}
+    return WrittenTable(schema, counts, logical | {cleaned[number]: known for number, known in source.logical.items()})
 
 
 def _prepare(source: TableSource, options: WriteOptions, block: Any) -> _PreparedBlock:

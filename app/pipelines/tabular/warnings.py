@@ -31,8 +31,8 @@ _PATTERNS = (
     (
         DATE_AS_TEXT,
         re.compile(
-            r"(\d{1,2}([./-])\d{1,2}\2(\d{2}|\d{4})|\d{4}([./])\d{1,2}\4\d{1,2})"
-            r"([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+            r"(\d{1,2}([./-])\d{1,2}\2(\d{2}|\d{4})|\d{4}([./-])\d{1,2}\4\d{1,2})"
+            r"([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?(UTC|GMT|Z|[+-]\d{2}:?\d{2}))?)?"
         ),
         DATES,
     ),
@@ -67,11 +67,12 @@ def text_column_warnings(
         return
     for number in texts:
         name = schema.names[number]
-        values = [value for value in batch.column(name).to_pylist() if value]
+        # Values that are blank are nulls to a person.
+        values = [value for value in batch.column(name).to_pylist() if value and not value.isspace()]
         if not values or any(map(_IDENTIFIER.fullmatch, values)):
             continue
         for notice, pattern, tried in _PATTERNS:
-            if all(map(pattern.fullmatch, values)):
+            if all(pattern.fullmatch(value.strip()) for value in values):
                 column = _text_column(path, number, name, titles[number], source, options, takes)
                 yield notice(column=name, advice=advice(column, tried, values), samples=values[:_SAMPLES])
 

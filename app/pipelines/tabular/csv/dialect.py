@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from app.messages.tabular import DELIMITER_AMBIGUOUS
 from app.models.file_options import FileOptions
@@ -28,10 +29,15 @@ class Dialect:
     Attributes:
         delimiter: one ASCII character.
         quote: one ASCII character; None: quotation marks are text.
+        escape: the backslash, where it makes the quote, the delimiter, a line end or a backslash after it text; None:
+            it is text.
+        ends_rows: a delimiter stands at the end of the rows, behind the last column of the header.
     """
 
     delimiter: str
     quote: str | None
+    escape: str | None = None
+    ends_rows: bool = False
 
 
 def find_dialect(sample: str, complete: bool, options: FileOptions, default: str | None, file: str) -> Dialect:
@@ -51,40 +57,58 @@ def find_dialect(sample: str, complete: bool, options: FileOptions, default: str
     quote = {None: '"', "none": None}.get(options.quote, options.quote)
     delimiter = options.delimiter or default
     if delimiter is not None:
-        return Dialect(delimiter, quote)
-    found = {each: _count_columns(sample, complete, each, quote) for each in CANDIDATES}
+        dialect = Dialect(delimiter, quote, options.escape)
+        return replace(dialect, ends_rows=_count_columns(sample, complete, dialect)[1])
+    dialects = {each: Dialect(each, quote, options.escape) for each in CANDIDATES}
+    counted = {each: _count_columns(sample, complete, dialect) for each, dialect in dialects.items()}
+    found = {each: counts for each, (counts, _) in counted.items()}
+    dialects = {each: replace(dialect, ends_rows=counted[each][1]) for each, dialect in dialects.items()}
     shares = {each: _share(counts) for each, counts in found.items()}
     best = max(shares.values())
     best_candidates = [each for each, share in shares.items() if share == best and share >= _MIN_SHARE]
     if len(best_candidates) == 1:
-        return Dialect(best_candidates[0], quote)
+        return dialects[best_candidates[0]]
     possible = [each for each, counts in found.items() if _is_possible(counts)]
     if not possible:
-        return Dialect(NO_DELIMITER, quote)
+        return Dialect(NO_DELIMITER, quote, options.escape)
     if len(possible) == 1 and shares[possible[0]] >= _MIN_SHARE_ALONE:
-        return Dialect(possible[0], quote)
+        return dialects[possible[0]]
     candidates = best_candidates or possible
     listed = ", ".join(f"{_NAMES[each]} ({found[each][0]} columns in the first record)" for each in candidates)
     raise DELIMITER_AMBIGUOUS(file=file, found=listed)
 
 
-def _count_columns(sample: str, complete: bool, delimiter: str, quote: str | None) -> list[int]:
-    """Number of columns of each record of the sample, without blank lines."""
+def _count_columns(sample: str, complete: bool, dialect: Dialect) -> tuple[list[int], bool]:
+    """Number of columns of each record of the sample, without blank lines; whether a delimiter ends the rows."""
     text = io.StringIO(sample, newline="")
+    delimiter, quote, escape = dialect.delimiter, dialect.quote, dialect.escape
     if quote is None:
-        reader = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        reader = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=escape)
     else:
-        reader = csv.reader(text, delimiter=delimiter, quotechar=quote)
-    counts: list[int] = []
+        reader = csv.reader(text, delimiter=delimiter, quotechar=quote, escapechar=escape)
+    records: list[tuple[int, bool]] = []
     try:
         for record in reader:
             if record:
-                counts.append(len(record))
-            if len(counts) > _MAX_RECORDS:
+                records.append((len(record), not record[-1]))
+            if len(records) > _MAX_RECORDS:
                 break
     except csv.Error:  # a field over the limit of the csv module: the records before it are enough
         pass
-    return counts[:-1] if len(counts) > 1 and not complete else counts
+    return _without_ends(records[:-1] if len(records) > 1 and not complete else records)
+
+
+def _without_ends(records: Sequence[tuple[int, bool]]) -> tuple[list[int], bool]:
+    """(number of columns of each record, whether nearly all after the first have one empty column more than it has).
+
+    Args:
+        records: (number of fields, whether the last one is empty).
+    """
+    counts = [count for count, _ in records]
+    longer = [is_empty for count, is_empty in records if count == counts[0] + 1]
+    if not longer or counts[0] < 2 or not all(longer) or len(longer) < _MIN_SHARE * (len(counts) - 1):
+        return counts, False
+    return [counts[0] if count == counts[0] + 1 else count for count in counts], True
 
 
 def _share(counts: list[int]) -> float:

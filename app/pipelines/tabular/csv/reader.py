@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -20,6 +21,7 @@ from app.messages.common import CONTENT_MISMATCH
 from app.messages.tabular import (
     BLANK_FILE,
     BLOCK_ROWS_LOST,
+    DELIMITER_ENDS_ROWS,
     ENCODING_ASSUMED,
     HEADER_INVALID,
     HEADER_NUMERIC,
@@ -83,6 +85,7 @@ class CsvSource:
             "encoding_assumed": self.text.assumed,
             "delimiter": delimiter,
             "quote": self.dialect.quote,
+            **({"escape": self.dialect.escape} if self.dialect.escape else {}),
         }
 
     def blocks(self) -> Iterator[Block]:
@@ -97,15 +100,15 @@ class CsvSource:
         lines = count_lines(raw)
         is_valid = self.text.is_valid or is_utf8(raw)
         table, has_others = self._read_with_arrow(raw) if is_valid else (None, True)
-        if table is not None and not has_others and table.num_rows == lines:
+        if table is not None and not has_others and table.num_rows == lines and self._has_no_ends(table):
             locate = self._locator(raw, lambda: index_records(raw, self.dialect))
-            return ParsedBlock(
-                _arrays(table), lines, (), lines, self.text.source_bytes(raw), locate, 0, self._counts(filled=0)
-            )
+            size, counts = self.text.source_bytes(raw), self._counts(filled=0)
+            return ParsedBlock(self._arrays(table), lines, (), lines, size, locate, 0, counts)
         records = index_records(raw, self.dialect)
         blank = records.blank if len(self.names) > 1 else np.zeros(len(records.starts), np.bool_)
-        has_wrong_width = (records.fields != len(self.names)) & ~blank
-        is_short = (records.fields < len(self.names)) & ~blank & self.fills_short_rows
+        values = records.fields - self._ends(raw, records)
+        has_wrong_width = (values != len(self.names)) & ~blank
+        is_short = (values < len(self.names)) & ~blank & self.fills_short_rows
         has_wrong_width &= ~is_short
         is_undecodable = np.zeros_like(has_wrong_width)
         if not is_valid:
@@ -113,9 +116,11 @@ class CsvSource:
             is_undecodable = np.array([not is_utf8(raw[start:end]) for start, end in pairs], np.bool_)
         is_short &= ~is_undecodable
         bad = np.flatnonzero(has_wrong_width | is_undecodable)
-        if len(bad) or table is None or is_short.any():
+        lacks_field = (records.fields < self._width) & ~(has_wrong_width | is_undecodable | blank)
+        if len(bad) or table is None or lacks_field.any():
             # Removed before Arrow parses the block: it cannot return rows that are not valid UTF-8.
-            table, has_others = self._read_with_arrow(self._readable_part(raw, records, bad, np.flatnonzero(is_short)))
+            readable = self._readable_part(raw, records, bad, np.flatnonzero(lacks_field))
+            table, has_others = self._read_with_arrow(readable)
         rows = len(records.starts) - int(blank.sum()) - len(bad)
         if has_others or table.num_rows != rows:
             raise BLOCK_ROWS_LOST(file=self.file, counted=rows, read=table.num_rows)
@@ -123,14 +128,14 @@ class CsvSource:
         bad_rows = []
         for at in map(int, bad):
             start, end = int(records.starts[at]), int(records.ends[at])
-            reason = _UNDECODABLE if is_undecodable[at] else self._wrong_width(records.fields[at])
+            reason = _UNDECODABLE if is_undecodable[at] else self._wrong_width(values[at])
             text, offset = self.text.readable(raw[start:end]), offsets.at(start)
             bad_rows.append(BadRow(int(records.lines[at]), offset, reason, text, count_lines(raw[start:end])))
         good = ~(has_wrong_width | is_undecodable | blank)
         locate = self._locator(raw, lambda: records.select(good))
         source_bytes = self.text.source_bytes(raw)
         counts = self._counts(filled=int(is_short.sum()))
-        return ParsedBlock(_arrays(table), rows, bad_rows, lines, source_bytes, locate, int(blank.sum()), counts)
+        return ParsedBlock(self._arrays(table), rows, bad_rows, lines, source_bytes, locate, int(blank.sum()), counts)
 
     def _parse_records(self, block: Block) -> ParsedBlock:
         raw, width = block.raw, len(self.names)
@@ -142,6 +147,8 @@ class CsvSource:
             if fault is None and not fields:
                 blank += 1
                 continue
+            if self.dialect.ends_rows and len(fields) > 1 and fields[-1] is None:
+                fields = fields[:-1]
             if fault is None and len(fields) < width and self.fills_short_rows:
                 fields += (None,) * (width - len(fields))
                 filled += 1
@@ -178,13 +185,13 @@ class CsvSource:
             stop = int(bounds[each] if each in without else records.ends[each])
             pieces.append(raw[at:stop])
             if each in padded:
-                pieces.append(delimiter * (len(self.names) - int(records.fields[each])))
+                pieces.append(delimiter * (self._width - int(records.fields[each])))
             at = int(bounds[each + 1]) if each in without else stop
         return b"".join([*pieces, raw[at:]])
 
     def _read_with_arrow(self, raw: bytes) -> tuple[pa.Table, bool]:
         """(rows of the right width with all values as text, whether there were rows of another width)."""
-        names = [str(number) for number in range(len(self.names))]
+        names = [str(number) for number in range(self._width)]
         others: list[int] = []
 
         def skip(row: Any) -> str:
@@ -192,7 +199,7 @@ class CsvSource:
             return "skip"
 
         if not raw:
-            return pa.table(self._empty_columns(), names), False
+            return pa.table([pa.array([], pa.string())] * len(names), names), False
         if not raw.endswith((b"\n", b"\r")):
             # Without a final line end, Arrow reads a missing last value as an empty quoted one.
             raw += b"\n"
@@ -215,6 +222,30 @@ class CsvSource:
             ),
         )
         return table, bool(others)
+
+    def _arrays(self, table: pa.Table) -> list[pa.Array]:
+        return [
+            column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks
+            else pa.array([], pa.string())
+            for column in table.columns[: len(self.names)]
+        ]  # fmt: skip
+
+    @property
+    def _width(self) -> int:
+        """How many fields a row has, with the empty one behind a delimiter at its end."""
+        return len(self.names) + self.dialect.ends_rows
+
+    def _has_no_ends(self, table: pa.Table) -> bool:
+        """Whether nothing follows the delimiters at the ends of the rows."""
+        return not self.dialect.ends_rows or table.column(self._width - 1).null_count == table.num_rows
+
+    def _ends(self, raw: bytes, records: RecordIndex) -> npt.NDArray[np.bool_]:
+        """Which records end with a delimiter that is none between two columns."""
+        if not self.dialect.ends_rows:
+            return np.zeros(len(records.starts), np.bool_)
+        last = np.frombuffer(raw, np.uint8)[np.maximum(records.ends - 1, 0)]
+        ends: npt.NDArray[np.bool_] = (last == ord(self.dialect.delimiter)) & (records.ends > records.starts)
+        return ends
 
     def _empty_columns(self) -> list[pa.Array]:
         return [pa.array([], pa.string()) for _ in self.names]
@@ -282,7 +313,7 @@ def open_delimited(
     begin = max(begin, after_lines(text.path, text.start, end, skipped, limits.row_bytes, file))
     check_columns(names, limits, file)
     if len(names) == 1 and dialect.delimiter != NO_DELIMITER and options.delimiter is None and delimiter is None:
-        dialect = Dialect(NO_DELIMITER, dialect.quote)
+        dialect = Dialect(NO_DELIMITER, dialect.quote, dialect.escape)
     if begin >= end:
         raise HEADER_ONLY(file=file)
     with text.path.open("rb") as stream:
@@ -295,7 +326,7 @@ def open_delimited(
         first_byte=None if size is None else size + text.bom_length,
         text=text, dialect=dialect, start=begin, end=end, limits=limits,
         fills_short_rows=options.short_rows == "null_fill",
-        warnings=_warnings(file, text, names, has_header),
+        warnings=_warnings(file, text, names, has_header, dialect),
     )  # fmt: skip
 
 
@@ -336,16 +367,10 @@ def _header(
     return tuple(field or "" for field in record.fields), start + at + read
 
 
-def _warnings(file: str, text: TextFile, names: Sequence[str], has_header: bool) -> list[RunWarning]:
+def _warnings(file: str, text: TextFile, names: Sequence[str], has_header: bool, dialect: Dialect) -> list[RunWarning]:
     warnings = [ENCODING_ASSUMED(file=file, samples=text.samples)] if text.assumed else []
+    if dialect.ends_rows:
+        warnings.append(DELIMITER_ENDS_ROWS(file=file, delimiter=dialect.delimiter))
     if has_header and all(name and not any(c.isalpha() for c in name) for name in names):
         warnings.append(HEADER_NUMERIC(file=file, samples=names))
     return warnings
-
-
-def _arrays(table: pa.Table) -> list[pa.Array]:
-    return [
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks
-        else pa.array([], pa.string())
-        for column in table.columns
-    ]  # fmt: skip

@@ -3,6 +3,9 @@
 A quotation mark at the beginning of a field opens it. Within it, two stand for one, and a single one closes it; a
 delimiter or a line end must follow. Anywhere else a quotation mark is text. A record that breaks these rules is bad up
 to the end of the line where it does, and none of its lines becomes a row.
+
+With an escape character, the quotation mark, delimiter, line end or escape character after it is text. Before any other
+character it is text itself, so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class Record:
     fault: str | None = None
 
 
+_BEHIND_QUOTE = "text follows a closing quotation mark"
+_BACKSLASH = f"{_BEHIND_QUOTE}, before which is a backslash: it escapes the mark only with options.escape"
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -61,9 +66,16 @@ class _Reader:
     def __init__(self, data: bytes, last: bool, dialect: Dialect) -> None:
         self._data, self._last = data, last
         self._quote = dialect.quote.encode() if dialect.quote else b""
-        delimiter = re.escape(dialect.delimiter.encode())
-        self._plain = re.compile(rb"[^\r\n" + delimiter + rb"]*")
         self._delimiter = dialect.delimiter.encode()
+        delimiter, quote = re.escape(self._delimiter), re.escape(self._quote)
+        self._plain = re.compile(rb"[^\r\n" + delimiter + rb"]*")
+        self._marks = re.compile(quote + rb"{1,2}") if quote else self._plain
+        self._has_escape = dialect.escape is not None
+        if dialect.escape is not None:
+            escape = re.escape(dialect.escape.encode())
+            meant = rb"[\r\n" + delimiter + quote + escape + rb"]"
+            self._plain = re.compile(rb"(?:[^\r\n" + delimiter + escape + rb"]++|" + escape + meant + rb"?)*+")
+            self._marks = re.compile(escape + rb"(" + meant + rb")" + (rb"|" + quote + rb"{1,2}" if quote else rb""))
 
     def record(self, start: int, line: int) -> tuple[Record, int] | None:
         """(the record, start of the next one); None when its end is not in the data."""
@@ -74,12 +86,12 @@ class _Reader:
                 closed = self._closing(at)
                 if closed is None:
                     return self._bad(start, len(data), line, "a quotation mark is not closed") if self._last else None
-                fields.append(data[at + 1 : closed].replace(self._quote * 2, self._quote))
+                fields.append(self._value(data[at + 1 : closed], self._quote))
                 at = closed + 1
             else:
                 match = self._plain.match(data, at)
                 value = match.group() if match else b""
-                fields.append(value or None)
+                fields.append((self._value(value, None) if self._has_escape else value) or None)
                 at += len(value)
             if data.startswith(self._delimiter, at):
                 at += 1
@@ -88,18 +100,22 @@ class _Reader:
             if end is None:
                 return None
             if end[0] != at:
-                return self._bad(start, end[0], line, "text follows a closing quotation mark")
+                escaped = not self._has_escape and data[at - 2 : at - 1] == b"\\"
+                return self._bad(start, end[0], line, _BACKSLASH if escaped else _BEHIND_QUOTE)
             return self._decoded(start, end[0], line, [] if end[0] == start else fields), end[1]
 
     def _closing(self, at: int) -> int | None:
         """Position of the mark that closes the field opened at `at`; None when it may not be in the data."""
-        quote = self._quote
-        place = at + 1
-        while (place := self._data.find(quote, place)) >= 0:
-            if not self._data.startswith(quote, place + 1):
-                return place if self._last or place + 1 < len(self._data) else None
-            place += 2
+        for mark in self._marks.finditer(self._data, at + 1):
+            if mark.group() == self._quote:
+                return mark.start() if self._last or mark.end() < len(self._data) else None
         return None
+
+    def _value(self, text: bytes, quote: bytes | None) -> bytes:
+        """The value that is written so. quote: what two marks stand for, in a quoted field."""
+        if not self._has_escape:
+            return text.replace(self._quote * 2, self._quote)
+        return self._marks.sub(lambda mark: mark[1] or quote or mark[0], text)
 
     def _line_end(self, at: int) -> tuple[int, int] | None:
         """(end of the line that contains `at`, start of the next one); None when that is not in the data."""

@@ -1,8 +1,8 @@
 """Splits a delimited file into blocks of whole records, and finds the records within a block.
 
 In nearly all files every quotation mark opens a field, closes one, or is one of two within a field. Then a line end is
-the end of a record when the number of marks before it is even, and NumPy finds all of them at once. Other blocks are
-parsed record by record.
+the end of a record when the number of marks before it is even, and NumPy finds all of them at once. Other blocks, and
+those with an escape character, are parsed record by record.
 """
 
 from __future__ import annotations
@@ -138,6 +138,8 @@ def _line_end_byte(path: Path, start: int) -> bytes:
 
 def _regular_part(data: bytes, last: bool, dialect: Dialect, newline: bytes) -> tuple[int, bool]:
     """(end of the regular records at the beginning of the data, whether the rest must be parsed record by record)."""
+    if dialect.escape is not None and dialect.escape.encode() in data:
+        return 0, True
     quote = dialect.quote.encode() if dialect.quote else None
     if quote is None or quote not in data:
         return (len(data) if last else data.rfind(newline) + 1), False

@@ -15,6 +15,7 @@ from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import resolve_crs
 from app.pipelines.common.parquet_attributes import attribute, attribute_values
 from app.pipelines.common.parquet_times import int96_unit
+from app.pipelines.common.parquet_types import meanings, type_of, type_warnings
 from app.pipelines.vector.formats.geoparquet_metadata import GeometryColumn, geometry_column
 from app.pipelines.vector.formats.geoparquet_native import to_wkb
 from app.pipelines.vector.formats.reader import SourceFile, only_layer
@@ -51,7 +52,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     try:
         unit, cut_times = int96_unit(path, file)
         with pq.ParquetFile(path, coerce_int96_timestamp_unit=unit) as parquet:
-            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            schema, rows, meaning = parquet.schema_arrow, parquet.metadata.num_rows, meanings(parquet)
             column = geometry_column(parquet, file)
     except (pa.ArrowException, OSError) as err:
         raise_lack_of_memory(err)
@@ -59,7 +60,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     if declared.named_layers:
         raise NO_LAYERS(file=file, layer=declared.named_layers[0])
     attributes = [field for field in schema if field.name not in (column.name, column.covering)]
-    fields = pa.schema([attribute(field) for field in attributes])
+    fields = pa.schema([attribute(type_of(field, meaning)) for field in attributes])
     opened = VectorSource(
         file=file,
         path=path,
@@ -71,7 +72,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         rows=rows,
         geometry_type=column.types[0] if len(column.types) == 1 else "Unknown",
         encoding="utf-8",
-        warnings=(*column.warnings, *cut_times),
+        warnings=(*column.warnings, *cut_times, *type_warnings(meaning, schema, file)),
         counted=Counter(),
         open_chunks=lambda: cut(_read(path, unit, column, fields, file), file),
     )
