@@ -64,6 +64,17 @@ class Findings:
         for index, row in enumerate(at[: MOST_SAMPLES - len(kept)] if len(kept) < MOST_SAMPLES else ()):
             kept.append({"row": first_row + int(row), **(details[index] if index < len(details) else {})})
 
+    def merge_rows(self, *parts: Findings) -> None:
+        """Add the findings of parts of one chunk, with the samples of each kind in the order of the rows."""
+        for part in parts:
+            self.counts.update(part.counts)
+        for name in dict.fromkeys(name for part in parts for name in part.samples):
+            found = sorted(
+                (each for part in parts for each in part.samples.get(name, [])), key=lambda each: each["row"]
+            )
+            kept = self.samples.setdefault(name, [])
+            kept += found[: MOST_SAMPLES - len(kept)]
+
     def merge(self, other: Findings, file: str) -> None:
         """Add the findings of a later chunk of `file`."""
         self.counts.update(other.counts)
