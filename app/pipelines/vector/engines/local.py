@@ -97,11 +97,9 @@ class _LocalPlan:
                 shapes = without_heights(shapes)
                 continue
             if reprojector is not None:
-                geometries = reprojector.apply(
-                    shapes if geometries is None else from_geometries(geometries), first, findings
-                )
-                reprojector.area_check.check(geometries, first, findings)
-                before = geometries
+                given = shapes if geometries is None else from_geometries(geometries)
+                geometries = before = reprojector.apply(given, first, findings)
+                reprojector.check_places(given, geometries, first, findings)
                 continue
             if geometries is None:
                 geometries = before = shapes.build(None)

@@ -178,7 +178,7 @@ class _PostgisPlan:
             geometries = shapes.build(None)
         else:
             geometries = reprojector.apply(shapes, first, findings)
-            reprojector.area_check.check(geometries, first, findings)
+            reprojector.check_places(shapes, geometries, first, findings)
             self._resources.count("process", shapes.size)
         if not stage.steps:
             return geometries, None, np.empty(0, np.intp), np.empty(0, object)
