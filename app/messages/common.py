@@ -299,12 +299,33 @@ COORDINATES_NOT_TRANSFORMABLE = Refusal(
     "{source} to {target}; the first is row {first} with x={x:g}, y={y:g} (rows count from 0).",
     "Check the CRS and the axis order of the source.",
 )
-MISPLACED = Refusal(
+COORDINATES_LOST = Refusal(
+    "coordinates_not_transformable",
+    "coordinates cannot be transformed",
+    "{file}: in the rows read so far, {rows:# row has|# rows have} coordinates that {source} cannot be transformed "
+    "from: row {first} with x={x:.10g}, y={y:.10g} comes back from degrees {distance} off (rows count from 0).",
+    "Check the CRS and the axis order of the source.",
+)
+RESULT_MISPLACED = Refusal(
+    "result_misplaced",
+    "data lie too far outside the area of use of the CRS of the result",
+    "{file}: in the rows read so far, {rows:# row has|# rows have} coordinates that {target} cannot hold: those of row "
+    "{first}, x={x:.10g} and y={y:.10g} in {source}, come back from it {distance} off (rows count from 0).",
+    "Choose a CRS that is meant for the place of the data, or keep that of the source: `recipe.crs: source`.",
+)
+NOWHERE_ON_EARTH = Refusal(
     "outside_area_of_use",
     "data lie far outside the area of use of their CRS",
-    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of their CRS"
-    "{example}.",
+    "{file}: the coordinates of {count} of {total} geometries are no place on Earth in {crs}{example}.",
     "Check the CRS and the axis order of the source.",
+)
+MISREAD = Refusal(
+    "outside_area_of_use",
+    "data lie far outside the area of use of their CRS",
+    "{file}: {count} of {total} geometries lie far outside the area of use of {crs} ({area}), and inside it if their "
+    "coordinates are read {reading}{example}.",
+    "Correct the CRS or the axis order of the source. If the data are meant to lie there, state "
+    "`files[].options.area_of_use: ignore`.",
 )
 ANTIMERIDIAN_UNSPLITTABLE = Refusal(
     "antimeridian_unsplittable",

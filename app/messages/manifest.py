@@ -312,6 +312,12 @@ GEOMETRY_NOT_OF_INTENT = FaultMessage(
     "{intent} makes no geometries, so the option 'geometry' does not apply.",
     "Remove it, or use ingest_vector, which makes GeoParquet of the table.",
 )
+AREA_WITHOUT_GEOMETRY = FaultMessage(
+    "option_not_of_intent",
+    "the intent has no use for this option",
+    "The table has no options.geometry, so the option 'area_of_use' does not apply.",
+    "Remove it, or name the columns with the coordinates in options.geometry.",
+)
 ENCODING_UNKNOWN = FaultMessage(
     "encoding_unknown",
     "an unknown encoding",

@@ -230,16 +230,25 @@ PRJ_CONFLICT = Refusal(
     "{file} declares {inside}, its .prj declares {beside}.",
     "Remove the wrong one.",
 )
-OUTSIDE_AREA_OF_USE = Refusal(
+NOWHERE_ON_EARTH = Refusal(
     "outside_area_of_use",
     "data lie far outside the area of use of their CRS",
-    "{file} covers {box} (degrees), far outside the area of use of {crs}: {area}.",
+    "{file} lies at no place on Earth in {crs}: a corner is at x={x:.10g}, y={y:.10g}.",
     "Correct files[].crs, or the georeference of the source.",
+)
+MISREAD = Refusal(
+    "outside_area_of_use",
+    "data lie far outside the area of use of their CRS",
+    "{file} covers {box}, far outside the area of use of {crs} ({area}), and lies inside it if its coordinates are "
+    "read {reading}.",
+    "Correct files[].crs, or the georeference of the source. If the raster is meant to lie there, state "
+    "`files[].options.area_of_use: ignore`.",
 )
 REACHES_OUTSIDE_AREA_OF_USE = Notice(
     "outside_area_of_use",
     "data reach outside the area of use of their CRS",
-    "{file} covers {box} (degrees), which reaches outside the area of use of {crs}: {area}.",
+    "{file} covers {box}: {share:.1%} of it lies outside the area of use of {crs} ({area}), by up to {distance}. If "
+    "that is meant, state `files[].options.area_of_use: ignore`.",
 )
 BOUNDS_UNKNOWN = Notice(
     "bounds_unknown",

@@ -197,7 +197,8 @@ AXES_SWAPPED = Refusal(
     "most points of a table lie where x and y are swapped",
     "{file}: {number} of {total} points lie outside the area of use of {crs}, and inside it with x and y swapped, for "
     "example row {row} with {x!r} = {x_value:.10g} and {y!r} = {y_value:.10g} (rows count from 0).",
-    "Swap the columns in files[].options: {swapped}. If they are right, correct the crs.",
+    "Swap the columns in files[].options: {swapped}. If they are right, correct the crs, or state "
+    "`files[].options.area_of_use: ignore`.",
 )
 AXES_MAYBE_SWAPPED = Notice(
     "axes_maybe_swapped",
@@ -223,13 +224,6 @@ GEOMETRY_COLUMN_TYPE = Refusal(
     "a column that files[].options.geometry names cannot have the coordinates",
     "{file}: the column {column!r}, which files[].options.geometry names, has values of the type {found}.",
     "Name a column with {wanted}.",
-)
-RESULT_MISPLACED = Refusal(
-    "result_misplaced",
-    "data lie far outside the area of use of the CRS of the result",
-    "{file}: {count} of {total} geometries lie more than {degrees:g} degrees outside the area of use of recipe.crs"
-    "{example}.",
-    "Choose a CRS that is meant for the place of the data, or keep that of the source: `recipe.crs: source`.",
 )
 CRS_MIXED = Refusal(
     "crs_mixed",
@@ -448,10 +442,12 @@ NULL_ISLAND = Notice(
 OUTSIDE_AREA_OF_USE = Notice(
     "outside_area_of_use",
     "data reach outside the area of use of their CRS",
-    "{count:# geometry reaches|# geometries reach} outside the area of use of the CRS.",
+    "{count:# geometry|# geometries} of {total} ({share:.1%}) {count:reaches|reach} outside the area of use of {crs} "
+    "({area}), by up to {distance}. If that is meant, state `files[].options.area_of_use: ignore`.",
 )
 RESULT_OUTSIDE_AREA_OF_USE = Notice(
     "result_outside_area_of_use",
     "data reach outside the area of use of the CRS of the result",
-    "{count:# geometry reaches|# geometries reach} outside the area of use of recipe.crs, where it distorts.",
+    "{count:# geometry|# geometries} of {total} ({share:.1%}) {count:reaches|reach} outside the area of use of "
+    "recipe.crs, {crs} ({area}), by up to {distance}. There it distorts.",
 )

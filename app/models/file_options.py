@@ -169,6 +169,11 @@ class FileOptions(Frozen):
         "`crs` (tabular, in intents for vector files).",
         examples=[{"x": "lon", "y": "lat", "crs": "EPSG:4326"}],
     )
+    area_of_use: Literal["ignore"] | None = Field(
+        None,
+        description="`ignore`: the data are meant to lie outside the area of use of their CRS, such as a whole country "
+        "in one UTM zone; without it a run warns of them (vector, raster, tables with `geometry`).",
+    )
     warp: Literal["EPSG:4326"] | None = Field(
         None, description="Warp to this CRS (raster); without it pixels stay on their own grid."
     )

@@ -66,13 +66,13 @@ class Format:
         }
 
 
-_RASTER_OPTIONS = ("warp", "resampling")
+_RASTER_OPTIONS = ("area_of_use", "warp", "resampling")
 
 _VECTOR = "app.pipelines.vector.formats"
-_COLUMN_OPTIONS = ("types", "union")
+_COLUMN_OPTIONS = ("types", "union", "area_of_use")
 
 _VALUE_OPTIONS = ("types", "trim", "decimal", "thousands", "date_format", "quarantine_share")
-_GEOMETRY_OPTIONS = ("geometry",)
+_GEOMETRY_OPTIONS = ("geometry", "area_of_use")
 _ROW_OPTIONS = ("skip_rows", "header", "header_row", "nulls", *_VALUE_OPTIONS)
 _TEXT_OPTIONS = ("encoding", "quote", "escape", *_ROW_OPTIONS, "short_rows")
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import InitErrorDetails
 
 from app.messages.manifest import (
+    AREA_WITHOUT_GEOMETRY,
     DATASET_ID_INVALID,
     ESCAPE_CONTRADICTED,
     FILES_MISSING,
@@ -213,9 +214,13 @@ def _option_faults(index: int, options: object, fmt: Format | None) -> list[Init
 
 def _geometry_faults(index: int, entry: Mapping[Any, Any], intent: Intent | None) -> list[InitErrorDetails]:
     """What is wrong with files[].options.geometry as a whole, or with having it."""
-    given = _geometry(entry)
-    if given is None or entry.get("type") != "tabular":
+    given, options = _geometry(entry), entry.get("options")
+    if entry.get("type") != "tabular":
         return []
+    if given is None:
+        asked = options.get("area_of_use") if isinstance(options, Mapping) else None
+        loc = ("files", index, "options", "area_of_use")
+        return [] if asked is None else [_fault(loc, asked, AREA_WITHOUT_GEOMETRY)]
     loc = ("files", index, "options", "geometry")
     faults = []
     if intent is not None and "vector" not in intent.file_types:

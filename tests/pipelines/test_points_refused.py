@@ -98,6 +98,41 @@ def test_another_crs_is_refused(bench: Bench) -> None:
     assert (error.reason, "2 of 2 geometries" in error.detail) == ("outside_area_of_use", True)
 
 
+def test_degrees_under_a_projection_are_refused(bench: Bench) -> None:
+    error = refused(bench, "x,y\n9,48\n10,49\n", geometry={"x": "x", "y": "y", "crs": "EPSG:25832"})
+    assert error.reason == "outside_area_of_use"
+    assert "2 of 2 geometries lie far outside the area of use of EPSG:25832" in error.detail
+    assert "are read as degrees, for example row 0" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "crs"),
+    [
+        ("lon,lat\n48.1,11.5\n", "EPSG:4258"),
+        ("lon,lat\n9,48\n10,49\n", "EPSG:25832"),
+        ("lon,lat\n-229000,6758000\n", "EPSG:25833"),
+    ],
+)
+def test_points_that_are_meant_to_lie_outside(bench: Bench, body: str, crs: str) -> None:
+    """Neither refused nor warned of; the plan has the option too."""
+    bench.write("t", body)
+    entry = table("t", "CSV", {**LON_LAT, "crs": crs}, area_of_use="ignore")
+    plan = bench.plan(entry)
+    assert (plan.would, plan.refusals) == ("succeed", ())
+    options = plan.files[0].editable.options
+    assert options is not None
+    assert options.area_of_use == "ignore"
+    found = bench.run(entry, recipe={"crs": "source"})
+    assert found.watch.warnings == {}
+    given = [tuple(map(float, line.split(","))) for line in body.split()[1:]]
+    assert [(each.x, each.y) for each in found.frame.geometry] == given
+
+
+def test_points_without_a_place_on_earth_cannot_be_meant(bench: Bench) -> None:
+    error = refused(bench, "lon,lat\n4470000,5330000\n", area_of_use="ignore")
+    assert (error.reason, "no place on Earth" in error.detail) == ("outside_area_of_use", True)
+
+
 def test_longitudes_up_to_360_are_no_other_crs(bench: Bench) -> None:
     bench.write("t", "lon,lat\n350,10\n200,-10\n")
     found = bench.run(table("t"))

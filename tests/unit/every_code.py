@@ -55,7 +55,7 @@ REFUSED: Mapping[str, str | Never] = {
     "where_types": "pipelines/test_recipe_where.py::test_what_does_not_fit_the_columns",
     "where_geometry": "pipelines/test_recipe_where.py::test_what_does_not_fit_the_columns",
     "where_no_rows": "pipelines/test_recipe_where.py::test_a_condition_that_is_true_for_no_row",
-    "result_misplaced": "pipelines/test_recipes.py::test_most_results_far_outside_are_refused",
+    "result_misplaced": "pipelines/test_area_of_use.py::test_a_result_that_cannot_hold_a_row_is_refused",
     "coverage_too_large": "pipelines/test_recipe_coverage.py::test_more_vertices_than_the_limit_are_refused",
     "columns_collide": "pipelines/test_recipe_rows.py::test_new_names_that_collide_with_other_columns",
     "no_features": "pipelines/test_engine.py::test_no_features",

@@ -82,6 +82,7 @@ FAULTS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         dict.fromkeys(("date_format", "decimal"), "option_not_of_format"),
     ),
     ("JSONL", {"skip_rows": 1}, {"skip_rows": "option_not_of_format"}),
+    ("Parquet", {"area_of_use": "ignore"}, {"area_of_use": "option_not_of_intent"}),
 ]
 
 _XY = {"x": "lon", "y": "lat", "crs": "EPSG:4326"}
@@ -138,6 +139,21 @@ def test_intents_for_vector_files_take_tables_with_coordinates(intent: str) -> N
     (fault,) = faults("CSV", {}, intent=intent)
     assert (fault.pointer, fault.code) == ("/files/0/type", "type_not_of_intent")
     assert '"options": {"geometry": {"x": "lon", "y": "lat", "crs": "EPSG:4326"}}' in fault.fix
+
+
+def test_data_may_be_meant_to_lie_outside_the_area_of_use() -> None:
+    """Where there are geometries or pixels, and only there."""
+    for fmt in FORMATS:
+        options = {"area_of_use": "ignore", **({"geometry": _XY} if fmt.type == "tabular" else {})}
+        intent = "ingest_raster" if fmt.type == "raster" else "ingest_vector"
+        assert found(fmt.name, options, intent=intent, type=fmt.type) == set()
+        if fmt.type == "tabular":
+            assert found(fmt.name, {**options, "area_of_use": "warn"}, intent=intent) == {
+                ("options/area_of_use", "literal_error")
+            }
+            (fault,) = faults(fmt.name, {"area_of_use": "ignore"})
+            assert (fault.pointer, fault.code) == ("/files/0/options/area_of_use", "option_not_of_intent")
+            assert "options.geometry" in fault.fix
 
 
 def test_a_missing_crs_is_named_with_examples() -> None:

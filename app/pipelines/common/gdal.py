@@ -43,7 +43,7 @@ _registry_lock = threading.RLock()
 
 
 @cache
-def _library() -> Any:
+def library() -> Any:
     """The C API of the libgdal that pyogrio uses: its symbols are reachable through pyogrio's extension module."""
     from pyogrio import _io
 
@@ -54,13 +54,13 @@ def _library() -> Any:
 
 def _secure(config: Mapping[str, str]) -> None:
     pyogrio.set_gdal_config_options({**_CONFIG, **config})
-    gdal_drivers.block_http(_library())
+    gdal_drivers.block_http(library())
 
 
 def forget_other_drivers() -> None:
     """Unregister all drivers that no vector format names, for the rest of the process."""
     kept = {driver for fmt in FORMATS if fmt.type == "vector" for driver in fmt.drivers}
-    gdal_drivers.unregister_others(_library(), kept)
+    gdal_drivers.unregister_others(library(), kept)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def only_drivers(drivers: Sequence[str], config: Mapping[str, str] | None = None
         warnings.simplefilter("always")
         _secure(config or {})
         try:
-            with gdal_drivers.registered(_library(), drivers):
+            with gdal_drivers.registered(library(), drivers):
                 yield messages
         finally:
             pyogrio.set_gdal_config_options({"SHAPE_ENCODING": None})

@@ -7,22 +7,28 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from pyproj import CRS, Transformer, network
 from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
 
 from app.messages.common import (
+    COORDINATES_LOST,
     COORDINATES_NOT_FINITE,
     COORDINATES_NOT_TRANSFORMABLE,
     CRS_NOT_TRANSFORMABLE,
     DATUM_GRID_MISSING,
+    RESULT_MISPLACED,
 )
+from app.messages.message import Refusal
 from app.models.run import RunWarning
 from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
-from app.pipelines.common.area_check import AreaCheck, degrees_of
+from app.pipelines.common.area_check import OUTSIDE, RESULT_OUTSIDE, AreaCheck
+from app.pipelines.common.areas import degrees_of, shown_distance
 from app.pipelines.common.crs import Box, area_of_use, crs_name, same_crs
 from app.pipelines.common.findings import Findings
-from app.pipelines.common.shapes import Coordinates, Geometries, Shapes
+from app.pipelines.common.round_trip import ACCURACY_METRES, RoundTrip
+from app.pipelines.common.shapes import Coordinates, Geometries, Rows, Shapes, vertices_of
 
 HALF_TURN = 180.0
 
@@ -35,6 +41,7 @@ class Reprojector:
         source: CRS of the file.
         target: CRS of the product.
         file: the key of the source, for messages.
+        ignores_area: the data are meant to lie outside the areas of use.
         is_identity: both CRSs are the same, so coordinates stay.
         area_check: finds features that lie outside the areas of use of the two.
 
@@ -45,8 +52,11 @@ class Reprojector:
     source: CRS
     target: CRS
     file: str
+    ignores_area: bool = False
     is_identity: bool = field(init=False)
     area_check: AreaCheck = field(init=False)
+    _source_trip: RoundTrip = field(init=False)
+    _target_trip: RoundTrip = field(init=False)
     _area: Box | None = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _may_wrap: bool = field(init=False)
@@ -59,7 +69,8 @@ class Reprojector:
         self._degrees = degrees_of(self.source) if self.target.is_geographic else None
         self._area = area_of_use(self.source) if self.target.is_geographic else None
         self._transformer()
-        self.area_check = AreaCheck(self.source, self.target)
+        self._source_trip, self._target_trip = RoundTrip(self.source), RoundTrip(self.target)
+        self.area_check = AreaCheck(self.source, self.target, self.ignores_area)
 
     def warnings(self) -> list[RunWarning]:
         """What a user should know about the transformation, independent of the rows: `datum_grid_missing`."""
@@ -117,6 +128,47 @@ class Reprojector:
         if self._may_wrap and len(moved) and np.ptp(moved[:, 0]) > 180:
             result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
         return result
+
+    def check_places(self, shapes: Shapes, geometries: Geometries, first_row: int, findings: Findings) -> None:
+        """Count the features that lie outside the areas of use, and prove that their coordinates are not lost.
+
+        Args:
+            shapes: the chunk, in the source CRS.
+            geometries: what `apply` made of it.
+            first_row: number of its first row within the file.
+            findings: see `AreaCheck.check`.
+
+        Raises:
+            RunRefused: coordinates_not_transformable and result_misplaced where coordinates that are taken to degrees
+                and back come back elsewhere.
+        """
+        outside = self.area_check.check(shapes, geometries, first_row, findings)
+        if self.is_identity:
+            return
+        if (rows := outside.get(OUTSIDE)) is not None:
+            vertices, index = vertices_of(shapes, rows)
+            off = self._source_trip.off_from_crs(vertices)
+            self._check_off(COORDINATES_LOST, off, vertices, index, first_row)
+        if (rows := outside.get(RESULT_OUTSIDE)) is not None and self._target_trip.base is not None:
+            vertices, index = vertices_of(shapes, rows)
+            off = self._target_trip.off_from_base(self._degrees_of_result(vertices, self._target_trip.base))
+            self._check_off(RESULT_MISPLACED, off, vertices, index, first_row)
+
+    def _check_off(
+        self, refusal: Refusal, off: npt.NDArray[np.float64], vertices: Coordinates, index: Rows, first_row: int
+    ) -> None:
+        """Refuse coordinates that come back too many metres off. index: the row of each in the chunk."""
+        lost = np.flatnonzero(off > ACCURACY_METRES)
+        if not len(lost):
+            return
+        rows = np.unique(index[lost])
+        worst = lost[index[lost] == rows[0]][0]
+        distance = shown_distance(off[worst] / 1000) if np.isfinite(off[worst]) else "infinitely far"
+        raise refusal(
+            file=self.file, source=crs_name(self.source), target=crs_name(self.target), rows=len(rows),
+            first=int(first_row + rows[:1][0]), x=float(vertices[worst, 0]), y=float(vertices[worst, 1]),
+            distance=distance,
+        )  # fmt: skip
 
     @property
     def area(self) -> Box | None:
@@ -184,6 +236,12 @@ class Reprojector:
                 ) from None
             self._local.transformer = found
         return found
+
+    def _degrees_of_result(self, points: Coordinates, base: CRS) -> Coordinates:
+        """(n, 2) source coordinates in the geographic CRS that the target is a projection of."""
+        if not hasattr(self._local, "to_base"):
+            self._local.to_base = Transformer.from_crs(self.source, base, always_xy=True)
+        return np.column_stack(self._local.to_base.transform(points[:, 0], points[:, 1]))
 
     def _transform(self, coords: Coordinates) -> Coordinates:
         """Transform (n, 2) or (n, 3) coordinates. A z that is not finite is not transformed and stays as it is."""

@@ -185,6 +185,13 @@ def _flat(
     return Shapes(len(starts), coordinates, lambda: np.repeat(np.arange(len(starts)), (lengths - size) // 16), build)
 
 
+def vertices_of(shapes: Shapes, rows: Rows) -> tuple[Coordinates, Rows]:
+    """((n, 2) coordinates of these rows, the row of each), in any order of the rows."""
+    index = shapes.rows()
+    chosen = np.isin(index, rows)
+    return np.ascontiguousarray(shapes.coordinates[chosen, :2]), index[chosen]
+
+
 def combine(size: int, parts: Sequence[tuple[Rows, Shapes]]) -> Shapes:
     """Combine several Shapes, each given with its rows in the chunk. Rows in none of them are null."""
     width = max([shapes.coordinates.shape[1] for _, shapes in parts], default=2)

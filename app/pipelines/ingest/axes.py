@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,15 +13,16 @@ from pyproj import CRS
 from app.messages.message import MOST_SAMPLES
 from app.messages.vector import AXES_MAYBE_SWAPPED, AXES_SWAPPED
 from app.models.run import RunWarning
-from app.pipelines.common.area_check import EDGE_DEGREES, FAR, FAR_DEGREES, is_outside
+from app.pipelines.common.area_check import AS_DEGREES, NOWHERE
+from app.pipelines.common.areas import FAR_DEGREES, is_outside, known_area
 from app.pipelines.common.crs import Box, crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.reproject import HALF_TURN, Reprojector
 from app.pipelines.common.shapes import Coordinates
-from app.pipelines.vector.engines.report import check_places
+from app.pipelines.common.source_places import SourcePlaces
+from app.pipelines.vector.engines.places import refuse_misread
 
 _WORLD = 4326
-_WHOLE: Box = (-180.0, -90.0, 180.0, 90.0)
 _SWAPPED = "swapped"
 
 
@@ -34,12 +34,14 @@ class AxisCheck:
         crs: of the points, x before y.
         file: the key of the source, for messages.
         x, y: names of the columns, for messages.
+        is_ignored: the points are meant to lie outside, so only coordinates without a place on Earth count.
     """
 
     crs: CRS
     file: str
     x: str
     y: str
+    is_ignored: bool = False
     _findings: Findings = field(default_factory=Findings)
     _placed: int = 0
 
@@ -53,16 +55,16 @@ class AxisCheck:
             A warning for a few points that look swapped.
 
         Raises:
-            RunRefused: axes_swapped where most points look swapped; outside_area_of_use where most lie far outside;
-                crs_not_transformable.
+            RunRefused: axes_swapped where most points look swapped; outside_area_of_use where most have no place on
+                Earth, or lie far outside and look like degrees; crs_not_transformable.
         """
         reprojector = Reprojector(self.crs, CRS.from_epsg(_WORLD), self.file)
-        area = reprojector.area or (_WHOLE if self.crs.is_geographic else None)
+        area, reader = known_area(self.crs), SourcePlaces(self.crs)
         if area is None:
             return []
         for first, points in chunks:
             self._placed += int(np.isfinite(points).all(axis=1).sum())
-            self._count(reprojector, area, points, first)
+            self._count(reprojector, reader, area, points, first)
         number = self._findings.counts[_SWAPPED]
         samples = [{**each, "file": self.file} for each in self._findings.samples.get(_SWAPPED, [])]
         values: dict[str, Any] = {"x": self.x, "y": self.y, "crs": crs_name(self.crs)}
@@ -73,19 +75,24 @@ class AxisCheck:
                 file=self.file, number=number, total=self._placed, row=sample["row"], x_value=sample["x"],
                 y_value=sample["y"], swapped=json.dumps({"geometry": asked}, ensure_ascii=False), **values,
             )  # fmt: skip
-        far = Findings(samples={FAR: [{**each, "file": self.file} for each in self._findings.samples.get(FAR, [])]})
-        check_places({FAR: Counter({self.file: self._findings.counts[FAR]})}, Counter({self.file: self._placed}), far)
+        refuse_misread(self.file, self.crs, self._findings, self._placed)
         return [AXES_MAYBE_SWAPPED(file=self.file, count=number, samples=samples, **values)] if number else []
 
-    def _count(self, reprojector: Reprojector, area: Box, points: Coordinates, first: int) -> None:
+    def _count(
+        self, reprojector: Reprojector, reader: SourcePlaces, area: Box, points: Coordinates, first: int
+    ) -> None:
         here = np.flatnonzero(np.isfinite(points).all(axis=1))
         placed = _degrees(reprojector, points[here])
-        outside = is_outside(placed, area, EDGE_DEGREES)
+        outside = is_outside(placed, area)
         if not outside.any():
             return
-        self._findings.add(FAR, here[is_outside(placed, area, FAR_DEGREES)], first)
+        self._findings.add(NOWHERE, here[outside][reader.are_nowhere(points[here[outside]])], first)
+        if self.is_ignored:
+            return
+        far = here[is_outside(placed, area, FAR_DEGREES)]
+        self._findings.add(AS_DEGREES, far[reader.are_degrees_in(points[far], area)], first)
         here = here[outside]
-        at = here[~is_outside(_degrees(reprojector, points[here][:, ::-1]), area, EDGE_DEGREES)]
+        at = here[~is_outside(_degrees(reprojector, points[here][:, ::-1]), area)]
         shown = points[at[:MOST_SAMPLES]]
         self._findings.add(_SWAPPED, at, first, x=shown[:, 0].tolist(), y=shown[:, 1].tolist())
 

@@ -18,6 +18,7 @@ from app.models.file_options import GeometryColumns
 from app.models.formats import find_format
 from app.models.plan import PlannedCrs, PlannedFile
 from app.models.run import RunWarning
+from app.pipelines.common.areas import ignores_area
 from app.pipelines.common.column_names import header_mapping
 from app.pipelines.common.column_types import find_column
 from app.pipelines.common.crs import crs_name, parse_crs
@@ -138,7 +139,7 @@ class TableFiles:
         found = []
         if places.are_points:
             _check_types(typed.written.schema, places, file)
-            found = self._check_axes(typed, places, crs)
+            found = self._check_axes(typed, places, crs, is_ignored=ignores_area(declared))
         return [_source(fetched, typed, places, crs, tuple(found))]
 
     def planned(self, fetched: FetchedFile, source: VectorSource) -> PlannedFile:
@@ -161,7 +162,7 @@ class TableFiles:
             check(self.ctx, fetched, table, path, written, quarantine)
         return _Typed(table, written, path)
 
-    def _check_axes(self, typed: _Typed, places: _Places, crs: CRS) -> list[RunWarning]:
+    def _check_axes(self, typed: _Typed, places: _Places, crs: CRS, *, is_ignored: bool) -> list[RunWarning]:
         def points() -> Iterator[tuple[int, Coordinates]]:
             first = 0
             for batch in _batches(typed.path, [name for _, name in places.columns]):
@@ -170,7 +171,7 @@ class TableFiles:
                 first += batch.num_rows
 
         x, y = (typed.table.names[number] for number, _ in places.columns)
-        return AxisCheck(crs, typed.table.file, x, y).look(points())
+        return AxisCheck(crs, typed.table.file, x, y, is_ignored).look(points())
 
 
 def _asked(fetched: FetchedFile) -> GeometryColumns:
@@ -243,6 +244,7 @@ def _source(
         titles={new: old for old, new in mapping.items() if old and new not in gone},
         left_out={name: number for name, number in counts.items() if name not in ("rows_in", "rows_out")},
         quarantine=quarantine if quarantine.exists() else None,
+        ignores_area=ignores_area(fetched.declared),
     )
 
 

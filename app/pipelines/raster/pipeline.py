@@ -10,14 +10,11 @@ import rasterio
 from pyproj import CRS
 
 from app.messages.raster import (
-    BOUNDS_UNKNOWN,
     DTYPE_NOT_WARPED,
     MISSING_VALUES_STORED,
     OPTIONS_DIFFER,
-    OUTSIDE_AREA_OF_USE,
     PIXELS_OVERLAPPING,
     PIXELS_UNCOVERED,
-    REACHES_OUTSIDE_AREA_OF_USE,
     RESAMPLING_INVENTS,
     VALID_RANGE_KEPT,
     WARP_ANTIMERIDIAN,
@@ -25,7 +22,8 @@ from app.messages.raster import (
 from app.models.asset import Asset
 from app.models.formats import find_format
 from app.models.recipe import Recipe, Reproject, clean_raster
-from app.pipelines.common.crs import area_of_use, crs_name, parse_crs, same_crs
+from app.pipelines.common.areas import ignores_area
+from app.pipelines.common.crs import crs_name, parse_crs, same_crs
 from app.pipelines.common.grids import grids_version
 from app.pipelines.common.reproject import Reprojector
 from app.pipelines.common.world_box import box_4326
@@ -42,13 +40,11 @@ from app.pipelines.raster.colour import (
 from app.pipelines.raster.compute import Raster, assemble, block_size, check_first_and_last_pixel, warp
 from app.pipelines.raster.gdal import only_drivers
 from app.pipelines.raster.grid import Grid, common_grid
+from app.pipelines.raster.place import check_place
 from app.pipelines.raster.plan import json_number, raster_file
 from app.pipelines.raster.preview import write_preview
 from app.pipelines.raster.source import RasterSource, check_pixels, inspect
 from app.pipelines.raster.tiff_tags import set_extra_samples
-
-# How far a raster may lie outside its CRS's area of use, in degrees. Farther out, the CRS must be wrong.
-_FAR = 6.0
 
 
 def run(ctx: RunContext) -> Asset:
@@ -138,29 +134,8 @@ def _grid(ctx: RunContext, sources: Sequence[RasterSource]) -> Grid:
         ctx.watch.warn(PIXELS_OVERLAPPING(count=grid.overlapping))
     if grid.gaps:
         ctx.watch.warn(PIXELS_UNCOVERED(count=grid.gaps))
-    _check_area(ctx, grid)
+    check_place(grid, ctx.watch, is_ignored=all(ignores_area(file) for file in ctx.manifest.files))
     return grid
-
-
-def _check_area(ctx: RunContext, grid: Grid) -> None:
-    """Check that the raster lies in the area of use of its CRS, where PROJ knows both."""
-    area, bounds = area_of_use(grid.crs), bounds_of(grid.transform, grid.width, grid.height)
-    box = box_4326(bounds, grid.crs)
-    if grid.crs.is_geographic:  # as they are, also past 180 degrees or beyond the poles
-        box = (bounds.minx, bounds.miny, bounds.maxx, bounds.maxy)
-    if box is None:
-        ctx.watch.warn(BOUNDS_UNKNOWN())
-        return
-    if area is None or box[0] > box[2] or area[0] > area[2]:
-        return
-    file = grid.parts[0].source.file
-    box_text, area_text = (", ".join(f"{value:.6g}" for value in each) for each in (box, area))
-    apart = max(box[0] - area[2], area[0] - box[2], box[1] - area[3], area[1] - box[3])
-    if apart > _FAR:
-        raise OUTSIDE_AREA_OF_USE(file=file, crs=crs_name(grid.crs), box=box_text, area=area_text)
-    beyond = max(area[0] - box[0], area[1] - box[1], box[2] - area[2], box[3] - area[3])
-    if beyond > _FAR:
-        ctx.watch.warn(REACHES_OUTSIDE_AREA_OF_USE(file=file, crs=crs_name(grid.crs), box=box_text, area=area_text))
 
 
 def _target(ctx: RunContext, grid: Grid, recipe: Recipe) -> CRS | None:

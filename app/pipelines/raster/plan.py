@@ -40,7 +40,10 @@ def raster_file(fetched: FetchedFile, source: RasterSource) -> PlannedFile:
             layer=layer_answer(source.layer),
             crs=crs_answer(declared, source.crs),
             options=options_of(
-                declared_options(declared), warp=asked and asked.warp, resampling=asked and asked.resampling
+                declared_options(declared),
+                area_of_use=asked and asked.area_of_use,
+                warp=asked and asked.warp,
+                resampling=asked and asked.resampling,
             ),
         ),
     )

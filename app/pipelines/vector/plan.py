@@ -53,7 +53,11 @@ def vector_file(fetched: FetchedFile, source: VectorSource) -> PlannedFile:
             layers=declared.layers,
             crs=crs_answer(declared, source.crs),
             options=options_of(
-                declared_options(declared), encoding=found_encoding, types=options.types, union=options.union
+                declared_options(declared),
+                encoding=found_encoding,
+                types=options.types,
+                union=options.union,
+                area_of_use=options.area_of_use,
             ),
         ),
     )

@@ -60,6 +60,7 @@ class VectorSource:
         left_out: {name of a count: rows, lines, …} of what was read and is not among the rows.
         quarantine: a finished file with the rows that cannot be read.
         valueless: attributes that are known to be null in every row, so that their type is only a guess.
+        ignores_area: the data are meant to lie outside the area of use of their CRS.
         part: which member or layer of the file it is, in words, where the manifest says so.
     """
 
@@ -81,6 +82,7 @@ class VectorSource:
     left_out: Mapping[str, int] = field(default_factory=dict)
     quarantine: Path | None = None
     valueless: frozenset[str] = frozenset()
+    ignores_area: bool = False
     part: str = ""
 
     @property

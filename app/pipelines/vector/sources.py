@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from app.pipelines.common.areas import ignores_area
 from app.pipelines.common.column_types import types_by_column
 from app.pipelines.contract.context import FetchedFile, RunContext
 from app.pipelines.vector.columns import with_types
@@ -24,7 +25,8 @@ def open_file(ctx: RunContext, file: FetchedFile) -> list[VectorSource]:
     for source in inspect(file, ctx.limits, ctx.threads):
         # Of a union by name another source may have the others: see `together`.
         is_here = {name: name in source.schema.names or ctx.manifest.union == "strict" for name in types}
-        made.append(with_types(source, {name: kind for name, kind in types.items() if is_here[name]}))
+        typed = with_types(source, {name: kind for name, kind in types.items() if is_here[name]})
+        made.append(replace(typed, ignores_area=ignores_area(file.declared)))
     return made
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from app.models.recipe import MakeValid, Simplify
 from app.pipelines.common.findings import Findings
+from app.pipelines.vector.engines.heights import keep_heights
 
 Geometries = npt.NDArray[np.object_]
 
@@ -23,12 +25,19 @@ _WRAPS = {shapely.GeometryType.POINT: shapely.multipoints, **dict(_MULTI.values(
 Method = Literal["linework", "structure"]
 
 
+def clean(step: MakeValid | Simplify, geometries: Geometries, first_row: int, findings: Findings) -> Geometries:
+    """One step of a recipe: see `make_valid` and `simplify`. A row that it does not change stays the same object."""
+    if isinstance(step, MakeValid):
+        return make_valid(geometries, first_row, findings, step.method)
+    return simplify(geometries, step.tolerance, first_row, findings)
+
+
 def make_valid(geometries: Geometries, first_row: int, findings: Findings, method: Method = "linework") -> Geometries:
     """Repair the invalid geometries by a method of GEOS; nulls, empties and valid ones stay. Rows in = rows out.
 
     What a multi geometry becomes stays a multi geometry, if of one part, as PostGIS does it. Counts `repaired`, with
     the reason of the first few, and `repaired_type_changed` where the repair took another geometry type (a bow tie
-    becomes a MultiPolygon, a spike a GeometryCollection).
+    becomes a MultiPolygon, a spike a GeometryCollection). Vertices keep their heights, also unknown ones.
     """
     invalid = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     if not invalid.any():
@@ -37,6 +46,7 @@ def make_valid(geometries: Geometries, first_row: int, findings: Findings, metho
     findings.add("repaired", invalid, first_row, reason=[str(reason) for reason in shapely.is_valid_reason(broken[:5])])
     fixed = _repaired(broken, method)
     _wrap_singles(broken, fixed)
+    keep_heights(broken, fixed)
     changed = shapely.get_type_id(fixed) != shapely.get_type_id(broken)
     findings.add("repaired_type_changed", np.flatnonzero(invalid)[changed], first_row)
     result = geometries.copy()
@@ -48,18 +58,23 @@ def simplify(geometries: Geometries, tolerance: float, first_row: int, findings:
     """Topology-preserving simplification; `tolerance` in units of the coordinates. Nulls stay. Rows in = rows out.
 
     A geometry whose simplification is not valid stays as it was, counted as `simplify_kept`; the others that lost
-    vertices are counted as `simplified`. A multi geometry of one part stays one (GEOS makes a single geometry of it).
+    vertices are counted as `simplified`. A multi geometry of one part stays one (GEOS makes a single geometry of it),
+    and vertices keep their heights, also unknown ones.
     """
-    result: Geometries = shapely.simplify(geometries, tolerance, preserve_topology=True)
-    _keep_multi(geometries, result)
-    before, after = shapely.get_num_coordinates(geometries), shapely.get_num_coordinates(result)
+    simple: Geometries = shapely.simplify(geometries, tolerance, preserve_topology=True)
+    before, after = shapely.get_num_coordinates(geometries), shapely.get_num_coordinates(simple)
     changed = np.flatnonzero(before != after)
     if not len(changed):
         return geometries
-    bad = changed[~_is_valid(result[changed], after[changed])]
-    findings.add("simplify_kept", bad, first_row)
-    findings.counts["simplified"] += len(changed) - len(bad)
-    result[bad] = geometries[bad]
+    made = simple[changed]
+    _keep_multi(geometries[changed], made)
+    keep_heights(geometries[changed], made)
+    is_valid = _is_valid(made, after[changed])
+    findings.add("simplify_kept", changed[~is_valid], first_row)
+    findings.counts["simplified"] += int(is_valid.sum())
+    # GEOS makes anew what it does not simplify, and makes a point of a multi point of one.
+    result = geometries.copy()
+    result[changed[is_valid]] = made[is_valid]
     return result
 
 

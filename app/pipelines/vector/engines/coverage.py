@@ -23,6 +23,7 @@ from app.pipelines.common.findings import Findings, KeptRows
 from app.pipelines.common.shapes import Geometries, to_wkb
 from app.pipelines.vector.engines.chunks import WATCH_SECONDS, CleanChunk
 from app.pipelines.vector.engines.external_sort import Spool
+from app.pipelines.vector.engines.heights import keep_heights
 from app.pipelines.vector.engines.measure import Rows, sizes_of
 from app.pipelines.vector.source import VectorSource
 
@@ -152,5 +153,8 @@ def _simplified(kept: _Waiting, tolerance: float) -> _Simplified:
     after = shapely.coverage_simplify(before, tolerance)
     changed = shapely.get_num_coordinates(before) != shapely.get_num_coordinates(after)
     bad = np.zeros(len(before), np.bool_)
-    bad[changed] = ~shapely.is_valid(after[changed])
+    made = after[changed]
+    keep_heights(before[changed], made)
+    after[changed] = made
+    bad[changed] = ~shapely.is_valid(made)
     return _Simplified(after, invalid, changed & ~bad, bad)

@@ -18,7 +18,7 @@ from app.pipelines.common.shapes import from_geometries, without_heights
 from app.pipelines.contract.engine import EngineDescription, Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines.chunks import CleanChunk
-from app.pipelines.vector.engines.clean import make_valid, simplify
+from app.pipelines.vector.engines.clean import clean
 from app.pipelines.vector.engines.dry_run import describe
 from app.pipelines.vector.engines.measure import changed_rows, sizes_of
 from app.pipelines.vector.engines.stream import bound_steps, run_recipe
@@ -97,19 +97,14 @@ class _LocalPlan:
                 shapes = without_heights(shapes)
                 continue
             if reprojector is not None:
-                geometries = reprojector.apply(
-                    shapes if geometries is None else from_geometries(geometries), first, findings
-                )
-                reprojector.area_check.check(geometries, first, findings)
-                before = geometries
+                given = shapes if geometries is None else from_geometries(geometries)
+                geometries = before = reprojector.apply(given, first, findings)
+                reprojector.check_places(given, geometries, first, findings)
                 continue
             if geometries is None:
                 geometries = before = shapes.build(None)
-            match step:
-                case MakeValid(method):
-                    geometries = make_valid(geometries, first, findings, method)
-                case Simplify(tolerance):
-                    geometries = simplify(geometries, tolerance, first, findings)
+            if isinstance(step, MakeValid | Simplify):
+                geometries = clean(step, geometries, first, findings)
         if geometries is None or before is None:
             geometries = before = shapes.build(None)
         changed = changed_rows(before, geometries)

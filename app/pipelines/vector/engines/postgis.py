@@ -23,15 +23,17 @@ from app.messages.vector import POSTGIS_FAILED, REPROJECTED_IN_PROCESS
 from app.models.recipe import DropZ, Recipe, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name
-from app.pipelines.common.findings import Findings
+from app.pipelines.common.findings import Findings, KeptRows
 from app.pipelines.common.reproject import Reprojector
 from app.pipelines.common.shapes import Coordinates, Geometries, Shapes, from_geometries, to_wkb, without_heights
 from app.pipelines.contract.engine import EngineDescription, Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import local
 from app.pipelines.vector.engines.chunks import CleanChunk
+from app.pipelines.vector.engines.clean import clean
 from app.pipelines.vector.engines.dry_run import describe
-from app.pipelines.vector.engines.measure import Rows, sizes_of
+from app.pipelines.vector.engines.heights import has_unknown_heights
+from app.pipelines.vector.engines.measure import Rows, changed_rows, sizes_of
 from app.pipelines.vector.engines.postgis_access import PostgisAccess, StatementRunner
 from app.pipelines.vector.engines.postgis_copy import Answer, decode, encode
 from app.pipelines.vector.engines.postgis_sql import Cleaning, Flag, statement
@@ -176,14 +178,44 @@ class _PostgisPlan:
             geometries = shapes.build(None)
         else:
             geometries = reprojector.apply(shapes, first, findings)
-            reprojector.area_check.check(geometries, first, findings)
+            reprojector.check_places(shapes, geometries, first, findings)
             self._resources.count("process", shapes.size)
         if not stage.steps:
             return geometries, None, np.empty(0, np.intp), np.empty(0, object)
+        unknown = has_unknown_heights(geometries)
+        if unknown.any():
+            return self._in_both(stage.steps, geometries, unknown, first, findings)
         answer = self._query(stage.steps, None, to_wkb(geometries), first)
         _count_changes(answer, first, findings)
         rows = np.flatnonzero(answer.flags)
         return _geometries(answer), answer.wkb, rows, geometries[rows]
+
+    def _in_both(
+        self,
+        steps: Sequence[Cleaning],
+        geometries: Geometries,
+        unknown: npt.NDArray[np.bool_],
+        first: int,
+        findings: Findings,
+    ) -> tuple[Geometries, None, Rows, Geometries]:
+        """As `_apply`, with the rows of unknown heights cleaned in this process: PostGIS loses vertices of them."""
+        there, here = np.flatnonzero(~unknown), np.flatnonzero(unknown)
+        result, changed = geometries.copy(), [np.empty(0, np.intp)]
+        parts = Findings(), Findings()
+        if len(there):
+            numbers = KeptRows.of(first, there)
+            answer = self._query(steps, None, to_wkb(geometries[there]), numbers)
+            _count_changes(answer, numbers, parts[0])
+            result[there] = _geometries(answer)
+            changed.append(there[answer.flags != 0])
+        cleaned = geometries[here]
+        for step in steps:
+            cleaned = clean(step, cleaned, KeptRows.of(first, here), parts[1])
+        result[here] = cleaned
+        changed.append(here[changed_rows(geometries[here], cleaned)])
+        findings.merge_rows(*parts)
+        rows = np.sort(np.concatenate(changed))
+        return result, None, rows, geometries[rows]
 
     def _reproject_in_postgis(
         self, stage: _Stage, reprojector: Reprojector, shapes: Shapes, first: int

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from app.messages.common import MISPLACED
 from app.messages.message import Notice
 from app.messages.vector import (
     ANTIMERIDIAN_SPLIT,
@@ -23,11 +21,8 @@ from app.messages.vector import (
     NO_FEATURES,
     NULL_GEOMETRIES,
     NULL_ISLAND,
-    OUTSIDE_AREA_OF_USE,
     REPAIRED,
     REPAIRED_TYPE_CHANGED,
-    RESULT_MISPLACED,
-    RESULT_OUTSIDE_AREA_OF_USE,
     RINGS_CLOSED,
     ROWS_FILTERED_NULL,
     ROWS_LOST,
@@ -38,7 +33,6 @@ from app.messages.vector import (
 from app.models.asset import ColumnSchema
 from app.models.products import GEOMETRY
 from app.models.run import RunWarning
-from app.pipelines.common.area_check import FAR, FAR_DEGREES
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.contract.watch import Watch
@@ -83,8 +77,6 @@ _WARNINGS: tuple[Notice, ...] = (
     COVERAGE_NOT_POLYGONS,
     COLLAPSED,
     NULL_ISLAND,
-    OUTSIDE_AREA_OF_USE,
-    RESULT_OUTSIDE_AREA_OF_USE,
 )
 
 
@@ -93,31 +85,6 @@ def warn_after(findings: Findings, watch: Watch) -> None:
     for notice in _WARNINGS:
         if number := findings.counts.get(notice.code, 0):
             watch.warn(notice(count=number, samples=findings.samples.get(notice.code, [])))
-
-
-def check_places(
-    far: Mapping[str, Counter[str]],
-    placed: Counter[str],
-    findings: Findings,
-    files: Mapping[str, str] | None = None,
-) -> None:
-    """Refuse a source of which most features lie far from where its CRS, or that of the result, is meant for.
-
-    Args:
-        far: {FAR or RESULT_FAR: features by the name of their source}.
-        placed: features with coordinates, by the name of their source.
-        findings: of all sources; loses what is decided here.
-        files: {name of a source: its file} where they differ.
-    """
-    for name, by_file in far.items():
-        findings.counts.pop(name, None)
-        samples = findings.samples.pop(name, [])
-        for source, number in by_file.items():
-            if number * 2 > placed[source]:
-                example = next((f", for example row {each['row']}" for each in samples if each["file"] == source), "")
-                values = {"count": number, "total": placed[source], "degrees": FAR_DEGREES, "example": example}
-                refusal = MISPLACED if name == FAR else RESULT_MISPLACED
-                raise refusal(file=(files or {}).get(source, source), **values)
 
 
 def column_schema(schema: pa.Schema, box: str, old_names: Mapping[str, str]) -> dict[str, ColumnSchema]:

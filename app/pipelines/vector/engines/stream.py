@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import numpy as np
 from pyproj import CRS
 
 from app.errors import RunRefused
@@ -21,7 +20,6 @@ from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS
 from app.models.recipe import EngineStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
-from app.pipelines.common.area_check import FAR, RESULT_FAR
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector
@@ -39,6 +37,7 @@ from app.pipelines.vector.engines.coverage import simplify_coverage
 from app.pipelines.vector.engines.filter import FILTERED
 from app.pipelines.vector.engines.measure import measured
 from app.pipelines.vector.engines.order import rows_in_order
+from app.pipelines.vector.engines.places import Places
 from app.pipelines.vector.source import Chunk, VectorSource
 
 T = TypeVar("T")
@@ -92,7 +91,7 @@ def bound_steps(source: VectorSource, recipe: Recipe) -> list[tuple[EngineStep, 
         reprojector = None
         if isinstance(step, Reproject):
             target = parse_crs(step.crs, source.file, f"of the recipe of {recipe.name}") if step.crs else crs
-            reprojector = Reprojector(crs, target, source.file)
+            reprojector = Reprojector(crs, target, source.file, source.ignores_area)
             crs = target
         if isinstance(step, Simplify) and step.unit == "m":
             step = Simplify(step.tolerance / metres_per_unit(crs))  # noqa: PLW2901 # the same in the units of the CRS
@@ -116,7 +115,7 @@ def run_recipe(
     reports.warn_before(sources, columns.beside([plans[id(source)].warnings for source in sources]), watch)
     total = None if any(s.rows is None for s in sources) else sum(s.rows or 0 for s in sources)
     findings, types, by_file = Findings(), Counter[str](), Counter[str]()
-    far, placed = {FAR: Counter[str](), RESULT_FAR: Counter[str]()}, Counter[str]()
+    places = Places(crs)
     done = 0
     with (
         paused_collector(),
@@ -129,10 +128,8 @@ def run_recipe(
                 watch.advance(done, total)
                 continue
             ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
+            places.add(item)
             findings.merge(item.findings, item.source.name)
-            for name, by_name in far.items():
-                by_name[item.source.name] += item.findings.counts[name]
-            placed[item.source.name] += int(np.isfinite(item.boxes[:, 0]).sum())
             types.update(item.types)
             by_file[item.source.name] += len(item.wkb)
             done += len(item.wkb) + item.findings.counts[FILTERED]
@@ -140,8 +137,10 @@ def run_recipe(
     reports.check_rows(sources, writer.rows, done, findings.counts[FILTERED], recipe.where)
     for source in sources:
         findings.counts.update(source.counted)
-    reports.check_places(far, placed, findings, {source.name: source.file for source in sources})
+    places.check()
     reports.warn_after(findings, watch)
+    places.warn(watch)
+    findings.counts.update(places.counts())
     counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
     bounds = bounds_of(writer.bounds)
     return Report(

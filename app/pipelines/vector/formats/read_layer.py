@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyogrio
-import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from app.messages.vector import ENCODING_WRONG, FEATURE_TOO_LARGE, GEOMETRY_COLUMNS, READING_STOPPED, ROWS_MISSING
 from app.pipelines.common import gdal
-from app.pipelines.common.surfaces import as_polygons
+from app.pipelines.common.curves import without_curves
 from app.pipelines.vector.formats.files import shown
 from app.pipelines.vector.formats.layer import Layer, RowNumbers, is_geometry, reported
 from app.pipelines.vector.formats.times import to_times
@@ -142,21 +141,22 @@ def _check_text(attributes: Sequence[pa.Array], fields: pa.Schema, first_row: in
 
 
 def _without_curves(layer: Layer, wkb: pa.Array, first_row: int) -> pa.Array:
-    """The geometries, curves replaced by lines: GDAL linearises on its feature route, not on its Arrow route."""
+    """The geometries, curves replaced by lines, also within collections: on its Arrow route GDAL keeps them."""
     if _is_torn(wkb):
         wkb = _by_feature(layer, first_row, len(wkb))
     heads = pc.binary_slice(wkb, 0, 5)
     kinds = {head: _base_type(head) for head in pc.unique(heads).to_pylist() if head is not None}
     if all(kind < 7 for kind in kinds.values()):
         return wkb
-    curved = np.array([head is not None and 7 < kinds[head] < 15 for head in heads.to_pylist()])
-    for row in np.flatnonzero([head is not None and kinds[head] == 7 for head in heads.to_pylist()]):
-        whole = wkb[int(row)].as_py()
-        curved[row] = shapely.from_wkb(as_polygons(whole) or whole, on_invalid="ignore") is None
-    if not curved.any():
+    lines = {
+        row: made
+        for row, head in enumerate(heads.to_pylist())
+        if head is not None and 7 <= kinds[head] < 15 and (made := without_curves(wkb[row].as_py())) is not None
+    }
+    if not lines:
         return wkb
-    layer.counted["curved_linearized"] += int(curved.sum())
-    return _by_feature(layer, first_row, len(wkb))
+    layer.counted["curved_linearized"] += len(lines)
+    return pa.array([lines.get(row, value) for row, value in enumerate(wkb.to_pylist())], wkb.type)
 
 
 def _by_feature(layer: Layer, first_row: int, count: int) -> pa.Array:
