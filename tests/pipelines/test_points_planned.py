@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from app.errors import RunRefused
 from app.models.plan import Plan
 from tests.pipelines.conftest import Bench
 from tests.pipelines.points import LON_LAT, WRITERS, table
@@ -37,7 +38,7 @@ def test_a_plan_foresees_the_run(bench: Bench, fmt: str) -> None:
 
 
 def test_a_plan_names_the_quarantine(bench: Bench) -> None:
-    bench.write("t", "n,g\n1,POINT (1 2)\n2,x\n")
+    bench.write("t", "n,g\n1,POINT (500000 5400000)\n2,x\n")
     plan = bench.plan(table("t", geometry={"wkt": "g", "crs": "EPSG:25832"}, quarantine_share=1))
     assert [key.rpartition("/")[2] for key in plan.keys] == ["data-{sha256}.parquet", "quarantine-{sha256}.parquet"]
     assert (plan.counts["rows_in"], plan.counts["rows_out"], plan.counts["rows_quarantined"]) == (2, 1, 1)
@@ -115,3 +116,51 @@ def test_a_plan_proposes_nothing_for_other_columns(bench: Bench, columns: dict[s
     plan = bench.plan({"type": "tabular", "path": "t", "format": "JSONL"}, intent="ingest_tabular")
     assert plan.would == "succeed"
     assert not [each for each in plan.warnings if each.code == "coordinates_found"]
+
+
+def _unreachable(bench: Bench) -> dict[str, Any]:
+    """A quarter of the globe from its meridian, a point has no place in UTM."""
+    bench.write("t", "lon,lat\n9,50\n99,0\n10,51\n99,0\n11,52\n12,53\n")
+    return {"recipe": {"crs": "EPSG:25832"}}
+
+
+def _inside_out(bench: Bench) -> dict[str, Any]:
+    bench.write("t", "lon,lat\n1,2\n150,-30\n160,-35\n")
+    return {"recipe": {"crs": "EPSG:25832"}}
+
+
+def _beside(bench: Bench) -> dict[str, Any]:
+    bench.write("t", "lon,lat\n10,50\n9,49\n19,55\n185,55\n")
+    return {"recipe": {"crs": "EPSG:4326"}}
+
+
+def _filtered(bench: Bench) -> dict[str, Any]:
+    bench.write("t", "lon,lat\n9,50\n99,0\n10,51\n")
+    return {"recipe": {"crs": "EPSG:25832", "where": "lat > 10"}}
+
+
+@pytest.mark.parametrize("made", [_unreachable, _inside_out, _beside, _filtered])
+def test_a_plan_looks_at_every_place(bench: Bench, made: Any) -> None:
+    more = made(bench)
+    plan, refused, run = bench.plan(table("t", geometry=LON_LAT), **more), None, None
+    try:
+        run = bench.run(table("t", geometry=LON_LAT), **more)
+    except RunRefused as err:
+        refused = (err.reason, err.detail, err.fix)
+    assert [(each.reason, each.detail, each.fix) for each in plan.refusals] == ([refused] if refused else [])
+    assert (refused is not None) is (made in (_unreachable, _inside_out))
+    if run is not None:
+        warned = {each.code: (each.message, each.count, each.samples) for each in plan.warnings}
+        assert warned == run.watch.warnings
+        assert bool(warned) is (made is _beside)
+
+
+def test_a_plan_looks_at_the_places_of_text(bench: Bench) -> None:
+    bench.write("t", "n,g\n1,POINT (1 2)\n2,POINT (3 4)\n")
+    file = table("t", geometry={"wkt": "g", "crs": "EPSG:25832"})
+    with pytest.raises(RunRefused) as caught:
+        bench.run(file)
+    assert caught.value.reason == "outside_area_of_use"
+    assert [(each.reason, each.detail) for each in bench.plan(file).refusals] == [
+        ("outside_area_of_use", caught.value.detail)
+    ]

@@ -104,10 +104,8 @@ class TableFiles:
 
     ctx: RunContext
     _typed: dict[str, _Typed] = field(default_factory=dict)
-    not_looked_at: tuple[str, ...] = (
-        "Geometries: which are null, empty or invalid, and whether those of WKT and WKB lie where their CRS is meant "
-        "for.",
-    )
+    not_looked_at: tuple[str, ...] = ("Geometries: which are null, empty or invalid.",)
+    reads_rows: bool = True
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -19,12 +19,15 @@ class SourceFiles(Protocol):
     Attributes:
         steps: what happens to them before the recipe, as text.
         not_looked_at: what a plan cannot say of them.
+        reads_rows: whether all rows were read when they are open.
     """
 
     @property
     def steps(self) -> tuple[str, ...]: ...
     @property
     def not_looked_at(self) -> tuple[str, ...]: ...
+    @property
+    def reads_rows(self) -> bool: ...
     def open(self, fetched: FetchedFile) -> list[VectorSource]:
         """Open and check one file: a source for each layer that the manifest names. Raises RunRefused."""
         ...
@@ -44,6 +47,7 @@ class VectorFiles:
         "Geometries: which are null, empty, invalid or curved, and whether they lie where their CRS is meant for.",
         "Values of the rows, except in GeoJSON, which is read as a whole; damage behind a file's description.",
     )
+    reads_rows: bool = False
 
     def open(self, fetched: FetchedFile) -> list[VectorSource]:
         """See SourceFiles. Raises RunRefused: what `open_file` raises."""

@@ -12,14 +12,16 @@ from app.models.asset import Asset
 from app.models.recipe import Recipe
 from app.models.vector_recipe import VectorRecipe
 from app.pipelines.common.check_product import box_of, checked, fetch_compared, plan_checks, plan_compared
+from app.pipelines.common.findings import Findings
 from app.pipelines.common.plan_answers import schema_columns
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product, RunContext
 from app.pipelines.contract.engine import Report
 from app.pipelines.contract.plan_context import PlanContext
 from app.pipelines.vector.engines.columns import choose_columns
+from app.pipelines.vector.engines.dry_run import look_through
 from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
-from app.pipelines.vector.engines.report import warn_before
+from app.pipelines.vector.engines.report import warn_after, warn_before
 from app.pipelines.vector.engines.stream import output_crs
 from app.pipelines.vector.files import SourceFiles, VectorFiles
 from app.pipelines.vector.source import VectorSource
@@ -68,7 +70,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
 
 
 def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
-    """Fill the draft of a plan with what `run` would do, from the descriptions of the files; no row is transformed.
+    """Fill the draft of a plan with what `run` would do, from the descriptions of the files and the rows of tables.
 
     Raises:
         RunRefused: as `run` does, for all files at once.
@@ -99,8 +101,21 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
         draft.counts = _counted(counts, sources)
     kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
     draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
+    if opener.reads_rows:
+        _look_through(ctx, sources, recipe)
     crs = output_crs(sources, recipe)
     plan_checks(ctx, described.schema, box_of(described.column_schema), crs, compared)
+
+
+def _look_through(ctx: PlanContext, sources: Sequence[VectorSource], recipe: Recipe) -> None:
+    """Warn as the run will of where the rows lie; collect what it would be refused for."""
+    seen = Findings()
+
+    def look(source: VectorSource) -> None:
+        seen.merge(look_through(source, recipe), source.name)
+
+    ctx.gather(sources, look)
+    warn_after(seen, ctx.watch)
 
 
 def _recipe(ctx: RunContext) -> Recipe:

@@ -196,7 +196,7 @@ def _in_threads(
         try:
             for source in sources:
                 record_current_file(source.file)
-                with closing(_chunks_of(source)) as chunks:
+                with closing(chunks_of(source)) as chunks:
                     for chunk in chunks:
                         waiting.append(pool.submit(_of_part, source, work, id(source), chunk))
                         while len(waiting) > threads + _SPARE_CHUNKS or (waiting and waiting[0].done()):
@@ -210,7 +210,7 @@ def _in_threads(
             raise
 
 
-def _chunks_of(source: VectorSource) -> Generator[Chunk, None, None]:
+def chunks_of(source: VectorSource) -> Generator[Chunk, None, None]:
     with _named_part(source), closing(source.open_chunks()) as chunks:
         yield from chunks
 
