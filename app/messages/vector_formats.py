@@ -101,6 +101,25 @@ DBF_FIELDS = Refusal(
     "{file}: its .dbf is damaged. A record has {record:# byte|# bytes}, its fields need {fields}.",
     "Send the .dbf that was written with the .shp.",
 )
+DBF_LEVEL_7 = Refusal(
+    "content_mismatch",
+    "the content of a file is not of the declared format",
+    "{file}: its .dbf is of dBase 7, which shapefiles cannot have.",
+    "Save the table as dBase IV, or send the data as GPKG.",
+)
+DBF_MEMO = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file}: {place} refers to block {block} of its {suffix}, which is not there (rows count from 0).",
+    "Send the .dbf and the memo file that were written together.",
+)
+DBF_MEMOS_SHARED = Refusal(
+    "file_damaged",
+    "a file is damaged",
+    "{file}: rows refer to the same memos so often that they have far more text than the {size:# byte|# bytes} of its "
+    "{suffix}.",
+    "Send the .dbf and the memo file that were written together.",
+)
 DBF_FIELDS_UNREAD = Refusal(
     "value_invalid",
     "a value does not fit the type of its column",
@@ -134,6 +153,17 @@ ENCODING_MISSING = Refusal(
     "Give `options.encoding`, for example CP1252 or ISO-8859-1, or send the .cpg file too.",
 )
 
+MEMO_MISSING = Notice(
+    "memo_missing",
+    "memo fields of a .dbf whose memo file is missing",
+    "{file}: {columns} {count:has # text|have # texts} in a .dbt or .fpt file, which is missing: they are null. Upload "
+    "that file beside it, or put it into the archive.",
+)
+DBF_RAW = Notice(
+    "reader_note",
+    "the reader of a source reports something",
+    "{file}: kept {columns} as bytes, because {count:its type is|their types are} not known in a shapefile.",
+)
 DBF_ENCODING_ASSUMED = Notice(
     "encoding_assumed",
     "the encoding of a text is assumed from its bytes",

@@ -115,7 +115,7 @@ FORMATS: tuple[Format, ...] = (
         (".shp",),
         ("ESRI Shapefile", "Shapefile"),
         required_sidecars=(".shx", ".dbf"),
-        optional_sidecars=(".prj", ".cpg"),
+        optional_sidecars=(".prj", ".cpg", ".dbt", ".fpt"),
         zipped=True,
         options=("encoding", *_COLUMN_OPTIONS),
         reader=f"{_VECTOR}.shapefile.reader",

@@ -65,6 +65,16 @@ def test_moments_of_a_schema(bench: Bench, other: str) -> None:
     assert result.watch.warnings["values_nulled"][2] == ({"column": "v", "row": 1, "value": other},)
 
 
+def test_numbers_that_gdal_finds_by_itself(bench: Bench) -> None:
+    texts = ["12345678901234567890", "1", "5000000000"]
+    result, column = read(bench, texts, None)
+    assert column.to_pylist() == texts
+    assert result.watch.warnings["numbers_as_text"][2] == ({"column": "v", "row": 0, "value": texts[0]},)
+    (bench.lake / "v1.parquet").unlink()
+    _, column = read(bench, texts[1:], None)
+    assert column.to_pylist() == [1, 5_000_000_000]
+
+
 def test_moments_with_and_without_zone_are_text_with_what_is_none(bench: Bench) -> None:
     texts = ["2023-02-28T10:00:00Z", "2023", "2023-02-28T10:00:00"]
     result, column = read(bench, texts, "dateTime")

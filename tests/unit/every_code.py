@@ -149,6 +149,7 @@ WARNED: Mapping[str, str | Never] = {
     "text_cut": "pipelines/test_dbf_encodings.py::test_an_incomplete_last_character_is_left_out_and_counted",
     "times_as_text": "pipelines/test_kml_rows.py::test_times_that_are_no_full_date_are_kept_as_text",
     "track_values_dropped": "pipelines/test_kml_rows.py::test_what_a_track_has_for_each_position_is_warned_of",
+    "memo_missing": "pipelines/test_dbf_types.py::test_memos_of_a_missing_file_are_null_and_counted",
     "numbers_as_text": "pipelines/test_dbf_values.py::test_a_column_with_a_value_that_is_no_number_is_text",
     "values_nulled": "pipelines/test_dbf_values.py::test_dates",
     "reader_note": "pipelines/test_geojson.py::test_mixed_columns_warn",

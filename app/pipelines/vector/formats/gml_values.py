@@ -39,11 +39,14 @@ def prove_values(layer: Layer, path: Path, has_schema: bool, file: str) -> Layer
     Args:
         layer: as GDAL reads it.
         path: the document without a schema beside it.
-        has_schema: a schema gives the types. Otherwise GDAL found them in the values, and only days need a proof.
+        has_schema: a schema gives the types. Otherwise GDAL found them in the values, and only days and numbers of 64
+            bits, which can be too long, need a proof.
         file: the landing key, for messages.
     """
     kinds = {i: _kind(field, layer) for i, field in enumerate(layer.fields)}
-    kinds = {i: kind for i, kind in kinds.items() if (has_schema or _is_day(kind)) and _pattern(kind)}
+    kinds = {
+        i: kind for i, kind in kinds.items() if (has_schema or _is_day(kind) or kind == pa.int64()) and _pattern(kind)
+    }
     names = {i: layer.fields[i].name for i in kinds}
     found = {i: Misfits() for i in names}
     nulls: dict[int, list[int]] = {i: [] for i in names}

@@ -38,6 +38,7 @@ _FIELDS = frozenset(
         *("visibility", "draworder", "icon", "snippet"),
     )
 )
+_BOOLEANS = ("true", "false", "1", "0", "yes", "no")
 _INTEGERS = {
     "int": (-(2**31), 2**31 - 1),
     "short": (-(2**31), 2**31 - 1),
@@ -221,5 +222,7 @@ class _KmlScan:
                 float(text)
         except ValueError:
             is_good = False
+        if kind == "bool":  # LIBKML takes text without a meaning for false
+            is_good = text.strip().lower() in _BOOLEANS
         if not is_good or (kind in (*_INTEGERS, "float", "double") and ("_" in text or not text.isascii())):
             raise KML_VALUE(file=self.file, value=text[:40], name=name, type=kind)

@@ -27,6 +27,7 @@ class OpenOptions:
         times_in_utc: the format defines its timestamps as UTC, so they need not be read as text to find their zones.
         times_proven: the module of the format compares its times with the file itself.
         bound_by_rows: the batches are bounded by a number of rows, where GDAL's bound in bytes does not work.
+        bytes_beside: of the files beside the source that have a part of its rows.
         check_layer: called with the name of the chosen layer before GDAL reads anything of it.
     """
 
@@ -36,6 +37,7 @@ class OpenOptions:
     times_in_utc: bool = False
     times_proven: bool = False
     bound_by_rows: bool = False
+    bytes_beside: int = 0
     check_layer: Callable[[str], None] | None = None
 
 

@@ -92,7 +92,7 @@ def _batches(layer: Layer, file: str) -> Iterator[pa.RecordBatch]:
 def _open_batches(layer: Layer, skip: int, alone: bool) -> Iterator[pa.RecordBatch]:
     rows, most = _BATCH_ROWS, _MOST_BYTES if alone else _BATCH_BYTES
     if layer.how.bound_by_rows:
-        mean = layer.path.stat().st_size // max(layer.rows or 1, 1)
+        mean = (layer.path.stat().st_size + layer.how.bytes_beside) // max(layer.rows or 1, 1)
         rows, most = max(1, min(rows, _BATCH_BYTES // max(mean, 1))), _MOST_BYTES
     if layer.records is not None:
         skip = int(layer.records[skip])  # the driver counts deleted records when it skips

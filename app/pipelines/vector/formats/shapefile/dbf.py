@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.messages.vector import NUMBERS_AS_TEXT, VALUES_NULLED
-from app.messages.vector_formats import DBF_FIELDS_UNREAD
+from app.messages.vector_formats import DBF_FIELDS_UNREAD, DBF_RAW, MEMO_MISSING
 from app.models.run import RunWarning
 from app.pipelines.vector.formats.misfits import warnings_of
+from app.pipelines.vector.formats.shapefile.binary import BinaryField, Reader, binary_field
 from app.pipelines.vector.formats.shapefile.encoding import TextEncoding
-from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField, blocks, is_deleted, read_header, records
+from app.pipelines.vector.formats.shapefile.header import (
+    SYSTEM,
+    Bytes,
+    DbfField,
+    DbfHeader,
+    blocks,
+    is_deleted,
+    read_header,
+    records,
+)
+from app.pipelines.vector.formats.shapefile.memo import MemoFile, blocks_of
 from app.pipelines.vector.formats.shapefile.values import Column, NumberProof, Proof, proof_of
 
 
@@ -29,6 +42,9 @@ class Dbf:
         deleted: number of deleted records.
         records: the numbers of the records that are not deleted; None where none is deleted.
         columns: those that are read from the bytes, because GDAL would change a value.
+        nulls: {place of a field: the bit of _NullFlags that says that its value is null}.
+        system: places of fields that are no columns.
+        head: of the .dbf.
         table: the records as bytes.
         warnings: values that do not fit their fields.
     """
@@ -37,7 +53,10 @@ class Dbf:
     rows: int
     deleted: int
     records: np.ndarray[Any, Any] | None
-    columns: dict[int, tuple[DbfField, Column]]
+    columns: dict[int, BinaryField]
+    nulls: dict[int, int]
+    system: frozenset[int]
+    head: DbfHeader
     table: Bytes
     warnings: tuple[RunWarning, ...]
 
@@ -45,38 +64,53 @@ class Dbf:
         """The real names and types for those that GDAL gave."""
         real = []
         for i, field in enumerate(fields):
+            if i in self.system:
+                continue
             name = self.encoding.decode(field.name.encode("latin-1")) if self.encoding.codec else field.name
-            kind = self.columns[i][1].type if i in self.columns else field.type
+            kind = self.columns[i].type if i in self.columns else field.type
             real.append(pa.field(name, kind, True, field.metadata))
         return pa.schema(real)
 
     def correct(self, attributes: tuple[pa.Array, ...], first_row: int) -> tuple[pa.Array, ...]:
         """The real values of some rows for those that GDAL gave."""
-        real = list(attributes)
-        for i, array in enumerate(attributes):
-            if i in self.columns:
-                real[i] = self._read(*self.columns[i], first_row, len(array))
-            elif self.encoding.codec and pa.types.is_string(array.type):
-                real[i] = _decoded(array, self.encoding)
-        return tuple(real)
-
-    def _read(self, field: DbfField, column: Column, first_row: int, count: int) -> pa.Array:
-        rows: Any = slice(first_row, first_row + count)
+        if not self.columns and not self.nulls and not self.encoding.codec and not self.system:
+            return attributes
+        real = []
+        rows: Any = slice(first_row, first_row + len(attributes[0]) if attributes else first_row)
         if self.records is not None:
             rows = self.records[rows]
             rows = rows[rows < len(self.table)]
-        values = column.read(field.of(self.table[rows]))
-        # A .shp may have more records than its .dbf.
-        return pa.concat_arrays([values, pa.nulls(count - len(values), column.type)])
+        block = self.table[rows]
+        for i, array in enumerate(attributes):
+            if i in self.system:
+                continue
+            if i in self.columns:
+                real.append(_filled(self.columns[i].read(block), len(array)))
+            elif self.encoding.codec and pa.types.is_string(array.type):
+                real.append(_decoded(array, self.encoding))
+            else:
+                real.append(array)
+            if i in self.nulls and len(block):
+                is_null = _filled(pa.array(self.head.flag(self.nulls[i], block)), len(array))
+                real[-1] = pc.if_else(is_null, pa.scalar(None, real[-1].type), real[-1])
+        return tuple(real)
 
 
-def open_dbf(path: Path, shapes: int, encoding: TextEncoding, names: Sequence[str], file: str) -> Dbf:
+def _filled(values: pa.Array, count: int) -> pa.Array:
+    """With nulls at the end: a .shp may have more records than its .dbf."""
+    return values if len(values) == count else pa.concat_arrays([values, pa.nulls(count - len(values), values.type)])
+
+
+def open_dbf(
+    path: Path, shapes: int, encoding: TextEncoding, memo: MemoFile | None, names: Sequence[str], file: str
+) -> Dbf:
     """Describe the .dbf of a shapefile, and prove that its values are what is written.
 
     Args:
         path: the .dbf, whose text `text_encoding` has proven.
         shapes: number of records of the .shp.
         encoding: as `text_encoding` found it.
+        memo: the file with its memos, if there is one.
         names: of the fields that GDAL reads.
         file: the landing key, for messages.
 
@@ -93,18 +127,49 @@ def open_dbf(path: Path, shapes: int, encoding: TextEncoding, names: Sequence[st
     for first_row, block in blocks(table):
         for i, proof in proofs.items():
             proof.see(head.fields[i].of(block), first_row)
-    columns = {i: (head.fields[i], column) for i, proof in proofs.items() if (column := proof.column()) is not None}
-    if columns and len(head.fields) != len(names):
+    columns = {
+        i: BinaryField(column.type, _reader(head.fields[i], column))
+        for i, proof in proofs.items()
+        if (column := proof.column()) is not None
+    }
+    for i in range(len(head.fields)):
+        if (binary := binary_field(head, i, encoding, memo)) is not None:
+            columns[i] = binary
+    system = frozenset(i for i, field in enumerate(head.fields) if field.kind == SYSTEM)
+    if (columns or system) and len(head.fields) != len(names):
         raise DBF_FIELDS_UNREAD(file=file, readable=len(names), fields=len(head.fields))
+    real_names = [encoding.decode(field.name) for field in head.fields]
+    warnings = _warnings(proofs, real_names, file)
+    if raw := [repr(real_names[i]) for i, column in columns.items() if column.is_raw]:
+        warnings.append(DBF_RAW(file=file, count=len(raw), columns=", ".join(raw)))
+    if memo is None:
+        warnings += _missing_memos(head, table, real_names, file)
     return Dbf(
         encoding=encoding,
         rows=shapes - deleted,
         deleted=deleted,
         records=np.flatnonzero(~gone) if deleted else None,
         columns=columns,
+        nulls={i: null for i, (_, null) in head.bits.items() if null is not None},
+        system=system,
+        head=head,
         table=table,
-        warnings=tuple(_warnings(proofs, [encoding.decode(field.name) for field in head.fields], file)),
+        warnings=tuple(warnings),
     )
+
+
+def _reader(field: DbfField, column: Column) -> Reader:
+    return lambda block: column.read(field.of(block))
+
+
+def _missing_memos(head: DbfHeader, table: Bytes, names: Sequence[str], file: str) -> list[RunWarning]:
+    fields = {i: field for i, field in enumerate(head.fields) if head.is_memo(field)}
+    counts = Counter[str]()
+    for _, block in blocks(table):
+        for i, field in fields.items():
+            counts[names[i]] += sum(number != 0 for number in blocks_of(field.of(block)))
+    found = [repr(name) for name, count in counts.items() if count]
+    return [MEMO_MISSING(file=file, count=counts.total(), columns=", ".join(found))] if found else []
 
 
 def _warnings(proofs: Mapping[int, Proof], names: Sequence[str], file: str) -> list[RunWarning]:

@@ -25,10 +25,11 @@ from app.messages.vector_formats import (
 from app.models.encodings import encoding_name
 from app.models.run import RunWarning
 from app.pipelines.vector.formats.files import shown
-from app.pipelines.vector.formats.shapefile.header import DbfField, blocks, read_header, records
+from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField, DbfHeader, blocks, read_header, records
+from app.pipelines.vector.formats.shapefile.memo import MemoFile, blocks_of
 
 # Field types of dBase whose bytes are not text.
-_BINARY = b"BGPOI+@TY"
+_BINARY = b"BGPOI+@TYQW0"
 # GDAL and Python convert text with different tables. For these encodings, the results are the same.
 _SAME_FOR_GDAL = ("utf-8", "ascii", "iso8859-1")
 _SHOWN = 40
@@ -131,7 +132,9 @@ class _Reading:
             kept.append({**place, "value" if place else "column": found[:_SHOWN]})
 
 
-def text_encoding(dbf: Path, cpg: Path | None, wanted: str | None, file: str) -> TextEncoding:
+def text_encoding(
+    dbf: Path, cpg: Path | None, wanted: str | None, file: str, memo: MemoFile | None = None
+) -> TextEncoding:
     """The encoding of the attributes.
 
     The manifest's options.encoding comes first, then the .cpg, then the language byte of the .dbf. Where none of them
@@ -150,7 +153,7 @@ def text_encoding(dbf: Path, cpg: Path | None, wanted: str | None, file: str) ->
     alternative = _Reading("utf-8") if not wanted and _is_of_single_bytes(encoding) else None
     windows = _Reading("cp1252") if not wanted and encoding == "iso8859-1" else None
     readings = [reading for reading in (asked, alternative, windows) if reading is not None]
-    for text in _texts(dbf, file, not _keeps(encoding, _ESCAPES)):
+    for text in _texts(dbf, file, not _keeps(encoding, _ESCAPES), memo):
         for reading in readings:
             reading.see(text)
     if alternative is not None and alternative.wrong is None and alternative.has_proof:
@@ -235,7 +238,7 @@ class _Text:
         return f"field {self.field.name.decode('latin-1')!r} of row {self.row} has the bytes {shown(self.value)}"
 
 
-def _texts(dbf: Path, file: str, ascii_too: bool) -> Iterator[_Text]:
+def _texts(dbf: Path, file: str, ascii_too: bool, memo: MemoFile | None) -> Iterator[_Text]:
     """Every field name, and every text value, with a byte over 127; it ends at a NUL.
 
     ascii_too: of all others too, for encodings that are written in ASCII. Deleted records are no rows.
@@ -248,14 +251,40 @@ def _texts(dbf: Path, file: str, ascii_too: bool) -> Iterator[_Text]:
         if ascii_too or any(byte > 127 for byte in each.name):
             yield _Text(None, each, each.name, len(each.name) >= _LONGEST_NAME)
     for first_row, block in blocks(records(dbf, head, head.rows)):
-        if int(block.max(initial=0)) < 128 and not ascii_too:
-            continue
-        for each in head.fields:
-            if each.kind in _BINARY:
-                continue
-            part = each.of(block)
-            for row in np.flatnonzero((part > 127).any(axis=1) | ascii_too):
-                raw, nul, _ = part[row].tobytes().partition(b"\0")
-                if ascii_too or not raw.isascii():
-                    fills_field = len(raw) + len(nul) == each.width and not raw.endswith(b" ")
-                    yield _Text(first_row + int(row), each, raw.rstrip(b" "), fills_field)
+        for place in range(len(head.fields)):
+            yield from _values(head, place, block, first_row, ascii_too, memo)
+
+
+def _values(
+    head: DbfHeader, place: int, block: Bytes, first_row: int, ascii_too: bool, memo: MemoFile | None
+) -> Iterator[_Text]:
+    field = head.fields[place]
+    if head.is_memo(field):
+        if field.kind == ord("M") and memo is not None:
+            yield from _memos(field, memo, block, first_row, ascii_too)
+    elif field.kind == ord("V"):
+        for row, value in enumerate(head.values(place, block), first_row):
+            if ascii_too or not value.isascii():
+                yield _Text(row, field, value.rstrip(b" \0"), len(value) == field.width)
+    elif field.kind not in _BINARY:
+        yield from _plain(field, block, first_row, ascii_too)
+
+
+def _plain(field: DbfField, block: Bytes, first_row: int, ascii_too: bool) -> Iterator[_Text]:
+    part = field.of(block)
+    if int(part.max(initial=0)) < 128 and not ascii_too:
+        return
+    for row in np.flatnonzero((part > 127).any(axis=1) | ascii_too):
+        raw, nul, _ = part[row].tobytes().partition(b"\0")
+        if ascii_too or not raw.isascii():
+            fills_field = len(raw) + len(nul) == field.width and not raw.endswith(b" ")
+            yield _Text(first_row + int(row), field, raw.rstrip(b" "), fills_field)
+
+
+def _memos(field: DbfField, memo: MemoFile, block: Bytes, first_row: int, ascii_too: bool) -> Iterator[_Text]:
+    """Reading them proves that all of them are there."""
+    for row, number in enumerate(blocks_of(field.of(block)), first_row):
+        if number:
+            value = memo.prove(number, f"field {field.name.decode('latin-1')!r} of row {row}").rstrip(b"\0")
+            if ascii_too or not value.isascii():
+                yield _Text(row, field, value, False)

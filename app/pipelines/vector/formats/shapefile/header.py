@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from app.messages.vector_formats import DBF_FIELDS, DBF_TRUNCATED
+from app.messages.vector_formats import DBF_FIELDS, DBF_LEVEL_7, DBF_TRUNCATED
 
 Bytes = npt.NDArray[np.uint8]
 
 _MOST_HEADER = 65_535
 _DELETED = ord("*")
 _BLOCK_ROWS = 65_536
+# The field _NullFlags of Visual FoxPro is no column.
+SYSTEM = ord("0")
+_IS_NULLABLE = 2
+# The layout of dBase 7 is another one: where the first field has its type there, it has the name of a language.
+_LEVEL_7 = 4
+_KINDS = [bytes([kind]) for kind in b"CNFLDMBGPIOTY+@VQW0\r"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,16 @@ class DbfField:
 
 @dataclass(frozen=True, slots=True)
 class DbfHeader:
-    """rows: number of records. size, record: bytes of the header and of each record. version: the first byte."""
+    """What stands before the records.
+
+    Attributes:
+        version, language: two of its bytes.
+        rows: number of records.
+        size, record: bytes of the header and of each record.
+        fields: all of them, also those that are no columns.
+        bits: {place of a field: (bit that says that its value is shorter than its field, bit that says that it is
+            null)} in the field _NullFlags of Visual FoxPro.
+    """
 
     version: int
     language: int
@@ -45,14 +60,38 @@ class DbfHeader:
     size: int
     record: int
     fields: tuple[DbfField, ...]
+    bits: Mapping[int, tuple[int | None, int | None]]
+
+    def is_memo(self, field: DbfField) -> bool:
+        """Whether a record has the number of a block in the memo file for the field."""
+        return field.kind in b"MGPBW" and field.width in (4, 10)
+
+    def flag(self, bit: int, records: Bytes) -> npt.NDArray[np.bool_]:
+        """A bit of _NullFlags in some records; false where the file has none."""
+        flags = next((field for field in self.fields if field.kind == SYSTEM), None)
+        if flags is None or bit // 8 >= flags.width:
+            return np.zeros(len(records), bool)
+        return (flags.of(records)[:, bit // 8] >> bit % 8 & 1).astype(bool)
+
+    def values(self, place: int, records: Bytes) -> list[bytes]:
+        """The bytes of a field, without what is behind a value that is shorter: its last byte is its length then."""
+        part = self.fields[place].of(records)
+        width = part.shape[1]
+        lengths = np.full(len(part), width)
+        is_shorter = self.bits[place][0] if place in self.bits else None
+        if is_shorter is not None:
+            lengths = np.where(self.flag(is_shorter, records), np.minimum(part[:, -1], width - 1), width)
+        return [bytes(row[:length]) for row, length in zip(part, lengths.tolist(), strict=True)]
 
 
 def read_header(path: Path, file: str) -> DbfHeader:
-    """Raises RunRefused: file_truncated, file_damaged. file: the landing key, for messages."""
+    """Raises RunRefused: file_truncated, file_damaged, content_mismatch. file: the landing key, for messages."""
     with path.open("rb") as stream:
         head = stream.read(_MOST_HEADER)
     if len(head) < 32:
         raise DBF_TRUNCATED(file=file)
+    if head[0] & 7 == _LEVEL_7 and head[43:44] not in _KINDS:
+        raise DBF_LEVEL_7(file=file)
     rows, size, record = struct.unpack("<LHH", head[4:12])
     fields, start, at = [], 1, 32
     while at + 32 <= min(size, len(head)) and head[at] != 0x0D:
@@ -64,7 +103,20 @@ def read_header(path: Path, file: str) -> DbfHeader:
         at += 32
     if start > record:
         raise DBF_FIELDS(file=file, record=record, fields=start)
-    return DbfHeader(head[0], head[29], rows, size, record, tuple(fields))
+    return DbfHeader(head[0], head[29], rows, size, record, tuple(fields), _bits(fields))
+
+
+def _bits(fields: Sequence[DbfField]) -> dict[int, tuple[int | None, int | None]]:
+    found, at = {}, 0
+    for place, field in enumerate(fields):
+        is_shorter = is_null = None
+        if field.kind in b"VQ":
+            is_shorter, at = at, at + 1
+        if field.flags & _IS_NULLABLE and field.kind != SYSTEM:
+            is_null, at = at, at + 1
+        if is_shorter is not None or is_null is not None:
+            found[place] = is_shorter, is_null
+    return found
 
 
 def records(path: Path, header: DbfHeader, rows: int) -> Bytes:

@@ -18,6 +18,7 @@ from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, on
 from app.pipelines.vector.formats.shapefile.dbf import open_dbf
 from app.pipelines.vector.formats.shapefile.encoding import text_encoding
 from app.pipelines.vector.formats.shapefile.index import check_index
+from app.pipelines.vector.formats.shapefile.memo import open_memo
 from app.pipelines.vector.source import VectorSource
 from app.settings import MiB
 
@@ -46,7 +47,8 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     file, path = source.file, source.path
     sidecars = _sidecars(source)
     check_only_layer(source, path.stem)
-    encoding = text_encoding(sidecars[".dbf"], sidecars.get(".cpg"), source.encoding, file)
+    memo = open_memo(sidecars.get(".fpt") or sidecars.get(".dbt"), file)
+    encoding = text_encoding(sidecars[".dbf"], sidecars.get(".cpg"), source.encoding, file, memo)
     copy = neutral_copy(path, ".shp")
     for suffix in (".shx", ".dbf", ".prj"):
         if suffix in sidecars:
@@ -55,14 +57,17 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         with sidecars[".prj"].open("rb") as stream:
             check_text(stream.read(MiB).decode("latin-1"), file, "in its .prj")
     most_nulls = check_index(path, sidecars[".shx"], file)
-    (layer,) = open_layers(copy, source.unnamed(), OpenOptions(config={"SHAPE_ENCODING": encoding.gdal}))
+    # GDAL knows nothing of memos when it bounds batches.
+    beside = sidecars[".dbf"].stat().st_size + len(memo.data) if memo is not None else 0
+    how = OpenOptions(config={"SHAPE_ENCODING": encoding.gdal}, bound_by_rows=memo is not None, bytes_beside=beside)
+    (layer,) = open_layers(copy, source.unnamed(), how)
 
     def check_nulls(nulls: RowNumbers) -> None:
         if len(nulls) > most_nulls:
             raise GEOMETRIES_LOST(file=file, read=len(nulls), expected=most_nulls)
 
     if layer.rows is not None:
-        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, layer.fields.names, file)
+        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, memo, layer.fields.names, file)
         deleted = (DBF_DELETED(file=file, deleted=dbf.deleted),) if dbf.deleted else ()
         layer = replace(
             layer,
