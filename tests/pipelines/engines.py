@@ -20,7 +20,7 @@ from app.storage.postgis.server import Postgis, RunSchema
 from tests.servers.postgres import fresh_database, limited_user
 
 # Modules whose tests run over every engine.
-_OVER_ENGINES = "columns engine formats points recipe_coverage recipe_rows recipe_where recipes"
+_OVER_ENGINES = "column_names columns engine formats points recipe_coverage recipe_rows recipe_where recipes surfaces"
 OVER_ALL_ENGINES = tuple(f"tests.pipelines.test_{name}" for name in _OVER_ENGINES.split())
 
 _opened = ExitStack()
