@@ -125,6 +125,13 @@ DELIMITER_AMBIGUOUS = Refusal(
     "Set files[].options.delimiter. If the first record is not a header, set options.header to false; if lines stand "
     "before the header, set options.skip_rows to their number.",
 )
+FIRST_RECORD_DIFFERS = Refusal(
+    "delimiter_ambiguous",
+    "the delimiter cannot be found from the content",
+    "{file}: divided at each {delimiter}, the first record has {first:# column|# columns}, and {count} of "
+    "{records:# record|# records} have {columns}.",
+    "{advice}",
+)
 ROW_TOO_LARGE = Refusal(
     "row_too_large",
     "a row has too many bytes",

@@ -298,6 +298,12 @@ MEMBERS_IGNORED = Notice(
     "the reader of a source reports something",
     "{file}: ignored members of features besides properties: {members}.",
 )
+MEMBERS_REPEATED = Notice(
+    "members_repeated",
+    "members of JSON objects that are there twice, of which the last one counts",
+    "{file}: left out {count:# member of an object|# members of objects}, because a later member of the same object "
+    "has the same name.",
+)
 EDGES_PLANAR = Notice(
     "reader_note",
     "the reader of a source reports something",

@@ -21,7 +21,8 @@ from tests.servers.postgres import fresh_database, limited_user
 
 # Modules whose tests run over every engine.
 _OVER_ENGINES = (
-    "area_of_use columns engine formats points recipe_coverage recipe_rows recipe_untouched recipe_where recipes"
+    "area_of_use column_names columns engine formats points recipe_coverage recipe_rows recipe_untouched recipe_where "
+    "recipes surfaces"
 )
 OVER_ALL_ENGINES = tuple(f"tests.pipelines.test_{name}" for name in _OVER_ENGINES.split())
 

@@ -345,6 +345,32 @@ def test_encodings(bench: Bench) -> None:
     assert found.frame["name"].tolist() == ["Köln", "Århus"]
 
 
+@pytest.mark.parametrize("fmt", ["GeoJSON", "GeoJSONSeq"])
+def test_members_that_are_there_twice(bench: Bench, fmt: str) -> None:
+    """JSON takes the last one; the values that are lost are counted, against Python's own parser."""
+    tricky = {"a": 'x: "y": \\', 'b:"\\': {"c": [{"d": ":"}]}, "e": None}
+    lines = [
+        '{"type":"Feature","properties":{"a":1,"a":2},"geometry":{"type":"Point","coordinates":[9,48]}}',
+        json.dumps(feature(point(), tricky)),
+        '{"type":"Feature","id":1,"id":2,"properties":{"e":{"f":1,"f":[{"g":1,"g":2}]}},"geometry":null}',
+    ]
+    lost = 0
+
+    def count(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal lost
+        lost += len(pairs) - len(dict(pairs))
+        return dict(pairs)
+
+    wanted = [json.loads(line, object_pairs_hook=count) for line in lines]
+    assert lost == 4
+    text = "\n".join(lines) if fmt == "GeoJSONSeq" else f'{{"type":"FeatureCollection","features":[{",".join(lines)}]}}'
+    result = bench.one(bench.write("x.json", text), fmt)
+    assert result.watch.warnings["members_repeated"][1] == lost
+    assert json.loads(result.frame["e"][2]) == wanted[2]["properties"]["e"]
+    bench.write("y.json", json.dumps(collection(feature(point(), tricky), feature(point(), {"z": [1, {"z": 1}]}))))
+    assert "members_repeated" not in bench.one("y.json", "GeoJSON").watch.warnings
+
+
 WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 
 

@@ -82,6 +82,20 @@ def test_changes_in_the_log_are_part_of_the_data(
     assert {each.name: each.read_bytes() for each in bench.landing.iterdir() if each.name != "z.zip"} == before
 
 
+def test_changes_beside_a_table_of_another_program(bench: Bench, opened: tuple[Path, sqlite3.Connection]) -> None:
+    path, db = opened
+    db.execute("PRAGMA writable_schema = ON")
+    sql = "CREATE VIRTUAL TABLE v USING VirtualShape(x)"
+    db.execute("INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, ?)", (sql,))
+    change(db)
+    for is_checkpointed in (False, True):
+        if is_checkpointed:  # in the file itself, which stays in WAL mode
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        result = bench.one(put(bench, path), "GPKG")
+        assert result.frame["name"].tolist() == names(path)
+        assert {"gpkg_wal", "layers_ignored"} <= set(result.watch.warnings)
+
+
 def test_the_whole_layer_may_be_in_the_log(bench: Bench, opened: tuple[Path, sqlite3.Connection]) -> None:
     """The file itself is shorter than it will be."""
     path, db = opened

@@ -158,6 +158,7 @@ WARNED: Mapping[str, str | Never] = {
     "timestamps_cut": "pipelines/test_parquet_times.py::test_digits_that_microseconds_do_not_hold_are_counted",
     "gpkg_wal": "pipelines/test_gpkg_changes.py::test_changes_in_the_log_are_part_of_the_data",
     "surfaces_converted": "pipelines/test_surfaces.py::test_collections_with_surfaces",
+    "members_repeated": "pipelines/test_geojson.py::test_members_that_are_there_twice",
     "columns_filled": "pipelines/test_columns.py::test_a_union_by_name",
     "columns_widened": "pipelines/test_columns.py::test_a_union_by_name",
     "reprojected_in_process": "pipelines/test_plan.py::test_an_engine_foresees_what_it_then_says",

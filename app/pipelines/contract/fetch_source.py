@@ -79,9 +79,10 @@ def _fetch_sidecars(
     stem = key.rpartition(".")[0]
     for suffix in (*fmt.required_sidecars, *fmt.optional_sidecars):
         spellings = [suffix, suffix.upper()]
-        if suffix.startswith(path.suffix.lower()):  # what is added to the name as it is: X.GPKG-wal
-            spellings.append(path.suffix + suffix.removeprefix(path.suffix.lower()))
-        for spelling in dict.fromkeys(spellings):
+        if suffix.startswith(path.suffix.lower()):  # SQLite adds to the name as it is: X.GPKG-wal
+            added = suffix.removeprefix(path.suffix.lower())
+            spellings = [path.suffix + added, *([suffix.upper()] if path.suffix.isupper() else [])]
+        for spelling in spellings:
             there: Any = call(objects.stat, LANDING_BUCKET, stem + spelling)
             if there is not None and (there.size or suffix not in fmt.empty_sidecars):
                 found.append(_fetch(stem + spelling, path.with_suffix(suffix), objects, call, limits, progress))

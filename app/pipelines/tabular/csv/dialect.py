@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.messages.tabular import DELIMITER_AMBIGUOUS
+from app.messages.tabular import DELIMITER_AMBIGUOUS, FIRST_RECORD_DIFFERS
 from app.models.file_options import FileOptions
 
 CANDIDATES = (",", ";", "\t", "|")
@@ -74,6 +75,8 @@ def find_dialect(sample: str, complete: bool, options: FileOptions, default: str
     if len(possible) == 1 and shares[possible[0]] >= _MIN_SHARE_ALONE:
         return dialects[possible[0]]
     candidates = best_candidates or possible
+    if len(candidates) == 1:
+        _refuse_first_record(sample, found[candidates[0]], Dialect(candidates[0], quote), options, file)
     listed = ", ".join(f"{_NAMES[each]} ({found[each][0]} columns in the first record)" for each in candidates)
     raise DELIMITER_AMBIGUOUS(file=file, found=listed)
 
@@ -124,3 +127,39 @@ def _is_possible(counts: list[int]) -> bool:
         return False
     columns, times = Counter(counts).most_common(1)[0]
     return counts[0] > 1 or (columns > 1 and times * 2 > len(counts))
+
+
+def _refuse_first_record(sample: str, counts: list[int], dialect: Dialect, options: FileOptions, file: str) -> None:
+    """Refuse a file of one possible delimiter whose first record is not like most others."""
+    columns, times = Counter(counts).most_common(1)[0]
+    first = counts[0]
+    if first == columns or times * 2 <= len(counts) - 1:
+        return
+    skipped = options.header_row - 1 if options.header_row else options.skip_rows or 0
+    before = skipped + _lines_before(sample, columns, dialect)
+    advice = f"If the first lines are no header, set files[].options {json.dumps({'skip_rows': before})}."
+    named = {"delimiter": dialect.delimiter}
+    if first == columns - 1:
+        unnamed = json.dumps({**named, "skip_rows": skipped + 1, "header": False})
+        way = f"add it, or set files[].options {unnamed} to read the rows without names"
+        advice = f"The header lacks the name of one column: {way}. {advice}"
+    elif first > columns:
+        filled = json.dumps({**named, "short_rows": "null_fill"})
+        advice = f"To fill the columns that rows lack with nulls, set files[].options {filled}. {advice}"
+    raise FIRST_RECORD_DIFFERS(
+        file=file, delimiter=_NAMES[dialect.delimiter], first=first, count=times, records=len(counts), columns=columns,
+        advice=advice,
+    )  # fmt: skip
+
+
+def _lines_before(sample: str, columns: int, dialect: Dialect) -> int:
+    """How many lines stand before the first record with so many columns."""
+    text = io.StringIO(sample, newline="")
+    quoting = {"quoting": csv.QUOTE_NONE} if dialect.quote is None else {"quotechar": dialect.quote}
+    reader = csv.reader(text, delimiter=dialect.delimiter, **quoting)
+    before = 0
+    for record in reader:
+        if len(record) == columns:
+            return before
+        before = reader.line_num
+    return before

@@ -109,5 +109,6 @@ def _take_out(copy: Path, names: Sequence[str]) -> None:
 def _connect(path: Path, how: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, isolation_level=None)
     db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")  # no file of shared memory where the file has a write-ahead log
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return db

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.messages.common import CONTENT_MISMATCH, ENCODING_CONTRADICTED
-from app.messages.vector import FILE_NOT_IN_ENCODING, MEMBERS_IGNORED, MIXED_COLUMNS
+from app.messages.vector import FILE_NOT_IN_ENCODING, MEMBERS_IGNORED, MEMBERS_REPEATED, MIXED_COLUMNS
 from app.models.run import RunWarning
 from app.pipelines.common.byte_order_mark import find_mark, find_zeros, is_same_encoding
 from app.pipelines.common.content import looks_like
@@ -32,7 +32,7 @@ from app.pipelines.common.shapes import Shapes, combine
 from app.pipelines.vector.formats.geojson.frame import Frame, Run, open_frame
 from app.pipelines.vector.formats.geojson.shapes import BULK_TYPES, bulk_shapes, single_shapes
 from app.pipelines.vector.formats.geojson.table import Columns, TypedColumns, read_table
-from app.pipelines.vector.formats.geojson.text import Features, JsonLayout, lay_out, parse
+from app.pipelines.vector.formats.geojson.text import Features, JsonLayout, lay_out, parse, repeated_members
 from app.pipelines.vector.formats.geojson.values import Column, observe, to_array
 from app.pipelines.vector.formats.reader import SourceFile, check_only_layer, only_layer
 from app.pipelines.vector.source import Chunk, VectorSource
@@ -77,7 +77,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
     columns: dict[str, Column] = {}
     ids, other = Column(), Counter[str]()
     blocks = []
-    rows = 0
+    rows = repeated = 0
 
     def read(block: tuple[Run, Columns]) -> tuple[Run, JsonLayout, TypedColumns | None]:
         run, known = block
@@ -88,7 +88,9 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         runs = ((run, _known(columns, ids)) for run in frame.runs())
         for run, layout, table in in_order(read, runs, source.threads):
             if table is None:
-                _observe(parse(layout, file, rows), columns, ids, other, limits.columns)
+                text = parse(layout, file, rows)
+                _observe(text, columns, ids, other, limits.columns)
+                repeated += repeated_members(layout, text)
             else:
                 _observe_table(table, columns, ids)
             blocks.append(_Block(run.offset, len(run.data), rows))
@@ -110,7 +112,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         rows=rows,
         geometry_type="Unknown",
         encoding=encoding,
-        warnings=tuple(_warnings(file, columns, other)),
+        warnings=tuple(_warnings(file, columns, other, repeated)),
         counted=Counter(),
         open_chunks=lambda: _chunks(frame, blocks, names, schema, file),
         valueless=frozenset(name for name, column in columns.items() if not column.kinds),
@@ -234,7 +236,9 @@ def _field(name: str | None, column: Column) -> pa.Field:
     return pa.field(name, column.arrow_type, True, {"logical_type": "json"} if column.is_json else None)
 
 
-def _warnings(file: str, columns: dict[str, Column], other: Counter[str]) -> Iterator[RunWarning]:
+def _warnings(file: str, columns: dict[str, Column], other: Counter[str], repeated: int) -> Iterator[RunWarning]:
+    if repeated:
+        yield MEMBERS_REPEATED(file=file, count=repeated)
     mixed = [name for name, column in columns.items() if column.is_mixed]
     if mixed:
         yield MIXED_COLUMNS(file=file, names=", ".join(map(repr, mixed)))

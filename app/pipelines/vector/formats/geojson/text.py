@@ -20,7 +20,7 @@ from app.messages.vector_formats import (
 )
 from app.pipelines.vector.formats.files import shown
 from app.pipelines.vector.formats.geojson.foreign import check_origin
-from app.pipelines.vector.formats.geojson.scan import Brackets, find_brackets, find_coordinates
+from app.pipelines.vector.formats.geojson.scan import Brackets, count_colons, find_brackets, find_coordinates
 
 Ints = npt.NDArray[np.intp]
 
@@ -100,6 +100,18 @@ def lay_out(data: bytes, brackets: Brackets | None = None, *, commas: bool) -> J
     starts, ends, _ = brackets.features()
     depth = int(brackets.depth.max()) if len(brackets.depth) else 0
     return JsonLayout(data, starts, ends, find_coordinates(array, brackets, starts), depth, commas)
+
+
+def repeated_members(layout: JsonLayout, text: Features) -> int:
+    """How many members of objects are there once more, so that JSON takes the last one only."""
+    return count_colons(np.frombuffer(layout.rest(), np.uint8)) - _count_members(text.features)
+
+
+def _count_members(value: Any) -> int:
+    """The members of all objects in a value."""
+    if type(value) is dict:
+        return len(value) + sum(_count_members(each) for each in value.values() if type(each) in (dict, list))
+    return sum(_count_members(each) for each in value if type(each) in (dict, list))
 
 
 def parse(layout: JsonLayout, file: str, first_row: int) -> Features:
