@@ -109,7 +109,9 @@ def _by_code(found: CRS, text: str) -> CRS:
     if code is None:
         return found
     try:
-        if rasterio.crs.CRS.from_user_input(code) != rasterio.crs.CRS.from_wkt(text):
+        official, stated = rasterio.crs.CRS.from_user_input(code), rasterio.crs.CRS.from_wkt(text)
+        # Some definitions lose a detail as WKT, which is what the file was read as.
+        if stated not in (official, rasterio.crs.CRS.from_wkt(official.to_wkt())):
             return found
         return CRS.from_user_input(code)
     except (RasterioCRSError, CRSError):
