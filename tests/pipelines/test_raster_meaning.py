@@ -269,3 +269,20 @@ def test_a_mosaic_across_180_degrees_is_narrow(rasters: Rasters) -> None:
     near = rasters.ingest(("n.tif", "GTiff"), ("e.tif", "GTiff"))
     with near.open() as dataset:
         assert dataset.bounds[::2] == pytest.approx((-180, 0))
+
+
+def test_masks_of_pages_stay(rasters: Rasters) -> None:
+    pixels = terrain("uint16", 1, 40, 60)
+    masks = [np.indices((40, 60))[1] < edge for edge in (30, 45)]
+    for number, mask in enumerate(masks):
+        more = {"APPEND_SUBDATASET": "YES"} if number else {}
+        rasters.put("x.tif", pixels + number, describe=lambda made, mask=mask: made.write_mask(mask), **more)
+    rasters.put("x.tif", pixels, APPEND_SUBDATASET="YES")
+    error = rasters.refuses(("x.tif", "GTiff"))
+    assert "'1', '3', '5'" in error.detail
+    for layer, mask in zip(("1", "3", "5"), [*masks, np.ones((40, 60), bool)], strict=True):
+        made = rasters.ingest(("x.tif", "GTiff"), layer=layer)
+        with made.open() as dataset:
+            assert ((dataset.dataset_mask() != 0) == mask).all()
+        assert made.bands[0]["valid"] == mask.sum()
+        assert made.product.statistics["masked"] is (not mask.all())

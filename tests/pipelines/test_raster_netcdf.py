@@ -230,3 +230,40 @@ def test_values_outside_the_valid_range_stay_without_nodata(rasters: Rasters) ->
     made = grid(rasters, values, {"valid_range": np.array([10, 49], "f4")})
     assert made.pixels.tobytes() == values.tobytes()
     assert made.watch.warnings["missing_values"][1] == 20
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_an_ellipsoid_without_a_datum_may_be_declared(rasters: Rasters, projected: bool) -> None:
+    if projected:
+        x, y = 4e5 + 1e3 * np.arange(10), 5e6 + 1e3 * np.arange(6)
+        axes: list[Axis] = [("y", y, {"units": "m"}), ("x", x, {"units": "m"})]
+        name, code, others = write(rasters, axes, np.zeros((6, 10)), None, **MERCATOR_32), 32632, (32633, 25832, 4326)
+    else:
+        earth = {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6378137.0}
+        axes = [("lat", NORTH, LAT), ("lon", EAST, LON)]
+        name = write(rasters, axes, np.zeros((6, 10)), None, **earth, inverse_flattening=298.257223563)
+        code, others = 4326, (4258, 4277, 32632)
+    assert "EPSG" not in rasters.ingest((name, "netCDF")).product.crs
+    assert rasters.ingest((name, "netCDF"), crs=f"EPSG:{code}").product.crs == f"EPSG:{code}"
+    for other in others:
+        assert rasters.refuses((name, "netCDF"), crs=f"EPSG:{other}").reason == "crs_conflict"
+    rasters.write("x.prj", CRS(code).to_wkt("WKT1_ESRI"))
+    assert rasters.ingest((name, "netCDF")).product.crs == f"EPSG:{code}"
+
+
+@pytest.mark.parametrize("layer", ["/data/deep/v", None])
+def test_variables_in_groups_are_placed_too(rasters: Rasters, layer: str | None) -> None:
+    """Their dimensions are those of the group or of one above."""
+    with h5py.File(rasters.landing / "x.nc", "w") as file:
+        group = file.create_group("/data/deep")
+        for owner, name, values, described in ((file, "lat", NORTH, LAT), (group, "lon", EAST, LON)):
+            attributes(owner.create_dataset(name, data=values), described)
+            owner[name].make_scale(name)
+        variable = group.create_dataset("v", data=1000 * EAST[:, None] + NORTH)
+        variable.dims[0].attach_scale(group["lon"])
+        variable.dims[1].attach_scale(file["lat"])
+        if layer:
+            file.create_dataset("v", data=np.zeros((6, 6))).dims[0].attach_scale(file["lat"])
+    made = rasters.ingest(("x.nc", "netCDF"), crs="EPSG:4326", **({"layer": layer} if layer else {}))
+    wanted = {(round(x, 6), round(y, 6)): 1000 * x + y for x in EAST for y in NORTH}
+    assert cells(made) == pytest.approx(wanted)

@@ -121,7 +121,7 @@ def _check_pixel(
     window = Window(*place, 1, 1)
     wanted = source.reading.pixels(dataset, window)
     source.reading.store_missing(wanted, source.nodata_value)
-    shown = not source.masked or bool(dataset.read_masks(1, window=window)[0, 0])
+    shown = not source.masked or bool(source.reading.mask(dataset, window)[0, 0])
     if not alone and not (shown and _has_value(wanted, source)):
         return
     x, y = source.transform @ (place[0] + 0.5, place[1] + 0.5)

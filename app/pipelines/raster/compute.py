@@ -271,7 +271,7 @@ class _OpenSources(AbstractContextManager["_OpenSources"]):
             pixels = source.reading.pixels(dataset, window)
             if (found := source.reading.store_missing(pixels, source.nodata_value)) > 0:
                 self.missing[source.file] += found
-            return pixels, dataset.read_masks(1, window=window) != 0 if source.masked else None
+            return pixels, source.reading.mask(dataset, window) if source.masked else None
         except UNREADABLE as err:
             refuse_unreadable(err, source.file, source.name)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rasterio.crs
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -50,7 +51,7 @@ def find_crs(dataset: DatasetReader, declared: ManifestFile, beside: Path) -> Fo
     """The CRS of an opened raster.
 
     A GeoTIFF whose keys have a unit or a citation at most declares none. Of a horizontal CRS and one that has heights
-    besides, the latter counts.
+    besides, the latter counts; so does the one that names its datum, or has a code, if the other does not.
 
     Args:
         dataset: the opened raster.
@@ -109,7 +110,9 @@ def _by_code(found: CRS, text: str) -> CRS:
     if code is None:
         return found
     try:
-        if rasterio.crs.CRS.from_user_input(code) != rasterio.crs.CRS.from_wkt(text):
+        official, stated = rasterio.crs.CRS.from_user_input(code), rasterio.crs.CRS.from_wkt(text)
+        # Some definitions lose a detail as WKT, which is what the file was read as.
+        if stated not in (official, rasterio.crs.CRS.from_wkt(official.to_wkt())):
             return found
         return CRS.from_user_input(code)
     except (RasterioCRSError, CRSError):
@@ -124,8 +127,39 @@ def _code(crs: CRS) -> str | None:
 def _agreed(a: CRS, b: CRS) -> CRS | None:
     """What two declarations of the CRS of one raster mean together; None where they contradict each other."""
     if same_crs(a, b):
-        return a
+        return b if authority_code(a) is None and authority_code(b) is not None else a
     if a.is_compound != b.is_compound:
         high, flat = (a, b) if a.is_compound else (b, a)
         return high if same_crs(high.sub_crs_list[0], flat) else None
-    return None
+    return b if _is_without_datum(a) and _is_same_but_datum(a, b) else None
+
+
+def _is_without_datum(crs: CRS) -> bool:
+    """Whether its datum has no name, as in netCDF files that give the ellipsoid only."""
+    name = crs.geodetic_crs.datum.name.lower() if crs.geodetic_crs and crs.geodetic_crs.datum else ""
+    return name in ("unknown", "unnamed") or name.startswith(("unknown based on", "not specified"))
+
+
+def _is_same_but_datum(a: CRS, b: CRS) -> bool:
+    """Whether two CRSs have the same ellipsoid, prime meridian, units and projection."""
+    if a.type_name != b.type_name or a.ellipsoid is None or b.ellipsoid is None:
+        return False
+    ours, theirs = _numbers(a), _numbers(b)
+    if _method(a) != _method(b) or len(ours) != len(theirs):
+        return False
+    return bool(np.allclose(ours, theirs, rtol=1e-9, atol=1e-9))
+
+
+def _method(crs: CRS) -> str:
+    return crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+
+
+def _numbers(crs: CRS) -> list[float]:
+    meridian, ellipsoid, operation = crs.prime_meridian, crs.ellipsoid, crs.coordinate_operation
+    return [
+        ellipsoid.semi_major_metre if ellipsoid else 0.0,
+        ellipsoid.inverse_flattening if ellipsoid else 0.0,
+        meridian.longitude if meridian else 0.0,
+        crs.axis_info[0].unit_conversion_factor,
+        *(float(each.value) for each in sorted(operation.params if operation else [], key=lambda each: each.code)),
+    ]

@@ -56,13 +56,12 @@ class Variable:
 
 
 def describe_variable(path: str, name: str) -> Variable | None:
-    """The variable `name` (with the path of its group, if it is in one); None where GDAL cannot open it as an array."""
+    """The variable `name`, with the path of its group or the first of that name in any group; None without one."""
     lib = _library()
     with opened(path, _MULTIDIM) as dataset, _released(lib.GDALDatasetGetRootGroup(dataset), "GDALGroup") as root:
         if not root:
             return None
-        full = name if name.startswith("/") else f"/{name}"
-        with _released(lib.GDALGroupOpenMDArrayFromFullname(root, full.encode(), None), "GDALMDArray") as array:
+        with _released(lib.GDALGroupResolveMDArray(root, name.encode(), b"/", None), "GDALMDArray") as array:
             if not array:
                 return None
             numbers = {key: found for key in _NUMBERS if (found := _numbers(array, key))}
@@ -151,7 +150,7 @@ def _library() -> Any:
     flag, doubles = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_double)
     declared: dict[str, tuple[Any, list[Any]]] = {
         "GDALDatasetGetRootGroup": (handle, [handle]),
-        "GDALGroupOpenMDArrayFromFullname": (handle, [handle, text, handle]),
+        "GDALGroupResolveMDArray": (handle, [handle, text, text, handle]),
         "GDALGroupRelease": (None, [handle]),
         "GDALMDArrayRelease": (None, [handle]),
         "GDALMDArrayGetDimensions": (ctypes.POINTER(handle), [handle, size]),

@@ -12,6 +12,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 Pixels = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Reading:
         missing: values that mean nodata, beside the nodata value itself.
         valid: (smallest, largest) value that does not mean nodata; None for all.
         options: open options for GDAL's driver.
+        mask_name: what GDAL opens to read the mask, where that is another page of the file.
     """
 
     bottom_up: bool | None = None
@@ -35,6 +37,7 @@ class Reading:
     missing: tuple[float, ...] = ()
     valid: tuple[float, float] | None = None
     options: tuple[tuple[str, str], ...] = ()
+    mask_name: str | None = None
 
     def shape(self, dataset: DatasetReader) -> tuple[int, int]:
         """(height, width) of the raster."""
@@ -47,6 +50,15 @@ class Reading:
         if self.transposed:
             found = np.ascontiguousarray(found.transpose(0, 2, 1)[:, :: -1 if self.flipped else 1])
         return found if self.dtype in (None, found.dtype) else found.view(self.dtype)
+
+    def mask(self, dataset: DatasetReader, window: Window) -> Mask:
+        """The mask (rows, columns) of a window of a raster with one. Raises what rasterio raises."""
+        if self.mask_name is None:
+            valid: Mask = dataset.read_masks(1, window=window) != 0
+        else:
+            with rasterio.open(self.mask_name, driver=dataset.driver, sharing=False) as page:
+                valid = page.read(1, window=window) != 0
+        return valid
 
     def store_missing(self, pixels: Pixels, nodata: float | None) -> int:
         """Set all values that mean nodata to the nodata value, in place, if there is one. Returns their number."""

@@ -240,7 +240,11 @@ def _describe(
     )
     no_value = by_colour or stored in ("int64", "uint64")
     nodata = None if no_value else _nodata(dataset, stored, dtype, file, warnings)
-    tags = raster_format.page_tags(own, int(layer) if layer and layer.isdigit() else 1)
+    page = int(layer) if layer and layer.isdigit() else 1
+    tags = raster_format.page_tags(own, page)
+    reading, mask = meaning.reading, raster_format.mask_page(own, page) if layer else None
+    if mask is not None:  # GDAL reads the masks of first pages only
+        reading = replace(reading, mask_name=name.replace(f":{page}:", f":{mask}:", 1))
     white_is_zero = tags.get(PHOTOMETRIC) == (0,)
     if dropped := sum(undecodable_tags(name, dataset.count)):
         warnings.append(TAGS_NOT_UTF8(file=file, count=dropped))
@@ -260,7 +264,7 @@ def _describe(
         bands=tuple(_band(dataset, index, file, grey=white_is_zero) for index in dataset.indexes),
         nodata=nodata,
         wide_nodata=wide,
-        masked=masked or by_colour,
+        masked=masked or by_colour or mask is not None,
         # For white that is zero, GDAL makes up a colour table.
         colours=None if white_is_zero else _colours(dataset, nodata, file, warnings),
         white_is_zero=white_is_zero,
@@ -269,7 +273,7 @@ def _describe(
         tags={key: text for key, text in _tags(dataset, 0, file).items() if not (by_colour and key == "NODATA_VALUES")},
         domains=read_domains(name, dataset.count, file),
         block_height=int(dataset.block_shapes[0][meaning.reading.transposed]),
-        reading=meaning.reading,
+        reading=reading,
         warnings=tuple(warnings),
         carries_crs=crs.carried,
     )

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 PHOTOMETRIC, EXTRA_SAMPLES = 262, 338
+_SUBFILE_TYPE, _SIZES = 254, (256, 257)
+# Overviews and masks of one page.
+_MOST_BETWEEN = 64
+# Bits of NewSubfileType.
+_REDUCED, _MASK = 1, 4
 # Values of a tag of one page; those of tiles and strips are not needed.
 _MOST = 1 << 16
 _FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -34,6 +39,22 @@ def page_tags(path: Path, page: int = 1) -> dict[int, tuple[int, ...]]:
             return {}
 
 
+def mask_page(path: Path, page: int) -> int | None:
+    """The page that is the mask of a page, both counted from 1; None without one.
+
+    It comes after its page, and before the next one that is neither a mask nor an overview.
+    """
+    image = page_tags(path, page)
+    for number in range(page + 1, page + _MOST_BETWEEN):
+        tags = page_tags(path, number)
+        kind = tags.get(_SUBFILE_TYPE, (0,))[0]
+        if not kind & (_REDUCED | _MASK):
+            return None
+        if kind & _MASK and not kind & _REDUCED and all(tags.get(tag) == image.get(tag) for tag in _SIZES):
+            return number
+    return None
+
+
 def set_extra_samples(path: Path, values: Sequence[int]) -> None:
     """Write ExtraSamples in all pages that have it with as many values."""
     with path.open("r+b") as stream:
@@ -51,18 +72,18 @@ def _pages(stream: BinaryIO) -> Iterator[list[_Entry]]:
     inline = struct.calcsize(place)
     (at,) = struct.unpack(f"{order}{place}", head[first : first + inline])
     while at:
-        (count,) = _read(stream, f"{order}{counter}", at)
-        if count > _MOST:
+        (entries,) = _read(stream, f"{order}{counter}", at)
+        if entries > _MOST:
             return
         start, size = at + struct.calcsize(counter), 4 + 2 * inline
         stream.seek(start)
-        directory = stream.read(count * size)
+        directory = stream.read(entries * size)
         yield [
             entry
             for offset in range(0, len(directory), size)
             if (entry := _entry(directory[offset : offset + size], start + offset, order, place)) is not None
         ]
-        (at,) = _read(stream, f"{order}{place}", start + count * size)
+        (at,) = _read(stream, f"{order}{place}", start + entries * size)
 
 
 def _entry(body: bytes, start: int, order: str, place: str) -> _Entry | None:

@@ -120,7 +120,8 @@ def _is_true(text: str) -> bool:
 
 def _meaning(dataset: DatasetReader, own: Path, crs: FoundCrs, file: str) -> Meaning:
     """Where the variable lies by its axes, what type its values have, and which of them are missing."""
-    name = dataset.tags(1).get("NETCDF_VARNAME")
+    layer = dataset.name.rpartition(":")[2] if dataset.name.lower().startswith("netcdf:") else None
+    name = layer or dataset.tags(1).get("NETCDF_VARNAME")
     variable = describe_variable(str(own), name) if name else None
     if variable is None:
         return Meaning(Reading(options=_OPTIONS))

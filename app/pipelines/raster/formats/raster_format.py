@@ -28,6 +28,10 @@ def _no_tags(_path: Path, _page: int) -> dict[int, tuple[int, ...]]:
     return {}
 
 
+def _no_mask(_path: Path, _page: int) -> int | None:
+    return None
+
+
 def _same(own: Path) -> Path:
     return own
 
@@ -64,6 +68,7 @@ class RasterFormat:
             it as it is.
         meaning: called with the opened data set, the local copy, the CRS and the key of the file.
         page_tags: called with the local copy and the number of a page; the tags of a TIFF that are whole numbers.
+        mask_page: called with the local copy and the number of a page; the number of the page that is its mask.
         identity: a geotransform may be the identity; for other formats that means that there is none.
         line_by_line: to decode a pixel, all lines above it are decoded.
         not_placed: the refusal of a raster that does not say where it lies; its values: file, suffixes.
@@ -76,6 +81,7 @@ class RasterFormat:
     readable: Callable[[Path], Path] = _same
     meaning: Callable[[DatasetReader, Path, FoundCrs, str], Meaning] = _as_gdal
     page_tags: Callable[[Path, int], Mapping[int, tuple[int, ...]]] = _no_tags
+    mask_page: Callable[[Path, int], int | None] = _no_mask
     identity: bool = False
     line_by_line: bool = False
     not_placed: Refusal = GEOREFERENCE_MISSING
