@@ -195,6 +195,7 @@ WARNED: Mapping[str, str | Never] = {
     "cells_merged": "pipelines/test_tabular_formats.py::test_mixed_cells_errors_and_merged_cells_are_told",
     "intervals_as_text": "pipelines/test_parquet_types.py::test_an_interval_is_text_of_iso_8601",
     "times_in_utc": "pipelines/test_parquet_types.py::test_times_of_day_in_utc_are_said_and_stay",
+    "dates_zero": "pipelines/test_tabular_workbooks.py::test_a_zero_among_dates_is_null_and_counted",
     "types_mixed": "pipelines/test_tabular_formats.py::test_mixed_cells_errors_and_merged_cells_are_told",
     "number_as_text": "pipelines/test_tabular_types.py::test_text_that_people_read_as_numbers_is_named",
     "date_as_text": "pipelines/test_tabular_types.py::test_text_that_people_read_as_numbers_is_named",
