@@ -186,6 +186,7 @@ WARNED: Mapping[str, str | Never] = {
     "colour_table_alpha": "pipelines/test_raster_formats.py::test_a_palette_png_keeps_its_colours",
     "nodata_impossible": "pipelines/test_raster.py::test_nodata_that_the_type_cannot_hold_is_left_out_and_said",
     "bounds_unknown": "pipelines/test_rare_codes.py::test_a_corner_that_has_no_coordinates_in_degrees",
+    "pixels_extreme": "pipelines/test_raster_extremes.py::test_pixels_beside_nodata_are_kept_and_left_out_of_the_statistics",
     "pixels_overlapping": "pipelines/test_raster.py::test_several_files_are_one_mosaic",
     "pixels_uncovered": "pipelines/test_raster.py::test_a_mosaic_with_gaps_is_masked_there",
     "encoding_assumed": "pipelines/test_tabular_csv.py::test_an_assumed_encoding_is_a_warning_with_samples",
