@@ -126,6 +126,13 @@ NODATA_DIFFERS = Refusal(
     "The bands of {file} have different nodata values: {values}. A GeoTIFF has one for all.",
     "Use one nodata value in all bands, or upload the bands as several files.",
 )
+PIXELS_EXTREME = Notice(
+    "pixels_extreme",
+    "pixels beyond ±1e38, which are not the nodata value: kept, and left out of the statistics",
+    "Kept {count:# pixel|# pixels} of {file} with values beyond ±1e38, such as {value}, but left {count:it|them} out "
+    "of statistics and preview: {count:it is|they are} not the nodata value ({nodata}). If {count:it means|they mean} "
+    "nodata, set that in the source, for example with `gdal_edit.py -a_nodata {value}`.",
+)
 NODATA_IMPOSSIBLE = Notice(
     "nodata_impossible",
     "the nodata value cannot occur in the data type",

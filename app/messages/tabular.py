@@ -165,6 +165,12 @@ CELLS_ERROR = Notice(
     "cells with errors, stored as nulls",
     "Stored {count:# cell|# cells} of {file} with {count:an error as null|errors as nulls}.",
 )
+DATES_ZERO = Notice(
+    "dates_zero",
+    "cells of a column of dates with the number 0, stored as nulls",
+    "Stored {count:# cell|# cells} of {file} as {count:null|nulls}: the number is 0 in a column of dates, and "
+    "spreadsheet programs show it as the day 0 of January 1900.",
+)
 CELLS_MERGED = Notice(
     "cells_merged",
     "merged ranges, whose value is in their first cell",
@@ -189,6 +195,12 @@ TYPES_MIXED = Notice(
     "types_mixed",
     "columns or keys with values of several types, kept as text",
     "Kept the column {column!r} of {file} as text, because its cells have several types: {found}.",
+)
+TEXTS_BLANK = Notice(
+    "types_mixed",
+    "columns or keys with values of several types, kept as text",
+    "Kept the column {column!r} of {file} as text, because its cells have several types: {found}. All of the texts are "
+    "blank: files[].options {options} makes them null.",
 )
 KEYS_MIXED = Notice(
     "types_mixed",

@@ -109,7 +109,7 @@ XLSX = [
         b=("time64[us]", [dt.time(23, 59, 59)]),
     ),
     good("XLSX", "elapsed times are days", book(two(1.5, 2.25, style=ELAPSED)), a=real(1.5), b=real(2.25)),
-    good("XLSX", "whole numbers that a double may have rounded", book(two(1, 2**53)), a=whole(1), b=real(2.0**53)),
+    good("XLSX", "whole numbers that a double would round", book(two(1, 2**53 + 1)), a=whole(1), b=whole(2**53 + 1)),
     good(
         "XLSX",
         "codes by their format",

@@ -13,6 +13,7 @@ from app.messages.raster import (
     DTYPE_NOT_WARPED,
     MISSING_VALUES_STORED,
     OPTIONS_DIFFER,
+    PIXELS_EXTREME,
     PIXELS_OVERLAPPING,
     PIXELS_UNCOVERED,
     RESAMPLING_INVENTS,
@@ -70,6 +71,7 @@ def run(ctx: RunContext) -> Asset:
 
         with ctx.step("transform"):
             raster = _transform(ctx, grid, target, resampling)
+            _warn_of_extremes(ctx, raster)
 
         with ctx.step("export"):
             product = _export(ctx, grid, raster, resampling)
@@ -170,6 +172,22 @@ def _transform(ctx: RunContext, grid: Grid, target: CRS | None, resampling: str 
     made = warp(assembled, warped, target, how, ctx.limits, _progress(ctx, grid, 0.2, 0.6))
     assembled.path.unlink()
     return made
+
+
+def _warn_of_extremes(ctx: RunContext, raster: Raster) -> None:
+    """Warn of pixels that no measurement can have: they are values for the file, and nodata for a person."""
+    found = [(number, each) for number, each in enumerate(raster.statistics, 1) if each.extreme]
+    if found:
+        nodata = raster.template.nodata_value
+        ctx.watch.warn(
+            PIXELS_EXTREME(
+                file=raster.template.file,
+                value=f"{found[0][1].extreme_sample:.17g}",
+                nodata="it has none" if nodata is None else f"it is {json_number(nodata)}",
+                count=sum(each.extreme for _, each in found),
+                samples=[{"band": number, "value": each.extreme_sample} for number, each in found],
+            )
+        )
 
 
 def _resampling(raster: Raster, asked: str | None, for_measurements: str) -> str:

@@ -13,6 +13,8 @@ from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
 
+from app.pipelines.raster.statistics import EXTREME
+
 LARGEST = 512
 # Shares of the pixels that may be darker or brighter than the picture shows.
 _DARK, _BRIGHT = 0.02, 0.98
@@ -91,7 +93,7 @@ def _picture(dataset: DatasetReader, shape: tuple[int, int], statistics: Sequenc
     for band in bands:
         values = dataset.read(band, out_shape=shape)
         if np.dtype(dataset.dtypes[0]).kind == "f":
-            opaque &= np.isfinite(values)
+            opaque &= np.abs(values) < EXTREME
         layers.append(_stretched(values, statistics[band - 1]))
     alpha = np.where(opaque, 255, 0).astype(np.uint8)
     return np.stack([*(layers if len(layers) == 3 else layers * 3), alpha])

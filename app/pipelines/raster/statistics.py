@@ -17,6 +17,8 @@ import numpy.typing as npt
 BINS = 256
 # An integer band of no more values than this is a classification or a mask: an average of two of them means nothing.
 MOST_CLASSES = 64
+# No measurement is as large as that: such numbers, such as -3.4028e38, mean nodata where a writer named another value.
+EXTREME = 1e38
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -24,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(slots=True)
 class BandStatistics:
-    """Statistics of the valid pixels: those that are finite numbers and neither nodata nor masked.
+    """Statistics of the valid pixels: those that are finite numbers below ±1e38 and neither nodata nor masked.
 
     Call `add` for every window, `finish` once, and `add_second_pass` for every window where `needs_second_pass`.
     """
@@ -33,6 +35,8 @@ class BandStatistics:
     valid: int = 0
     nodata: int = 0
     not_finite: int = 0
+    extreme: int = 0
+    extreme_sample: float | None = None
     low: float | int | None = None
     high: float | int | None = None
     mean: float = 0.0
@@ -51,9 +55,11 @@ class BandStatistics:
 
     def add(self, pixels: Pixels, valid: Mask | None) -> None:
         """First pass. valid: the mask of valid pixels; None where all of them are."""
-        values, finite = self._values(pixels, valid)
-        self.nodata += pixels.size - finite
-        self.not_finite += finite - values.size
+        chosen = self._chosen(pixels, valid)
+        values = self._usual(chosen)
+        self.nodata += pixels.size - chosen.size
+        if values.size < chosen.size:
+            self._count_unusual(chosen)
         if not values.size:
             return
         if self._counts is not None:
@@ -78,7 +84,7 @@ class BandStatistics:
         """Second pass, over the same pixels, where `needs_second_pass`."""
         if self.low is None or self.high is None:
             return
-        values, _ = self._values(pixels, valid)
+        values = self._usual(self._chosen(pixels, valid))
         try:
             # NumPy scalars: with Python floats, the edges of a float32 band would be float32.
             ends = np.float64(self.low), np.float64(self.high)
@@ -116,6 +122,8 @@ class BandStatistics:
         found: dict[str, Any] = {"valid": self.valid, "nodata": self.nodata}
         if self.not_finite:
             found["not_finite"] = self.not_finite
+        if self.extreme:
+            found["extreme"] = self.extreme
         if self.valid:
             found |= {"min": self.low, "max": self.high, "mean": _finite(self.mean), "std": _finite(self.deviation)}
         if self._bins is not None and self._edges is not None:
@@ -129,7 +137,7 @@ class BandStatistics:
         """The statistics as GDAL's band metadata, which COG readers show."""
         if not self.valid:
             return {}
-        total = self.valid + self.nodata + self.not_finite
+        total = self.valid + self.nodata + self.not_finite + self.extreme
         return {
             "STATISTICS_MINIMUM": repr(self.low),
             "STATISTICS_MAXIMUM": repr(self.high),
@@ -138,13 +146,24 @@ class BandStatistics:
             "STATISTICS_VALID_PERCENT": f"{100 * self.valid / total:.4g}",
         }
 
-    def _values(self, pixels: Pixels, valid: Mask | None) -> tuple[Pixels, int]:
-        """(finite valid values, how many valid pixels there were)."""
-        values = pixels.ravel() if valid is None or valid.all() else pixels[valid]
-        count = values.size
-        if self.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-            values = values[finite]
-        return values, count
+    def _chosen(self, pixels: Pixels, valid: Mask | None) -> Pixels:
+        values: Pixels = pixels.ravel() if valid is None or valid.all() else pixels[valid]
+        return values
+
+    def _usual(self, values: Pixels) -> Pixels:
+        """Those that are finite numbers below ±1e38."""
+        if self.dtype.kind != "f" or (usual := np.abs(values) < EXTREME).all():
+            return values
+        kept: Pixels = values[usual]
+        return kept
+
+    def _count_unusual(self, values: Pixels) -> None:
+        finite = np.isfinite(values)
+        self.not_finite += values.size - int(np.count_nonzero(finite))
+        extreme = values[finite & (np.abs(values) >= EXTREME)]
+        self.extreme += extreme.size
+        if self.extreme_sample is None and extreme.size:
+            self.extreme_sample = extreme[0].item()
 
     def _distinct_values(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The values that occur, sorted, and their counts. Negative values were counted as their bit patterns."""

@@ -37,6 +37,8 @@ TEXT_ONLY = frozenset({"text"})
 
 # A double stores any decimal number of so many digits exactly enough to write it again.
 _SAFE_DIGITS = 15
+# A double has every whole number up to this one.
+_LAST_WHOLE = 2**53
 _ZERO, _NINE, _MINUS, _DOT = (ord(c) for c in "09-.")
 
 Bytes = npt.NDArray[np.uint8]
@@ -194,9 +196,15 @@ def _examine_integers(array: pa.Array, digits: Positions, minus_zero: Mask) -> E
         return None
     most = int(digits.max())
     kinds = {"text"} if minus_zero.any() else {"text", "int64", "decimal"}
-    if most <= _SAFE_DIGITS:
+    if most <= _SAFE_DIGITS or _are_doubles(converted):
         kinds.add("float64")
     return PossibleTypes(frozenset(kinds), digits=most), {"int64": converted}
+
+
+def _are_doubles(converted: pa.Array) -> bool:
+    """Whether all of these whole numbers are so small that a double has each of their digits."""
+    ends = pc.min_max(converted).as_py()
+    return bool(ends["min"] >= -_LAST_WHOLE and ends["max"] <= _LAST_WHOLE)
 
 
 def _examine_decimals(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from app.messages.tabular import WORKBOOK_DAMAGED
@@ -16,6 +18,17 @@ _MAX_COLUMNS = 16_384
 _MAX_LETTERS = 3
 # More rows than the 1,048,576 of Excel, because other programs write them.
 _MAX_ROW = 2**31 - 1
+# Sign and digits of a whole number.
+_WHOLE = re.compile(r"\+?(-?)0*([0-9]+)(?:\.0*)?")
+_INT64 = 2**63
+# A double has every whole number up to here.
+_EXACT = 2.0**53
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+_ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})?"
+# What is typed later without a change, so that no digit is lost.
+_USUAL = re.compile(f"{_TIME}|{_DATE}T{_TIME}{_ZONE}")
+_DAY = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +36,23 @@ class Cell:
     """One cell.
 
     Attributes:
-        kind: number, text, bool, date, time, datetime, error, or uncached (a formula without a stored result).
+        kind: number, text, bool, date, time, datetime, moment (a date and time with a zone), zero (the number 0, shown
+            as a date, which it is not), error, or uncached (a formula without a stored result).
         text: the value as text, in the form that the type of its column needs.
     """
 
     kind: str
     text: str
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is empty text, as a formula filled down leaves it."""
+        return self.kind == "text" and not self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row with at least one value.
+    """A row with at least one cell.
 
     Attributes:
         number: from 1, as a spreadsheet program shows it.
@@ -43,9 +62,14 @@ class Row:
     number: int
     cells: dict[int, Cell]
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing but empty text in it."""
+        return all(cell.is_blank for cell in self.cells.values())
+
 
 def read_rows(book: Workbook, sheet: Sheet, merged: list[str] | None = None) -> Iterator[Row]:
-    """Yield the rows of a sheet that have a value, in order.
+    """Yield the rows of a sheet that have a cell with a value or empty text, in order.
 
     Args:
         merged: a list to which the ranges of merged cells are added.
@@ -143,13 +167,21 @@ def _cell(element: Any, book: Workbook) -> Cell | None:  # noqa: C901, PLR0911 #
 
 
 def _date_cell(value: str, book: Workbook) -> Cell:
+    """A date, a time, or both, as ISO 8601 writes them."""
+    value = value.strip()
     try:
-        found = datetime.fromisoformat(value)
+        if _DAY.fullmatch(value):
+            return Cell("date", date.fromisoformat(value).isoformat())
+        is_time = value[:1] == "T" or value[2:3] == ":"
+        found = time.fromisoformat(value) if is_time else datetime.fromisoformat(value)
+        if not is_time and "T" not in value and " " not in value:
+            raise ValueError("a week")
     except ValueError:
         raise WORKBOOK_DAMAGED(file=book.file, found=f"a cell has the date {value[:40]!r}") from None
-    if len(value) == 10:
-        return Cell("date", found.date().isoformat())
-    return Cell("datetime", found.replace(tzinfo=None).isoformat())
+    if is_time and found.tzinfo is not None:
+        return Cell("text", value)
+    kind = "time" if is_time else "datetime" if found.tzinfo is None else "moment"
+    return Cell(kind, value if _USUAL.fullmatch(value) else found.isoformat())
 
 
 def _number_cell(value: str, style: str | None, book: Workbook) -> Cell:
@@ -157,20 +189,23 @@ def _number_cell(value: str, style: str | None, book: Workbook) -> Cell:
     number = real_number(value.strip())
     if number is None:
         raise WORKBOOK_DAMAGED(file=book.file, found=f"a cell has the number {value[:40]!r}")
+    text = _number_text(value.strip(), number)
     at = whole_number(style or "")
     shown = book.formats[at] if at is not None and at < len(book.formats) else None
     if shown is not None and shown.startswith("0"):
-        is_code = number >= 0 and number.is_integer() and number < 1e15
-        return Cell("text", f"{int(number):0{len(shown)}d}") if is_code else Cell("number", _number_text(number))
+        return Cell("text", text.zfill(len(shown))) if text.isdecimal() else Cell("number", text)
     if shown is not None and (when := _date_of_serial(number, shown, book.since_1904)) is not None:
         return when
-    return Cell("number", _number_text(number))
+    return Cell("zero" if shown is not None and number == 0 else "number", text)
 
 
-def _number_text(number: float) -> str:
-    if number.is_integer() and abs(number) < 1e15:
-        return str(int(number))
-    return repr(number)
+def _number_text(value: str, number: float) -> str:
+    """All digits of a whole number where they are written out, else the shortest notation of the double."""
+    if (written := _WHOLE.fullmatch(value)) is not None:
+        whole = int(written[1] + written[2])
+        is_exact = whole == int(number) or whole == Decimal(repr(number))
+        return str(whole) if -_INT64 <= whole < _INT64 or not is_exact else repr(number)
+    return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else repr(number)
 
 
 def _date_of_serial(serial: float, shown: str, since_1904: bool) -> Cell | None:

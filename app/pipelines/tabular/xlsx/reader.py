@@ -21,6 +21,7 @@ from app.messages.message import MOST_SAMPLES
 from app.messages.tabular import (
     CELLS_ERROR,
     CELLS_MERGED,
+    DATES_ZERO,
     HEADER_ONLY,
     NOT_A_WORKBOOK,
     SHEET_AMBIGUOUS,
@@ -28,6 +29,7 @@ from app.messages.tabular import (
     SHEET_UNKNOWN,
     SHEETS_EMPTY,
     SKIPPED_ALL,
+    TEXTS_BLANK,
     TYPES_MIXED,
 )
 from app.models.file_options import FileOptions
@@ -41,18 +43,24 @@ from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.inferred_types import TEXT_ONLY
 from app.pipelines.tabular.source import BadRow, ParsedBlock, RowPosition, check_columns
 from app.pipelines.tabular.xlsx.cells import Cell, Row, read_rows
+from app.pipelines.tabular.xlsx.null_texts import NullTexts
 from app.pipelines.tabular.xlsx.workbook import Sheet, Workbook, open_workbook
 from app.settings import Limits
 
 _BLOCK_ROWS = 8_192
 # The types that a column may get when all of its cells are of this kind.
 _ALLOWED = {
-    "number": frozenset({"int64", "float64"}),
+    "number": frozenset({"int64", "float64", "decimal"}),
     "bool": frozenset({"bool"}),
     "date": frozenset({"date"}),
     "datetime": frozenset({"timestamp"}),
+    "moment": frozenset({"timestamp_utc"}),
     "time": frozenset({"time"}),
 }
+_DATES = {"date", "datetime"}
+# What kinds are for the type of a column, and how a warning names them.
+_PLAIN_KINDS = {"empty": "text", "blanks": "text"}
+_SHOWN_KINDS = {**_PLAIN_KINDS, "zero": "number", "moment": "datetime with a zone"}
 
 
 @dataclass(slots=True)
@@ -62,6 +70,7 @@ class XlsxSource:
     Attributes:
         first_column: column of the sheet, from 0, where the table begins.
         kinds: kind of the cells of each column.
+        nulls: texts that mean null.
         rows_before: the rows of the sheet before the data, the header included.
     """
 
@@ -74,6 +83,7 @@ class XlsxSource:
     rows_before: int
     first_column: int
     rows: int | None
+    nulls: NullTexts
     logical: Mapping[int, str] = field(default_factory=dict)
     plain: frozenset[int] = frozenset()
     warnings: list[RunWarning] = field(default_factory=list)
@@ -93,8 +103,11 @@ class XlsxSource:
         columns: list[list[str | None]] = [[] for _ in self.names]
         bad: list[BadRow] = []
         good: list[Row] = []
-        errors = 0
+        errors = blank = 0
         for row in block:
+            if row.is_blank:
+                blank += 1
+                continue
             fault = self._find_fault(row)
             if fault is not None:
                 bad.append(BadRow(row.number, None, fault, _row_as_json(row)))
@@ -103,18 +116,23 @@ class XlsxSource:
             for at, (kind, column) in enumerate(zip(self.kinds, columns, strict=True), self.first_column):
                 cell = row.cells.get(at)
                 errors += cell is not None and cell.kind == "error"
-                column.append(None if cell is None or cell.kind == "error" else _cell_text(cell, kind))
+                column.append(None if cell is None else self._text(cell, kind))
 
         def locate(row: int) -> RowPosition:
             return good[row].number, None, _row_as_json(good[row])
 
         arrays = [pa.array(column, pa.string()) for column in columns]
         # Rows have their own numbers, so lines of earlier blocks are not added.
-        return ParsedBlock(arrays, len(good), bad, 0, None, locate, 0, {"cells_error": errors})
+        return ParsedBlock(arrays, len(good), bad, 0, None, locate, blank, {"cells_error": errors})
+
+    def _text(self, cell: Cell, kind: str) -> str | None:
+        return None if self.nulls.kind_of(cell) in ("null", "error") else _cell_text(cell, kind)
 
     def _find_fault(self, row: Row) -> str | None:
         for at, cell in row.cells.items():
             if not self.first_column <= at < self.first_column + len(self.names):
+                if cell.is_blank:
+                    continue
                 return f"a value in column {column_letters(at)}, where the header has none"
             if cell.kind == "uncached":
                 return f"a formula in column {column_letters(at)} whose result is not stored"
@@ -140,14 +158,21 @@ def open_source(path: Path, fmt: Format, options: FileOptions, limits: Limits, f
     return XlsxSource(
         file=file, names=scan.names, allowed=tuple(_ALLOWED.get(kind, TEXT_ONLY) for kind in kinds), kinds=kinds,
         book=book, sheet=sheet, rows_before=scan.rows_before, first_column=scan.first_column, rows=scan.rows,
+        nulls=NullTexts.of(options),
         plain=frozenset(number for number, found in enumerate(scan.cells) if _kinds(found) != {"text"}),
-        warnings=list(_warnings(file, scan)),
+        warnings=list(_warnings(file, scan, options)),
     )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _SheetScan:
-    """What the first reading of a sheet found. cells: for each column, the number of cells of each kind."""
+    """What the first reading of a sheet found.
+
+    Attributes:
+        cells: for each column, the number of cells of each kind; of text also `empty` and `blanks`, and `null` for
+            text that options.nulls or options.trim makes null.
+        zeros: {column of the sheet: places of its cells of the kind `zero`}.
+    """
 
     names: tuple[str, ...]
     rows_before: int
@@ -155,14 +180,26 @@ class _SheetScan:
     cells: list[Counter[str]]
     rows: int = 0
     errors: list[str] = field(default_factory=list)
+    zeros: dict[int, list[str]] = field(default_factory=dict)
     merged: list[str] = field(default_factory=list)
+
+    def add(self, row: Row, nulls: NullTexts) -> None:
+        """Count the cells of a row."""
+        for at, cell in row.cells.items():
+            if self.first_column <= at < self.first_column + len(self.cells):
+                self.cells[at - self.first_column][nulls.kind_of(cell)] += 1
+            if cell.kind == "error" and len(self.errors) < MOST_SAMPLES:
+                self.errors.append(f"{column_letters(at)}{row.number}: {cell.text}")
+            if cell.kind == "zero" and len(places := self.zeros.setdefault(at, [])) < MOST_SAMPLES:
+                places.append(f"{column_letters(at)}{row.number}")
 
 
 def _scan_sheet(book: Workbook, sheet: Sheet, options: FileOptions, limits: Limits, watch: Watch) -> _SheetScan:
     has_header, skipped = options.header is not False, options.skip_rows or 0
     before = options.header_row - 1 if options.header_row else skipped
+    nulls = NullTexts.of(options)
     merged: list[str] = []
-    rows = read_rows(book, sheet, merged)
+    rows = (row for row in read_rows(book, sheet, merged) if not row.is_blank)
     first = _first_row(rows, before, book, sheet)
     rows_before = max(first.number, skipped) if has_header else skipped
     first_column, width = min(first.cells), max(first.cells) - min(first.cells) + 1
@@ -177,11 +214,7 @@ def _scan_sheet(book: Workbook, sheet: Sheet, options: FileOptions, limits: Limi
             watch.advance(0, None)
         if not has_header:
             scan.first_column, scan.cells = _widen(scan.first_column, scan.cells, row)
-        for at, cell in row.cells.items():
-            if scan.first_column <= at < scan.first_column + len(scan.cells):
-                scan.cells[at - scan.first_column][cell.kind] += 1
-            if cell.kind == "error" and len(scan.errors) < MOST_SAMPLES:
-                scan.errors.append(f"{column_letters(at)}{row.number}: {cell.text}")
+        scan.add(row, nulls)
     if scan.rows == 0:
         raise HEADER_ONLY(file=book.file)
     scan.merged = [each for each in merged if _last_row(each, before + 1) > before]
@@ -225,7 +258,7 @@ def _select_sheet(book: Workbook, declared: str | None) -> Sheet:
         near = nearest(declared, names)
         hint = f"Did you mean {near!r}? " if near else ""
         raise SHEET_UNKNOWN(file=book.file, sheet=declared, hint=hint, sheets=listed)
-    filled = [sheet for sheet in book.sheets if next(read_rows(book, sheet), None) is not None]
+    filled = [sheet for sheet in book.sheets if any(not row.is_blank for row in read_rows(book, sheet))]
     if not filled:
         raise SHEETS_EMPTY(file=book.file, sheets=listed)
     if len(filled) > 1:
@@ -249,12 +282,20 @@ def _kind(found: Counter[str]) -> str:
 
 
 def _kinds(found: Counter[str]) -> set[str]:
-    """The kinds of the values of a column. A date among datetimes counts as a datetime at midnight."""
-    kinds = set(found) - {"uncached", "error"}
-    return {"datetime"} if kinds == {"date", "datetime"} else kinds
+    """The kinds of the values of a column.
+
+    A date among datetimes counts as a datetime at midnight; a zero among dates is no value, elsewhere a number.
+    """
+    kinds = {_PLAIN_KINDS.get(kind, kind) for kind in found} - {"uncached", "error", "null"}
+    dates = kinds - {"zero"}
+    if "zero" in kinds:
+        kinds = dates if dates and dates <= _DATES else dates | {"number"}
+    return {"datetime"} if kinds == _DATES else kinds
 
 
-def _cell_text(cell: Cell, kind: str) -> str:
+def _cell_text(cell: Cell, kind: str) -> str | None:
+    if cell.kind == "zero" and kind in _DATES:
+        return None
     return f"{cell.text}T00:00:00" if kind == "datetime" and cell.kind == "date" else cell.text
 
 
@@ -264,13 +305,30 @@ def _row_as_json(row: Row) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def _warnings(file: str, scan: _SheetScan) -> Iterator[RunWarning]:
+def _warnings(file: str, scan: _SheetScan, options: FileOptions) -> Iterator[RunWarning]:
+    zeros: list[str] = []
+    count = 0
     for number, (name, found) in enumerate(zip(scan.names, scan.cells, strict=True), scan.first_column):
+        title = name or column_letters(number)
         if len(_kinds(found)) > 1:
-            listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
-            title = name or column_letters(number)
-            yield TYPES_MIXED(file=file, column=title, found=listed, samples=[title])
+            yield _mixed(file, title, found, options)
+        elif found["zero"] and _kind(found) in _DATES:
+            zeros += scan.zeros[number]
+            count += found["zero"]
+    if count:
+        yield DATES_ZERO(file=file, count=count, samples=zeros)
     if errors := sum(found["error"] for found in scan.cells):
         yield CELLS_ERROR(file=file, count=errors, samples=scan.errors)
     if scan.merged:
         yield CELLS_MERGED(file=file, count=len(scan.merged), samples=scan.merged)
+
+
+def _mixed(file: str, title: str, found: Counter[str], options: FileOptions) -> RunWarning:
+    shown: Counter[str] = Counter()
+    for kind, count in found.items():
+        shown[_SHOWN_KINDS.get(kind, kind)] += count
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(shown.items()) if kind != "null")
+    advice = NullTexts.of(options).advice(found) if not found["text"] and len(_kinds(found)) == 2 else None
+    if advice is None:
+        return TYPES_MIXED(file=file, column=title, found=listed, samples=[title])
+    return TEXTS_BLANK(file=file, column=title, found=listed, options=advice, samples=[title])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET  # _no_doctype checks each part first
 from xml.parsers import expat
 
@@ -59,11 +60,12 @@ def open_workbook(root: Path, members: list[Path], fmt: Format, file: str) -> Wo
     Raises:
         RunRefused: content_mismatch, file_damaged, xml_doctype.
     """
-    parts = {str(member.relative_to(root)): member for member in members}
+    parts = {_part_name(str(member.relative_to(root))): member for member in members}
     start = _related_parts(parts, "", file, "/officeDocument")
     main = next(iter(start.values()), "xl/workbook.xml")
-    if main not in parts or "[Content_Types].xml" not in parts or not main.endswith(".xml"):
-        found = f"a zip archive with {', '.join(map(repr, list(parts)[:5]))}"
+    if main not in parts or "[content_types].xml" not in parts or not main.endswith(".xml"):
+        names = [str(member.relative_to(root)) for member in members[:5]]
+        found = f"a zip archive with {', '.join(map(repr, names))}"
         raise NOT_A_WORKBOOK(file=file, format=fmt.name, found=found)
     related = _related_parts(parts, main, file, "/worksheet")
     sheets, since_1904 = [], False
@@ -126,13 +128,19 @@ def _elements(path: Path, file: str, tags: tuple[str, ...]) -> Iterator[Any]:
 def _related_parts(parts: dict[str, Path], part: str, file: str, kind: str) -> dict[str, str]:
     """{relationship id: name of the part} for targets of that kind inside the file."""
     folder, _, name = part.rpartition("/")
-    listed = parts.get(posixpath.join(folder, "_rels", f"{name}.rels"))
+    listed = parts.get(_part_name(posixpath.join(folder, "_rels", f"{name}.rels")))
     found: dict[str, str] = {}
     for element in _elements(listed, file, ("Relationship",)) if listed else ():
-        target = element.get("Target", "")
+        target = element.get("Target", "").replace("\\", "/")
         if element.get("Type", "").endswith(kind) and element.get("TargetMode") != "External":
-            found[element.get("Id", "")] = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
+            path = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/")
+            found[element.get("Id", "")] = _part_name(path)
     return found
+
+
+def _part_name(name: str) -> str:
+    """The name by which parts are compared: without regard to the case of ASCII letters, and to what is escaped."""
+    return "".join(c.lower() if c.isascii() else c for c in unquote(name))
 
 
 def _style_formats(path: Path, file: str) -> tuple[str | None, ...]:
@@ -163,8 +171,7 @@ def format_meaning(code: str) -> str | None:
     """What a number format shows; see Workbook.formats."""
     if len(code) > _LONGEST_FORMAT:
         return None
-    section = code.partition(";")[0]
-    plain = re.sub(r'"[^"]*"|\\.|_.|\*.', "", section)
+    plain = re.sub(r'"[^"]*"|\\.|_.|\*.', "", code).partition(";")[0]
     if re.search(r"\[[hmsHMS]+\]", plain):
         return None  # elapsed time: a number of days
     plain = re.sub(r"\[[^\]]*\]", "", plain).lower().replace("am/pm", "").replace("a/p", "").replace("general", "")
