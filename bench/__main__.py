@@ -105,7 +105,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table-rows", type=int, default=10_000_000, help="rows of the table (default 10,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default 3)")
     parser.add_argument(
-        "--retries", type=int, default=3, help=f"for a run that others disturbed by over {DISTURBED * 100:.0f} %% (default 3)"
+        "--retries", type=int, default=3, help=f"for a run that is disturbed over {DISTURBED * 100:.0f} %% (default 3)"
     )
     parser.add_argument("--posts", type=int, default=20, help="runs of the latency part (default 20)")
     parser.add_argument("--load-runs", type=int, default=1000, help="runs of the load part (default 1,000)")
