@@ -21,6 +21,7 @@ from app.pipelines.vector.engines.columns import choose_columns
 from app.pipelines.vector.engines.dry_run import look_through
 from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
+from app.pipelines.vector.engines.places import Places
 from app.pipelines.vector.engines.report import warn_after, warn_before
 from app.pipelines.vector.engines.stream import output_crs
 from app.pipelines.vector.files import SourceFiles, VectorFiles
@@ -109,12 +110,13 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
 
 def _look_through(ctx: PlanContext, sources: Sequence[VectorSource], recipe: Recipe) -> None:
     """Warn as the run will of where the rows lie; collect what it would be refused for."""
-    seen = Findings()
+    seen, places = Findings(), Places(output_crs(sources, recipe))
 
     def look(source: VectorSource) -> None:
-        seen.merge(look_through(source, recipe), source.name)
+        seen.merge(look_through(source, recipe, places), source.name)
 
     ctx.gather(sources, look)
+    places.warn(ctx.watch)
     warn_after(seen, ctx.watch)
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 
-import numpy as np
 import shapely
 
 from app.models.recipe import DropZ, Recipe
-from app.pipelines.common.area_check import FAR, RESULT_FAR
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.geoparquet_writer import product_schema
 from app.pipelines.common.shapes import from_geometries, without_heights
 from app.pipelines.contract.engine import EngineDescription
 from app.pipelines.vector.engines.columns import product_columns
-from app.pipelines.vector.engines.report import check_places, column_schema
+from app.pipelines.vector.engines.places import Places
+from app.pipelines.vector.engines.report import column_schema
 from app.pipelines.vector.engines.stream import EngineResources, bound_steps, chunks_of, output_crs
 from app.pipelines.vector.source import VectorSource
 
@@ -37,22 +35,23 @@ def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineR
     )
 
 
-def look_through(source: VectorSource, recipe: Recipe) -> Findings:
+def look_through(source: VectorSource, recipe: Recipe, places: Places) -> Findings:
     """Reproject all rows of a source as its run does, and keep none.
 
     Args:
         source: one whose rows were all read before, so that a plan may read them again.
         recipe: the steps; those after the last reprojection change no place.
+        places: takes what is found of them.
 
     Returns:
         What the run will count until then, with the file in the samples.
 
     Raises:
-        RunRefused: coordinates_not_finite, coordinates_not_transformable, antimeridian_unsplittable,
+        RunRefused: coordinates_not_finite, coordinates_not_transformable, antimeridian_unsplittable, result_misplaced,
             outside_area_of_use.
     """
     steps = [each for step, each in bound_steps(source, recipe) if each is not None or isinstance(step, DropZ)]
-    found, placed = Findings(), 0
+    found = Findings()
     with closing(chunks_of(source)) as chunks:
         for chunk in chunks:
             findings = Findings()
@@ -62,10 +61,9 @@ def look_through(source: VectorSource, recipe: Recipe) -> Findings:
                     shapes = without_heights(shapes)
                     continue
                 geometries = reprojector.apply(shapes, chunk.first_row, findings)
-                reprojector.area_check.check(geometries, chunk.first_row, findings)
+                reprojector.check_places(shapes, geometries, chunk.first_row, findings)
                 shapes = from_geometries(geometries)
-            placed += int(np.isfinite(shapely.bounds(shapes.build(None))[:, 0]).sum())
+            places.add(source, shapely.bounds(shapes.build(None)), findings)
             found.merge(findings, source.name)
-    far = {name: Counter({source.name: found.counts[name]}) for name in (FAR, RESULT_FAR)}
-    check_places(far, Counter({source.name: placed}), found, {source.name: source.file})
+    places.check(source.name)
     return found

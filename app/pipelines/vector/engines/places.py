@@ -15,8 +15,8 @@ from app.pipelines.common.area_check import AS_DEGREES, AS_SWAPPED, NOWHERE, OUT
 from app.pipelines.common.areas import WORLD, known_area, shown_area, shown_distance
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
+from app.pipelines.common.shapes import Coordinates
 from app.pipelines.contract.watch import Watch
-from app.pipelines.vector.engines.chunks import TransformedChunk
 from app.pipelines.vector.source import VectorSource
 
 _READINGS = {AS_DEGREES: "as degrees", AS_SWAPPED: "y before x"}
@@ -42,17 +42,21 @@ class Places:
     result: CRS
     _sources: dict[str, tuple[VectorSource, _Group]] = field(default_factory=dict)
 
-    def add(self, chunk: TransformedChunk) -> None:
-        """Take what was found of places out of the findings of a chunk."""
-        source = chunk.source
+    def add(self, source: VectorSource, boxes: Coordinates, findings: Findings) -> None:
+        """Take what was found of places out of the findings of a chunk. boxes: (rows, 4), of its features."""
         _, group = self._sources.setdefault(source.name, (source, _Group(source.crs)))
-        group.placed += int(np.isfinite(chunk.boxes[:, 0]).sum())
-        group.findings.merge(chunk.findings.take(OUTSIDE, RESULT_OUTSIDE, NOWHERE, AS_DEGREES, AS_SWAPPED), source.name)
+        group.placed += int(np.isfinite(boxes[:, 0]).sum())
+        group.findings.merge(findings.take(OUTSIDE, RESULT_OUTSIDE, NOWHERE, AS_DEGREES, AS_SWAPPED), source.name)
 
-    def check(self) -> None:
-        """Raises RunRefused outside_area_of_use for a source of which most coordinates have no place or another one."""
+    def check(self, name: str | None = None) -> None:
+        """Check all sources, or the one of this name.
+
+        Raises:
+            RunRefused: outside_area_of_use for a source of which most coordinates have no place or another one.
+        """
         for source, group in self._sources.values():
-            refuse_misread(source.file, source.crs, group.findings, group.placed)
+            if name in (None, source.name):
+                refuse_misread(source.file, source.crs, group.findings, group.placed)
 
     def counts(self) -> dict[str, int]:
         """How many features lie outside the areas of use, of all sources, where any does."""
