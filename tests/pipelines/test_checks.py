@@ -15,6 +15,7 @@ import shapely
 
 from app.errors import RunRefused
 from app.models.checks import CheckResult
+from app.pipelines.common.check_columns import ProductColumns
 from app.pipelines.common.check_database import open_checked
 from app.pipelines.common.check_geometry import type_ids
 from tests.pipelines import tables
@@ -134,16 +135,16 @@ def test_numbers_are_compared_exactly(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_columns_that_differ_in_case(bench: Bench) -> None:
-    """Of vector files, whose names are kept."""
+    """They get names that differ otherwise; of a product that has such names, one has to be written exactly."""
     frame = geopandas.GeoDataFrame({"Name": ["a"], "name": [None], "": [1]}, geometry=[shapely.Point(1, 2)], crs=4326)
     bench.write("p.geojson", frame.to_json())
     made = vector(
-        bench, "p.geojson", {"check": "not_null", "column": "Name"}, {"check": "not_null", "column": "name"},
+        bench, "p.geojson", {"check": "not_null", "column": "Name"}, {"check": "not_null", "column": "name_1"},
         {"check": "custom", "sql": "\"Name\" = 'a'"}, {"check": "not_null", "column": ""},
     )  # fmt: skip
     assert [each.found for each in made] == [0, 1, 0, 0]
     with pytest.raises(RunRefused) as caught:
-        vector(bench, "p.geojson", {"check": "custom", "sql": "NAME = 'a'"})
+        ProductColumns(["Name", "name"], ["VARCHAR"] * 2).number_in_sql("NAME", 0)
     assert caught.value.reason == "check_column_unknown"
     assert "'Name', 'name'" in caught.value.fix
 
