@@ -169,6 +169,14 @@ class Recipe:
         return next((step for step in self.steps if isinstance(step, SimplifyCoverage)), None)
 
     @property
+    def leaves_valid(self) -> bool:
+        """Whether geometries are repaired, and no later step can make a valid one invalid."""
+        repaired = False
+        for step in self.steps:
+            repaired = isinstance(step, MakeValid) or (repaired and not isinstance(step, Reproject))
+        return repaired
+
+    @property
     def last_steps(self) -> tuple[LastStep, ...]:
         """What is done to each chunk after that, the same for all engines."""
         return tuple(step for step in self.steps if isinstance(step, LastStep))

@@ -18,6 +18,7 @@ from app.errors import RunRefused
 from app.models.asset import ParentInput
 from app.models.checks import CheckResult
 from tests.pipelines.conftest import Bench, Result
+from tests.pipelines.engines import ENGINES
 from tests.pipelines.joins import Lake
 
 WITHIN = {"check": "within", "dataset": "areas"}
@@ -211,3 +212,16 @@ def test_a_plan_names_the_version(bench: Bench, lake: Lake) -> None:
     assert plan.would == "succeed"
     assert [(each.role, each.dataset_id, each.rows) for each in plan.parents] == [("within", "areas", 4)]
     assert [each.passed for each in plan.checks] == [None]
+
+
+@pytest.mark.parametrize("bench", ENGINES, indirect=True)
+def test_checks_of_geometries_with_every_engine(bench: Bench, lake: Lake) -> None:
+    """The bow tie is repaired by the engine, and then overlaps what it overlapped."""
+    areas(lake, AREAS)
+    rows = [shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]), shapely.box(0.5, 0, 1.5, 1), shapely.box(5, 0, 6, 2)]
+    made = run(bench, lake, rows, WITHIN, {"check": "valid_geometry"}, {"check": "no_overlaps"})
+    assert [each.found for each in made.product.checks] == [1, 0, 1]
+    assert [[each.get("row", each.get("rows")) for each in one.samples] for one in made.product.checks] == [
+        [2], [], [[0, 1]],
+    ]  # fmt: skip
+    assert failing(made.path, shapely.union_all([each for each in AREAS if each is not None])) == [2]

@@ -15,6 +15,7 @@ import shapely
 
 from app.errors import RunRefused
 from app.models.checks import CheckResult
+from app.pipelines.common.check_columns import ProductColumns
 from app.pipelines.common.check_database import open_checked
 from app.pipelines.common.check_geometry import type_ids
 from tests.pipelines import tables
@@ -134,16 +135,16 @@ def test_numbers_are_compared_exactly(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_columns_that_differ_in_case(bench: Bench) -> None:
-    """Of vector files, whose names are kept."""
+    """They get names that differ otherwise; of a product that has such names, one has to be written exactly."""
     frame = geopandas.GeoDataFrame({"Name": ["a"], "name": [None], "": [1]}, geometry=[shapely.Point(1, 2)], crs=4326)
     bench.write("p.geojson", frame.to_json())
     made = vector(
-        bench, "p.geojson", {"check": "not_null", "column": "Name"}, {"check": "not_null", "column": "name"},
+        bench, "p.geojson", {"check": "not_null", "column": "Name"}, {"check": "not_null", "column": "name_1"},
         {"check": "custom", "sql": "\"Name\" = 'a'"}, {"check": "not_null", "column": ""},
     )  # fmt: skip
     assert [each.found for each in made] == [0, 1, 0, 0]
     with pytest.raises(RunRefused) as caught:
-        vector(bench, "p.geojson", {"check": "custom", "sql": "NAME = 'a'"})
+        ProductColumns(["Name", "name"], ["VARCHAR"] * 2).number_in_sql("NAME", 0)
     assert caught.value.reason == "check_column_unknown"
     assert "'Name', 'name'" in caught.value.fix
 
@@ -261,6 +262,55 @@ def test_geometries(bench: Bench) -> None:
     assert made[2].samples[0]["row"] == 10
 
 
+HOSTILE = [
+    shapely.Polygon([(5, 0), (6, 1), (6, 0), (5, 1)]),
+    shapely.Polygon([(0, 0), (2, 0), (2, 2), (1, 2), (1, 3), (1, 2), (0, 2)]),
+    shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)]),
+    shapely.Polygon([(0, 0), (4, 0), (4, 4), (0, 4)], [[(3, 3), (5, 3), (5, 5), (3, 5)]]),
+    shapely.LineString([(1, 1), (1, 1)]),
+    shapely.Polygon([(0, 0), (1, 1), (2, 2)]),
+    shapely.GeometryCollection([shapely.Point(1, 2), shapely.Polygon([(5, 0), (6, 1), (6, 0), (5, 1)])]),
+    shapely.Point(1, 1).buffer(1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "simplify", [None, {"tolerance": 0.6, "unit": "crs"}, {"tolerance": 0.6, "unit": "crs", "coverage": True}]
+)
+@pytest.mark.parametrize("repair", ["linework", "structure", "off"])
+def test_what_is_known_of_valid_geometries_is_what_a_look_finds(
+    bench: Bench, repair: str, simplify: dict[str, Any] | None
+) -> None:
+    """Engines look at each geometry. The oracle reads the product again."""
+    # Coverages are of valid polygons.
+    polygons_only = simplify is not None and "coverage" in simplify
+    for shapes in (*([] if polygons_only else [HOSTILE]), [HOSTILE[-1]], SQUARES):
+        for more in ({}, {"multi": "promote", "order": "hilbert"}):
+            frame = geopandas.GeoDataFrame(geometry=shapes, crs=4326)
+            frame.to_parquet(bench.landing / "h.parquet")
+            made = bench.run(
+                {"path": "h.parquet", "format": "GeoParquet"}, checks=[{"check": "valid_geometry"}],
+                recipe={"repair": repair, "simplify": simplify, **more},
+            )  # fmt: skip
+            (found,) = made.product.checks
+            wrong = np.flatnonzero(~shapely.is_valid(made.frame.geometry.to_numpy()))
+            assert (found.found, found.passed) == (len(wrong), not len(wrong))
+            assert [each["row"] for each in found.samples] == wrong[:5].tolist()
+            assert len(wrong) == 0 or repair == "off"
+
+
+def test_geometries_that_were_repaired_are_not_looked_at_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = shapely.is_valid
+    monkeypatch.setattr(
+        "app.pipelines.common.check_geometry.shapely.is_valid", lambda array: looked.append(len(array)) or real(array)
+    )
+    path = squares(bench)
+    for check in ([], [{"check": "valid_geometry"}]):
+        bench.run({"path": path, "format": "GeoJSON"}, checks=check)
+    assert looked[: len(looked) // 2] == looked[len(looked) // 2 :]
+
+
 def test_overlaps_are_pairs_of_rows(bench: Bench) -> None:
     path = squares(bench, shapely.box(0.5, 0.5, 1.5, 1.5), shapely.box(0, 0, 1, 1), shapely.Point(0.5, 0.5))
     (made,) = vector(bench, path, {"check": "no_overlaps"})
@@ -361,8 +411,10 @@ def test_types_are_read_from_the_heads_of_wkb() -> None:
 
 
 def test_keys_with_equal_hashes_are_compared(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
-    for most in (0, 5_000):
+    """Sorted in memory, and through scratch."""
+    for most, size in ((0, 32), (5_000, 32), (0, 2**40), (5_000, 2**40)):
         monkeypatch.setattr("app.pipelines.common.check_table._MOST_SUSPECTS", most)
+        monkeypatch.setattr("app.pipelines.common.check_table._BYTES_A_HASH", size)
         rows = "".join(f"{n % 70},{n % 90},{-0.0 if n % 2 else 0.0}\n" for n in range(700))
         made = results(
             bench, {"check": "unique", "columns": ["a", "b"]}, {"check": "unique", "column": "a"},

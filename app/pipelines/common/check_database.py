@@ -17,11 +17,16 @@ from app.pipelines.common.check_columns import ProductColumns
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A Parquet file as SQL sees it: the columns c0, c1, … of `t`, and `file_row_number`, from 0."""
+    """A Parquet file as SQL sees it: the columns c0, c1, … of `t`, and `file_row_number`, from 0.
+
+    memory_bytes: what DuckDB may hold.
+    """
 
     connection: duckdb.DuckDBPyConnection
     columns: ProductColumns
     path: Path
+    rows: int
+    memory_bytes: int
 
     def select(self, what: str, rest: str = "") -> duckdb.DuckDBPyConnection:
         """Run `SELECT what FROM the file rest`, made of aliases, quoted values and contained expressions."""
@@ -57,8 +62,10 @@ def open_checked(path: Path, threads: int, memory_bytes: int, spill: Path | None
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
         types = [row[1] for row in described]
         try:
-            # The names as they are: DuckDB changes those that are empty, or that differ in case only.
-            yield CheckedFile(connection, ProductColumns(pq.read_schema(path).names, types), path)
+            with pq.ParquetFile(path) as parquet:
+                # The names as they are: DuckDB changes those that are empty, or that differ in case only.
+                names, rows = parquet.schema_arrow.names, parquet.metadata.num_rows
+            yield CheckedFile(connection, ProductColumns(names, types), path, rows, memory_bytes)
         except duckdb.OutOfMemoryException:
             raise CHECKS_MEMORY(limit=memory_bytes // 2**20) from None
 

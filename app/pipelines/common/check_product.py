@@ -19,6 +19,7 @@ from app.models.checks import (
     NoOverlaps,
     Rows,
     Unique,
+    ValidGeometry,
     Within,
     passing,
     unanswered,
@@ -69,13 +70,16 @@ def _fetched(ctx: RunContext, index: int, check: Within) -> ComparedVersion:
     return open_compared(index, check, ctx.fetch_asset(str(check.dataset), check.version))
 
 
-def checked(ctx: RunContext, product: Product, compared: Sequence[ComparedVersion] = ()) -> Product:
+def checked(
+    ctx: RunContext, product: Product, compared: Sequence[ComparedVersion] = (), *, is_valid: bool = False
+) -> Product:
     """The product with the results of the manifest's checks; `publish` decides what follows from them.
 
     Args:
         ctx: has the manifest.
         product: the finished file.
         compared: those of `fetch_compared`.
+        is_valid: see `Report`; `valid_geometry` need not look again then.
 
     Raises:
         RunRefused: check_column_unknown, check_type, check_pattern_invalid, check_sql_invalid, check_sql_failed,
@@ -84,7 +88,7 @@ def checked(ctx: RunContext, product: Product, compared: Sequence[ComparedVersio
     if not ctx.manifest.checks:
         return product
     box = box_of(product.column_schema)
-    results = _answered(ctx, product.path, box, product.statistics, compared)
+    results = _answered(ctx, product.path, box, product.statistics, compared, is_valid=is_valid)
     return replace(product, checks=results)
 
 
@@ -184,6 +188,8 @@ def _answered(
     box: str | None,
     statistics: Mapping[str, Any],
     compared: Sequence[ComparedVersion] = (),
+    *,
+    is_valid: bool = False,
 ) -> tuple[CheckResult, ...]:
     """The results of all checks, in the order of the manifest."""
     numbered = list(enumerate(ctx.manifest.checks))
@@ -195,9 +201,13 @@ def _answered(
                 results[question.index] = answer_key(question, file)
         for index, check in numbered:
             if isinstance(check, NoOverlaps):
-                results[index] = answer_overlaps(index, check, file, box or "")
+                results[index] = answer_overlaps(index, check, file, box or "", ctx.threads, is_valid=is_valid)
         results |= _answer_areas(ctx, file, box or "", compared)
-    of_geometries = [(index, check) for index, check in numbered if isinstance(check, GEOMETRY_CHECKS)]
+    if is_valid:
+        results |= {index: passing(check) for index, check in numbered if isinstance(check, ValidGeometry)}
+    of_geometries = [
+        (index, check) for index, check in numbered if isinstance(check, GEOMETRY_CHECKS) and index not in results
+    ]
     if of_geometries:
         results |= answer_geometries(of_geometries, path, ctx.threads)
     for index, check in numbered:

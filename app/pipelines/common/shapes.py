@@ -106,7 +106,7 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
     data = np.frombuffer(wkb.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
     kind = int(np.bincount(data[starts[lengths > 5] + 1], minlength=8).argmax()) if (lengths > 5).any() else 0
-    plain = _plain_rows(data, starts, lengths, kind)
+    plain = plain_rows(data, starts, lengths, kind)
     rows = np.flatnonzero(plain)
     if len(rows) == len(wkb):
         shapes = _flat(data, starts, lengths, kind, file, first_row, findings)
@@ -127,8 +127,14 @@ def from_wkb(wkb: pa.Array, file: str, first_row: int, findings: Findings) -> Sh
     return replace(both, source=source)
 
 
-def _plain_rows(data: Bytes, starts: Rows, lengths: Rows, kind: int) -> npt.NDArray[np.bool_]:
-    """Which rows are little-endian 2D geometries of this type with all positions in one piece."""
+def plain_rows(data: Bytes, starts: Rows, lengths: Rows, kind: int) -> npt.NDArray[np.bool_]:
+    """Which rows are little-endian 2D geometries of this type with all positions in one piece.
+
+    Args:
+        data: WKB of all rows.
+        starts, lengths: of each row in it.
+        kind: 3 for polygons of one ring, 6 for multi polygons of one such part, and so on.
+    """
     if kind not in _HEADS:
         return np.zeros(len(starts), np.bool_)
     head, counted = _HEADS[kind]

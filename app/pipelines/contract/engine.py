@@ -31,6 +31,7 @@ class Report:
         counts: rows_in, rows_out, and the rows that each step changed or found.
         statistics: rows by geometry type and by file, and row groups.
         engine: names and versions of the software that computed it.
+        is_valid: whether GEOS in this process found every geometry valid, with the coordinates that were written.
     """
 
     crs: str
@@ -41,6 +42,7 @@ class Report:
     counts: Mapping[str, int]
     statistics: Mapping[str, object]
     engine: Mapping[str, str]
+    is_valid: bool
 
 
 @dataclass(frozen=True, slots=True)

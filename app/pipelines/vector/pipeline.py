@@ -65,7 +65,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
         warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
 
     with ctx.step("export"):
-        product = checked(ctx, _product(ctx, report, sources), compared)
+        product = checked(ctx, _product(ctx, report, sources), compared, is_valid=report.is_valid)
         read = [found for file in fetched for found in file.inputs]
         return ctx.publish(product, [*read, *(each.parent for each in compared)])
 

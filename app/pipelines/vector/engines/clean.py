@@ -22,6 +22,8 @@ _MULTI = {
 
 _WRAPS = {shapely.GeometryType.POINT: shapely.multipoints, **dict(_MULTI.values())}
 
+# Count of geometries that no repair makes valid.
+STILL_INVALID = "still_invalid"
 Method = Literal["linework", "structure"]
 
 
@@ -47,6 +49,8 @@ def make_valid(geometries: Geometries, first_row: int, findings: Findings, metho
     fixed = _repaired(broken, method)
     _wrap_singles(broken, fixed)
     keep_heights(broken, fixed)
+    if still := int((~shapely.is_valid(fixed)).sum()):
+        findings.counts[STILL_INVALID] += still
     changed = shapely.get_type_id(fixed) != shapely.get_type_id(broken)
     findings.add("repaired_type_changed", np.flatnonzero(invalid)[changed], first_row)
     result = geometries.copy()

@@ -48,6 +48,8 @@ class LocalEngine:
 class _InProcess:
     """See EngineResources."""
 
+    repairs_here = True
+
     @property
     def versions(self) -> dict[str, str]:
         return versions()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,8 @@ def _versions(server: Mapping[str, str]) -> dict[str, str]:
 @dataclass
 class _PostgisResources:
     """See EngineResources. reprojected: numbers of rows that were reprojected in PostGIS and in this process."""
+
+    repairs_here: ClassVar[bool] = False
 
     workspace: StatementRunner
     reprojected: Counter[str] = field(default_factory=Counter)

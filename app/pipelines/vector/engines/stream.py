@@ -17,8 +17,8 @@ from pyproj import CRS
 
 from app.errors import RunRefused
 from app.jobs.shared_state import record_current_file
-from app.messages.vector import CRS_DIFFERS
-from app.models.recipe import EngineStep, Recipe, Reproject, Simplify
+from app.messages.vector import CRS_DIFFERS, INVALID_KEPT
+from app.models.recipe import CountInvalid, EngineStep, Recipe, Reproject, Simplify
 from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
@@ -32,6 +32,7 @@ from app.pipelines.contract.engine import Report
 from app.pipelines.contract.watch import Watch
 from app.pipelines.vector.engines import report as reports
 from app.pipelines.vector.engines.chunks import WATCH_SECONDS, CleanChunk, TransformedChunk, complete
+from app.pipelines.vector.engines.clean import STILL_INVALID
 from app.pipelines.vector.engines.columns import product_columns
 from app.pipelines.vector.engines.coverage import simplify_coverage
 from app.pipelines.vector.engines.filter import FILTERED
@@ -68,6 +69,11 @@ class EngineResources(Protocol):
 
     @property
     def versions(self) -> Mapping[str, str]: ...
+    @property
+    def repairs_here(self) -> bool:
+        """Whether the GEOS that repairs geometries is the one of this process, which checks products too."""
+        ...
+
     def plan(self, source: VectorSource, recipe: Recipe) -> SourcePlan:
         """Raises RunRefused where the recipe cannot be run over this source."""
         ...
@@ -141,6 +147,8 @@ def run_recipe(
     reports.warn_after(findings, watch)
     places.warn(watch)
     findings.counts.update(places.counts())
+    still_invalid = findings.counts.pop(STILL_INVALID, 0)
+    is_repaired = recipe.leaves_valid and resources.repairs_here and not still_invalid
     counts = {"rows_in": done, "rows_out": writer.rows, **dict(sorted(findings.counts.items()))}
     bounds = bounds_of(writer.bounds)
     return Report(
@@ -159,6 +167,7 @@ def run_recipe(
             "columns": profile(target, columns.attributes, writer.rows, threads),
         },
         engine=resources.versions,
+        is_valid=is_repaired or (CountInvalid() in recipe.last_steps and not counts.get(INVALID_KEPT.code, 0)),
     )
 
 
