@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from pyproj import CRS
+
 from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
 from app.models.recipe import Recipe
@@ -21,6 +23,7 @@ from app.pipelines.vector.engines.columns import choose_columns
 from app.pipelines.vector.engines.dry_run import look_through
 from app.pipelines.vector.engines.filter import check_one_crs, keep_rows
 from app.pipelines.vector.engines.measure import warn_reduced
+from app.pipelines.vector.engines.places import Places
 from app.pipelines.vector.engines.report import warn_after, warn_before
 from app.pipelines.vector.engines.stream import output_crs
 from app.pipelines.vector.files import SourceFiles, VectorFiles
@@ -101,21 +104,24 @@ def plan(ctx: PlanContext, files: SourceFiles | None = None) -> None:
         draft.counts = _counted(counts, sources)
     kept_aside = (name.removesuffix(".parquet") for name in _quarantines(sources))
     draft.objects = [*draft.objects, *(f"{name}-{{sha256}}.parquet" for name in kept_aside)]
-    if opener.reads_rows:
-        _look_through(ctx, sources, recipe)
     crs = output_crs(sources, recipe)
+    if opener.reads_rows:
+        _look_through(ctx, sources, recipe, crs)
     plan_checks(ctx, described.schema, box_of(described.column_schema), crs, compared)
 
 
-def _look_through(ctx: PlanContext, sources: Sequence[VectorSource], recipe: Recipe) -> None:
-    """Warn as the run will of where the rows lie; collect what it would be refused for."""
-    seen = Findings()
+def _look_through(ctx: PlanContext, sources: Sequence[VectorSource], recipe: Recipe, crs: CRS) -> None:
+    """Warn as the run will of where the rows lie; collect what it would be refused for. crs: of the result."""
+    seen, places = Findings(), Places(crs)
 
     def look(source: VectorSource) -> None:
-        seen.merge(look_through(source, recipe), source.name)
+        found, where = look_through(source, recipe, crs)
+        seen.merge(found, source.name)
+        places.merge(where)
 
     ctx.gather(sources, look)
     warn_after(seen, ctx.watch)
+    places.warn(ctx.watch)
 
 
 def _recipe(ctx: RunContext) -> Recipe:

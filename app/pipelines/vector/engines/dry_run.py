@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 
-import numpy as np
 import shapely
+from pyproj import CRS
 
 from app.models.recipe import DropZ, Recipe
-from app.pipelines.common.area_check import FAR, RESULT_FAR
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.geoparquet_writer import product_schema
 from app.pipelines.common.shapes import from_geometries, without_heights
 from app.pipelines.contract.engine import EngineDescription
 from app.pipelines.vector.engines.columns import product_columns
-from app.pipelines.vector.engines.report import check_places, column_schema
+from app.pipelines.vector.engines.places import Places
+from app.pipelines.vector.engines.report import column_schema
 from app.pipelines.vector.engines.stream import EngineResources, bound_steps, chunks_of, output_crs
 from app.pipelines.vector.source import VectorSource
 
@@ -37,22 +36,23 @@ def describe(sources: Sequence[VectorSource], recipe: Recipe, resources: EngineR
     )
 
 
-def look_through(source: VectorSource, recipe: Recipe) -> Findings:
+def look_through(source: VectorSource, recipe: Recipe, crs: CRS) -> tuple[Findings, Places]:
     """Reproject all rows of a source as its run does, and keep none.
 
     Args:
         source: one whose rows were all read before, so that a plan may read them again.
         recipe: the steps; those after the last reprojection change no place.
+        crs: of the result.
 
     Returns:
-        What the run will count until then, with the file in the samples.
+        What the run will count until then, with the file in the samples, and where the rows lie.
 
     Raises:
         RunRefused: coordinates_not_finite, coordinates_not_transformable, antimeridian_unsplittable,
-            outside_area_of_use.
+            outside_area_of_use, result_misplaced.
     """
     steps = [each for step, each in bound_steps(source, recipe) if each is not None or isinstance(step, DropZ)]
-    found, placed = Findings(), 0
+    found, places = Findings(), Places(crs)
     with closing(chunks_of(source)) as chunks:
         for chunk in chunks:
             findings = Findings()
@@ -62,10 +62,9 @@ def look_through(source: VectorSource, recipe: Recipe) -> Findings:
                     shapes = without_heights(shapes)
                     continue
                 geometries = reprojector.apply(shapes, chunk.first_row, findings)
-                reprojector.area_check.check(geometries, chunk.first_row, findings)
+                reprojector.check_places(shapes, geometries, chunk.first_row, findings)
                 shapes = from_geometries(geometries)
-            placed += int(np.isfinite(shapely.bounds(shapes.build(None))[:, 0]).sum())
+            places.add(source, findings, shapely.bounds(shapes.build(None)))
             found.merge(findings, source.name)
-    far = {name: Counter({source.name: found.counts[name]}) for name in (FAR, RESULT_FAR)}
-    check_places(far, Counter({source.name: placed}), found, {source.name: source.file})
-    return found
+    places.check()
+    return found, places

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from pyproj import CRS
 
 from app.messages.common import MISREAD, NOWHERE_ON_EARTH
@@ -16,7 +17,6 @@ from app.pipelines.common.areas import WORLD, known_area, shown_area, shown_dist
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.contract.watch import Watch
-from app.pipelines.vector.engines.chunks import TransformedChunk
 from app.pipelines.vector.source import VectorSource
 
 _READINGS = {AS_DEGREES: "as degrees", AS_SWAPPED: "y before x"}
@@ -42,12 +42,15 @@ class Places:
     result: CRS
     _sources: dict[str, tuple[VectorSource, _Group]] = field(default_factory=dict)
 
-    def add(self, chunk: TransformedChunk) -> None:
-        """Take what was found of places out of the findings of a chunk."""
-        source = chunk.source
+    def add(self, source: VectorSource, findings: Findings, boxes: npt.NDArray[np.float64]) -> None:
+        """Take what was found of places out of the findings of a chunk. boxes: (n, 4), NaN without coordinates."""
         _, group = self._sources.setdefault(source.name, (source, _Group(source.crs)))
-        group.placed += int(np.isfinite(chunk.boxes[:, 0]).sum())
-        group.findings.merge(chunk.findings.take(OUTSIDE, RESULT_OUTSIDE, NOWHERE, AS_DEGREES, AS_SWAPPED), source.name)
+        group.placed += int(np.isfinite(boxes[:, 0]).sum())
+        group.findings.merge(findings.take(OUTSIDE, RESULT_OUTSIDE, NOWHERE, AS_DEGREES, AS_SWAPPED), source.name)
+
+    def merge(self, other: Places) -> None:
+        """Add what was found of other sources."""
+        self._sources |= other._sources
 
     def check(self) -> None:
         """Raises RunRefused outside_area_of_use for a source of which most coordinates have no place or another one."""

@@ -128,7 +128,7 @@ def run_recipe(
                 watch.advance(done, total)
                 continue
             ordered.write(item.attributes, item.wkb, item.boxes, set(item.types), item.heights)
-            places.add(item)
+            places.add(item.source, item.findings, item.boxes)
             findings.merge(item.findings, item.source.name)
             types.update(item.types)
             by_file[item.source.name] += len(item.wkb)
