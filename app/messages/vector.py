@@ -329,7 +329,7 @@ VALUES_NULLED = Notice(
     "values_nulled",
     "values that do not fit the type of their column, and become null",
     "{file}: set {count:# value|# values} of {columns} to null, because {count:it does|they do} not fit the type of "
-    "the column.",
+    "the column. Declare the column as text in files[].options.types to keep {count:it|them}.",
 )
 LAYERS_IGNORED = Notice(
     "layers_ignored",

@@ -117,6 +117,25 @@ def test_dates(bench: Bench) -> None:
     )
 
 
+def test_a_column_that_is_declared_as_text_keeps_them(bench: Bench) -> None:
+    fields = [(b"d", "D", 8, 0), (b"b", "L", 1, 0), (b"n", "N", 6, 2), (b"plain", "D", 8, 0)]
+    records = [
+        [b"20230228", b"T", b"1.50", b"20230228"],
+        [b"19900000", b"J", b"1,50", b"00000000"],
+        [b"00000000", b"?", b"", b"20230301"],
+    ]
+    types = dict.fromkeys(("d", "b", "n", "plain"), "text")
+    result = bench.one(dbf(bench, fields, records), "SHP", options={"types": types})
+    table = pyarrow.parquet.read_table(result.path)
+    assert {name: table[name].to_pylist() for name in types} == {
+        "d": ["2023-02-28", "19900000", None],
+        "b": ["true", "J", None],
+        "n": ["1.50", "1,50", None],
+        "plain": ["2023-02-28", None, "2023-03-01"],
+    }
+    assert not result.watch.warnings
+
+
 def test_dates_in_wider_fields(bench: Bench) -> None:
     values = [b"2023-01-05", b"2023/01/05", b"20230105", b"2023-02-30", b"2023-01/05", b"05/06/2010", b"0020230105"]
     result, column = read(bench, (b"d", "D", 10, 0), values)

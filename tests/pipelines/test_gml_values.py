@@ -27,7 +27,7 @@ SCHEMA = """<?xml version="1.0"?>
 </xs:sequence></xs:extension></xs:complexContent></xs:complexType></xs:schema>"""
 
 
-def read(bench: Bench, values: list[str], kind: str | None) -> tuple[Result, pa.ChunkedArray]:
+def read(bench: Bench, values: list[str], kind: str | None, **options: object) -> tuple[Result, pa.ChunkedArray]:
     """The column `v`; kind: its type in the schema."""
     features = [
         f'<ogr:featureMember><ogr:a gml:id="a{i}">{POINT.format(i)}'
@@ -39,7 +39,7 @@ def read(bench: Bench, values: list[str], kind: str | None) -> tuple[Result, pa.
     name = bench.write("x.gml", text)
     if kind is not None:
         name = bench.zip("x.zip", {"x.gml": text, "x.xsd": SCHEMA.format(kind)})
-    result = bench.one(name, "GML", crs="EPSG:4326")
+    result = bench.one(name, "GML", crs="EPSG:4326", options=options)
     table = pyarrow.parquet.read_table(result.path)
     assert table["other"].to_pylist() == [f"{i}x" for i in range(len(values))]
     return result, table["v"]
@@ -130,3 +130,13 @@ def test_logicals_of_a_schema(bench: Bench, other: str) -> None:
     result, column = read(bench, ["true", other, "false"], "boolean")
     assert column.to_pylist() == [True, None, False]
     assert result.watch.warnings["values_nulled"][2] == ({"column": "v", "row": 1, "value": other},)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [("date", "2023-02-30"), ("dateTime", "2023"), ("boolean", "J"), (None, "2023-02-30")]
+)
+def test_a_column_that_is_declared_as_text_keeps_what_does_not_fit(bench: Bench, kind: str | None, other: str) -> None:
+    plain = {"boolean": "true", "dateTime": "2023-02-28T10:00:00Z"}.get(kind or "", "2023-02-28")
+    result, column = read(bench, [plain, other], kind, types={"v": "text"})
+    assert column.to_pylist() == [plain, other]
+    assert not result.watch.warnings

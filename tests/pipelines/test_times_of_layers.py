@@ -46,6 +46,13 @@ def test_text_that_is_no_moment_is_null_and_counted(bench: Bench, text: str) -> 
     assert (count, samples) == (1, ({"column": "t", "row": 3, "value": text},))
 
 
+def test_a_column_that_is_declared_as_text_keeps_it(bench: Bench) -> None:
+    flatgeobuf(bench, {3: "2023"})
+    result = bench.one("x.fgb", "FlatGeobuf", options={"types": {"t": "text"}})
+    assert pyarrow.parquet.read_table(result.path)["t"].to_pylist()[2:4] == ["2023-02-11T12:00:00Z", "2023"]
+    assert not result.watch.warnings
+
+
 @pytest.mark.parametrize(
     ("texts", "kind", "values"),
     [

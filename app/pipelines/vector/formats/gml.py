@@ -59,7 +59,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
         _check_layer(scan, layer.name, layer.crs, file)
     # GDAL has written what it found beside the first copy.
     plain = neutral_copy(source.path, source.format.suffixes[0])
-    layers = [prove_values(layer, plain, is_used, file) for layer in layers]
+    layers = [prove_values(layer, plain, is_used, source) for layer in layers]
     if schema is not None and not is_used:
         layers[0] = replace(layers[0], warnings=(*layers[0].warnings, GML_SCHEMA_IGNORED(file=file)))
     return [layer_source(source, layer) for layer in layers]

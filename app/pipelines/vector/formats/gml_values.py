@@ -23,7 +23,10 @@ from app.messages.vector import NUMBERS_AS_TEXT, TIMES_AS_TEXT, VALUES_NULLED
 from app.pipelines.common import gdal
 from app.pipelines.vector.formats.layer import Layer
 from app.pipelines.vector.formats.misfits import Misfits, warnings_of
+from app.pipelines.vector.formats.reader import SourceFile
 
+# What GDAL reports of a logical that is none.
+_NOT_SO = "Assuming it to be false"
 _BLANKS = " \t\r\n\0"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
 _ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
@@ -31,7 +34,7 @@ _DAY = r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}"
 _REAL = r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?|[nN][aA][nN])"
 
 
-def prove_values(layer: Layer, path: Path, has_schema: bool, file: str) -> Layer:
+def prove_values(layer: Layer, path: Path, has_schema: bool, source: SourceFile) -> Layer:
     """The layer with the values that are written.
 
     A column of numbers with text that is no number is text; a date, time or logical that is none is null.
@@ -41,7 +44,7 @@ def prove_values(layer: Layer, path: Path, has_schema: bool, file: str) -> Layer
         path: the document without a schema beside it.
         has_schema: a schema gives the types. Otherwise GDAL found them in the values, and only days and numbers of 64
             bits, which can be too long, need a proof.
-        file: the landing key, for messages.
+        source: the file that the manifest declares.
     """
     kinds = {i: _kind(field, layer) for i, field in enumerate(layer.fields)}
     kinds = {
@@ -59,21 +62,24 @@ def prove_values(layer: Layer, path: Path, has_schema: bool, file: str) -> Layer
                 nulls[i].append(first_row + row)
     if rows != layer.rows:  # a schema may make other features of a document than GDAL does alone
         return layer
+    declared = {i for i, name in names.items() if name in source.text_columns}
     as_text = {
-        i for i in names if found[i].count and (_is_number(kinds[i]) or pa.types.is_string(layer.fields[i].type))
+        i
+        for i in names
+        if found[i].count and (_is_number(kinds[i]) or pa.types.is_string(layer.fields[i].type) or i in declared)
     }
     columns = _columns(layer, path, {i: names[i] for i in as_text})
     gone = {i: np.array(each) for i, each in nulls.items() if each and i not in as_text}
     if not columns and not gone:
         return layer
     fields = [field.with_type(pa.string()) if i in columns else field for i, field in enumerate(layer.fields)]
-    warnings = [*layer.warnings]
+    warnings = [warning for warning in layer.warnings if _NOT_SO not in warning.message]
     for notice, places in (
-        (NUMBERS_AS_TEXT, [i for i in as_text if _is_number(kinds[i])]),
-        (TIMES_AS_TEXT, [i for i in as_text if not _is_number(kinds[i])]),
+        (NUMBERS_AS_TEXT, [i for i in as_text - declared if _is_number(kinds[i])]),
+        (TIMES_AS_TEXT, [i for i in as_text - declared if not _is_number(kinds[i])]),
         (VALUES_NULLED, list(gone)),
     ):
-        warnings += warnings_of({names[i]: found[i] for i in places}, notice, file)
+        warnings += warnings_of({names[i]: found[i] for i in places}, notice, source.file)
     return replace(layer, fields=pa.schema(fields), correct=_correction(columns, gone), warnings=tuple(warnings))
 
 

@@ -143,7 +143,7 @@ def _open_layer(path: Path, source: SourceFile, name: str, how: OpenOptions) -> 
                 reader,
             ):
                 schema = reader.schema
-            times, misfits = ({}, {}) if how.times_in_utc else _time_types(path, name, schema, how.options, file)
+            times, misfits = ({}, {}) if how.times_in_utc else _time_types(path, name, schema, how.options, source)
     except (DataSourceError, DataLayerError, pa.ArrowException) as err:
         raise _unreadable(err, source, path) from None
     if skipped := [found[1] for note in notes if (found := _SKIPPED.search(note))]:
@@ -208,7 +208,7 @@ def _named(declared: ManifestFile, names: list[str]) -> list[str]:
 
 
 def _time_types(
-    path: Path, layer: str, schema: pa.Schema, options: Mapping[str, str], file: str
+    path: Path, layer: str, schema: pa.Schema, options: Mapping[str, str], source: SourceFile
 ) -> tuple[dict[str, pa.DataType], dict[str, Misfits]]:
     """See `time_types`, of the timestamp columns."""
     names = [column.name for column in schema if pa.types.is_timestamp(column.type)]
@@ -216,11 +216,14 @@ def _time_types(
         return {}, {}
     # pyogrio reads columns by their names.
     if twice := sorted(name for name in set(names) if schema.names.count(name) > 1):
-        raise COLUMNS_DUPLICATE(file=file, names=", ".join(twice))
+        raise COLUMNS_DUPLICATE(file=source.file, names=", ".join(twice))
     with pyogrio.open_arrow(
         path, layer=layer, columns=names, read_geometry=False, use_pyarrow=True, datetime_as_string=True, **options
     ) as (_, reader):
-        return time_types(names, reader)
+        types, misfits = time_types(names, reader)
+    kept = {name for name, found in misfits.items() if found.count and name in source.text_columns}
+    types |= dict.fromkeys(kept, pa.string())
+    return types, {name: found for name, found in misfits.items() if name not in kept}
 
 
 def _known_crs(text: str | None) -> str | None:

@@ -52,6 +52,12 @@ class SourceFile:
         return replace(self, declared=self.declared.model_copy(update={"layer": None, "layers": None}))
 
     @property
+    def text_columns(self) -> frozenset[str]:
+        """The columns that the manifest declares as text: what does not fit their own type is kept, not null."""
+        types = (self.declared.options and self.declared.options.types) or {}
+        return frozenset(name for name, kind in types.items() if kind == "text")
+
+    @property
     def encoding(self) -> str | None:
         """The encoding that the manifest declares."""
         return self.declared.options.encoding if self.declared.options else None

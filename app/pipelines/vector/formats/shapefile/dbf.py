@@ -16,6 +16,7 @@ from app.messages.vector import NUMBERS_AS_TEXT, VALUES_NULLED
 from app.messages.vector_formats import DBF_FIELDS_UNREAD, DBF_RAW, MEMO_MISSING
 from app.models.run import RunWarning
 from app.pipelines.vector.formats.misfits import warnings_of
+from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.shapefile.binary import BinaryField, Reader, binary_field
 from app.pipelines.vector.formats.shapefile.encoding import TextEncoding
 from app.pipelines.vector.formats.shapefile.header import (
@@ -102,7 +103,7 @@ def _filled(values: pa.Array, count: int) -> pa.Array:
 
 
 def open_dbf(
-    path: Path, shapes: int, encoding: TextEncoding, memo: MemoFile | None, names: Sequence[str], file: str
+    path: Path, shapes: int, encoding: TextEncoding, memo: MemoFile | None, names: Sequence[str], source: SourceFile
 ) -> Dbf:
     """Describe the .dbf of a shapefile, and prove that its values are what is written.
 
@@ -112,12 +113,13 @@ def open_dbf(
         encoding: as `text_encoding` found it.
         memo: the file with its memos, if there is one.
         names: of the fields that GDAL reads.
-        file: the landing key, for messages.
+        source: the file that the manifest declares.
 
     Raises:
         RunRefused: value_invalid where GDAL skips fields, so that columns cannot be assigned to fields; file_truncated,
             file_damaged.
     """
+    file = source.file
     head = read_header(path, file)
     table = records(path, head, min(head.rows, shapes))
     gone = np.zeros(shapes, bool)
@@ -127,19 +129,13 @@ def open_dbf(
     for first_row, block in blocks(table):
         for i, proof in proofs.items():
             proof.see(head.fields[i].of(block), first_row)
-    columns = {
-        i: BinaryField(column.type, _reader(head.fields[i], column))
-        for i, proof in proofs.items()
-        if (column := proof.column()) is not None
-    }
-    for i in range(len(head.fields)):
-        if (binary := binary_field(head, i, encoding, memo)) is not None:
-            columns[i] = binary
+    real_names = [encoding.decode(field.name) for field in head.fields]
+    kept = {i for i, proof in proofs.items() if proof.misfits.count and real_names[i] in source.text_columns}
+    columns = _columns(head, proofs, kept, encoding, memo)
     system = frozenset(i for i, field in enumerate(head.fields) if field.kind == SYSTEM)
     if (columns or system) and len(head.fields) != len(names):
         raise DBF_FIELDS_UNREAD(file=file, readable=len(names), fields=len(head.fields))
-    real_names = [encoding.decode(field.name) for field in head.fields]
-    warnings = _warnings(proofs, real_names, file)
+    warnings = _warnings({i: proof for i, proof in proofs.items() if i not in kept}, real_names, file)
     if raw := [repr(real_names[i]) for i, column in columns.items() if column.is_raw]:
         warnings.append(DBF_RAW(file=file, count=len(raw), columns=", ".join(raw)))
     if memo is None:
@@ -156,6 +152,21 @@ def open_dbf(
         table=table,
         warnings=tuple(warnings),
     )
+
+
+def _columns(
+    head: DbfHeader, proofs: Mapping[int, Proof], as_text: set[int], encoding: TextEncoding, memo: MemoFile | None
+) -> dict[int, BinaryField]:
+    """The columns that are read from the bytes."""
+    columns = {}
+    for i, field in enumerate(head.fields):
+        if i in proofs:
+            column = proofs[i].as_text() if i in as_text else proofs[i].column()
+            if column is not None:
+                columns[i] = BinaryField(column.type, _reader(field, column))
+        elif (binary := binary_field(head, i, encoding, memo)) is not None:
+            columns[i] = binary
+    return columns
 
 
 def _reader(field: DbfField, column: Column) -> Reader:

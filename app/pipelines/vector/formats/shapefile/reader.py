@@ -67,7 +67,7 @@ def open_sources(source: SourceFile) -> list[VectorSource]:
             raise GEOMETRIES_LOST(file=file, read=len(nulls), expected=most_nulls)
 
     if layer.rows is not None:
-        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, memo, layer.fields.names, file)
+        dbf = open_dbf(copy.with_suffix(".dbf"), layer.rows, encoding, memo, layer.fields.names, source)
         deleted = (DBF_DELETED(file=file, deleted=dbf.deleted),) if dbf.deleted else ()
         layer = replace(
             layer,

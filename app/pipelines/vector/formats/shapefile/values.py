@@ -57,6 +57,10 @@ class Proof(Protocol):
 
     misfits: Misfits
 
+    def as_text(self) -> Column:
+        """How to read the field as text, with what does not fit its type as it is written."""
+        ...
+
     def see(self, part: Bytes, first_row: int) -> None:
         """Take the (rows, width) bytes of some rows; first_row: number of the first."""
         ...
@@ -168,9 +172,12 @@ class NumberProof:
                 self.misfits.add(first_row + row, text)
         self._is_suspect = True
 
+    def as_text(self) -> Column:
+        return Column(pa.string(), lambda part: pa.array(_or_null(part, self.encoding), pa.string()))
+
     def column(self) -> Column | None:
         if self.misfits.count:
-            return Column(pa.string(), lambda part: pa.array(_or_null(part, self.encoding), pa.string()))
+            return self.as_text()
         if not self._is_suspect and not (self._is_whole and self.of.width > _WIDEST_INTEGER):
             return None
         if self._is_whole and not self._is_decimal:
@@ -217,10 +224,18 @@ class LogicalProof:
                 self.misfits.add(first_row + row, text)
         self._is_suspect |= bool(len(suspects))
 
+    def as_text(self) -> Column:
+        return Column(pa.string(), lambda part: pa.array(map(_logical_text, texts(part, self.encoding)), pa.string()))
+
     def column(self) -> Column | None:
         if not self._is_suspect:
             return None
         return Column(pa.bool_(), lambda part: pa.array(map(_LOGICAL.get, texts(part, self.encoding)), pa.bool_()))
+
+
+def _logical_text(text: str) -> str | None:
+    found = _LOGICAL.get(text, text)
+    return found if found is None or isinstance(found, str) else str(found).lower()
 
 
 @dataclass(slots=True)
@@ -241,6 +256,9 @@ class DateProof:
                 self.misfits.add(first_row + row, text)
         self._is_suspect |= bool(len(suspects))
 
+    def as_text(self) -> Column:
+        return Column(pa.string(), lambda part: pa.array(map(_day_text, texts(part, self.encoding)), pa.string()))
+
     def column(self) -> Column | None:
         return Column(pa.date32(), self._read) if self._is_suspect else None
 
@@ -249,6 +267,13 @@ class DateProof:
         for row, text in zip(suspects.tolist(), texts(part[suspects], self.encoding), strict=True):
             days[row] = np.datetime64(_day(text), "D")
         return pa.array(days, pa.date32())
+
+
+def _day_text(text: str) -> str | None:
+    if not text.strip("0"):
+        return None
+    day = _day(text)
+    return text if day is None else day.isoformat()
 
 
 def _plain_days(part: Bytes) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.intp]]:
