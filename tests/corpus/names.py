@@ -125,7 +125,7 @@ TABLES = [
     bad("SHP", "without .dbf", shp("v", without(".dbf")), "sidecar_missing"),
     # GeoJSON by hand
     geojson("ids", features(feature(head='"id":"x7",')), id=text("x7")),
-    geojson("duplicate keys", features(feature('{"a":1,"a":2}')), a=whole(2)),
+    geojson("duplicate keys", features(feature('{"a":1,"a":2}')), a=whole(2), warns=["members_repeated"]),
     geojson("no properties", features(feature("null"))),
     geojson(
         "whole numbers past 64 bits", features(feature('{"a":18446744073709551616}')), a=text("18446744073709551616")

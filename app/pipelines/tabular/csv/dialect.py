@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.messages.tabular import DELIMITER_AMBIGUOUS, FIRST_RECORD_DIFFERS
 from app.models.file_options import FileOptions
@@ -76,19 +77,14 @@ def find_dialect(sample: str, complete: bool, options: FileOptions, default: str
         return dialects[possible[0]]
     candidates = best_candidates or possible
     if len(candidates) == 1:
-        _refuse_first_record(sample, found[candidates[0]], Dialect(candidates[0], quote), options, file)
+        _refuse_first_record(sample, found[candidates[0]], dialects[candidates[0]], options, file)
     listed = ", ".join(f"{_NAMES[each]} ({found[each][0]} columns in the first record)" for each in candidates)
     raise DELIMITER_AMBIGUOUS(file=file, found=listed)
 
 
 def _count_columns(sample: str, complete: bool, dialect: Dialect) -> tuple[list[int], bool]:
     """Number of columns of each record of the sample, without blank lines; whether a delimiter ends the rows."""
-    text = io.StringIO(sample, newline="")
-    delimiter, quote, escape = dialect.delimiter, dialect.quote, dialect.escape
-    if quote is None:
-        reader = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=escape)
-    else:
-        reader = csv.reader(text, delimiter=delimiter, quotechar=quote, escapechar=escape)
+    reader = _reader(sample, dialect)
     records: list[tuple[int, bool]] = []
     try:
         for record in reader:
@@ -99,6 +95,15 @@ def _count_columns(sample: str, complete: bool, dialect: Dialect) -> tuple[list[
     except csv.Error:  # a field over the limit of the csv module: the records before it are enough
         pass
     return _without_ends(records[:-1] if len(records) > 1 and not complete else records)
+
+
+def _reader(sample: str, dialect: Dialect) -> Any:
+    """The records of a sample."""
+    text = io.StringIO(sample, newline="")
+    delimiter, quote, escape = dialect.delimiter, dialect.quote, dialect.escape
+    if quote is None:
+        return csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, escapechar=escape)
+    return csv.reader(text, delimiter=delimiter, quotechar=quote, escapechar=escape)
 
 
 def _without_ends(records: Sequence[tuple[int, bool]]) -> tuple[list[int], bool]:
@@ -154,9 +159,7 @@ def _refuse_first_record(sample: str, counts: list[int], dialect: Dialect, optio
 
 def _lines_before(sample: str, columns: int, dialect: Dialect) -> int:
     """How many lines stand before the first record with so many columns."""
-    text = io.StringIO(sample, newline="")
-    quoting = {"quoting": csv.QUOTE_NONE} if dialect.quote is None else {"quotechar": dialect.quote}
-    reader = csv.reader(text, delimiter=dialect.delimiter, **quoting)
+    reader = _reader(sample, dialect)
     before = 0
     for record in reader:
         if len(record) == columns:
