@@ -82,9 +82,14 @@ TAGS_NOT_UTF8 = Notice(
     "tags that are not UTF-8 text",
     "Dropped {count:# tag|# tags} of {file}: not UTF-8 text.",
 )
+COLOURS_CONVERTED = Notice(
+    "colours_converted",
+    "colours of a raster that are read as RGB only",
+    "Converted the colours of {file} from {space} to RGB. The numbers in the file are not kept.",
+)
 GDAL_WARNED = Notice(
     "gdal_warning",
-    "GDAL warns about a raster while it opens it",
+    "GDAL warns about a raster while it opens or reads it",
     "GDAL warns about {file}: {problem}.",
 )
 COLOUR_TABLE_ALPHA = Notice(

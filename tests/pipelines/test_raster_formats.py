@@ -446,3 +446,17 @@ def test_warnings_of_gdal_are_warnings_of_the_run(rasters: Rasters) -> None:
     assert text.startswith("GDAL warns about x.tif: ")
     assert "sorted" in text
     assert "source" not in text
+
+
+def test_warnings_while_pixels_are_read_are_warnings_of_the_run(rasters: Rasters) -> None:
+    """A wrong bit in a fax: libtiff finds lines of another length, and goes on."""
+    lines = PIL.Image.fromarray(np.indices((200, 300)).sum(axis=0) % 17 < 8).convert("1")
+    lines.save(rasters.landing / "x.tif", compression="group3")
+    rasters.write("x.tfw", WORLD)
+    assert rasters.ingest(("x.tif", "GTiff"), crs="EPSG:32632").watch.warnings == {}
+    body = bytearray((rasters.landing / "x.tif").read_bytes())
+    body[len(body) // 2] ^= 0x10
+    rasters.write("x.tif", bytes(body))
+    text = rasters.ingest(("x.tif", "GTiff"), crs="EPSG:32632").watch.warnings["gdal_warning"][0]
+    assert "x.tif" in text
+    assert "line" in text.lower()

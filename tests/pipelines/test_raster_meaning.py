@@ -13,8 +13,10 @@ import pytest
 from affine import Affine
 from rasterio.rpc import RPC
 
-from app.errors import RunRefused
+from app.errors import RunCanceled, RunRefused
 from app.pipelines.raster import check, compute
+from app.pipelines.raster import pipeline as raster
+from tests.pipelines.conftest import Watch
 from tests.pipelines.rasters import UTM, Made, Rasters, terrain
 from tests.pipelines.tiffs import EXTRA_SAMPLES, PHOTOMETRIC, geo_keys, tags_of, tiff
 
@@ -286,3 +288,28 @@ def test_masks_of_pages_stay(rasters: Rasters) -> None:
             assert ((dataset.dataset_mask() != 0) == mask).all()
         assert made.bands[0]["valid"] == mask.sum()
         assert made.product.statistics["masked"] is (not mask.all())
+
+
+@pytest.mark.parametrize(("photometric", "bands", "space"), [(5, 4, "CMYK"), (8, 3, "CIELAB")])
+def test_colours_that_are_converted_are_said(rasters: Rasters, photometric: int, bands: int, space: str) -> None:
+    tags = {PHOTOMETRIC: ("H", [photometric]), EXTRA_SAMPLES: ("H", None), **UTM_KEYS}
+    made = rasters.ingest((rasters.write("x.tif", tiff(np.full((bands, 9, 9), 40, "u1"), tags)), "GTiff"))
+    assert space in made.watch.warnings["colours_converted"][0]
+    assert tags_of(made.path.read_bytes(), PHOTOMETRIC)[0] == (2,)
+
+
+@pytest.mark.parametrize("after", [0, 100, 200])
+def test_a_watch_stops_every_step_of_other_colours(rasters: Rasters, after: int) -> None:
+    """While the sources are read, while overviews are made, and while they are copied."""
+    pixels = np.random.default_rng(1).integers(0, 255, (4, 1200, 1200), "u1")
+    name = rasters.write("x.tif", tiff(pixels, UTM_KEYS))
+    progress = rasters.ingest((name, "GTiff")).watch.progress
+    done = [rows for rows, _ in progress]
+    assert done == sorted(done)
+    assert done[-1] == 1200
+    ctx = rasters.context({"path": name, "format": "GTiff", "type": "raster"}, intent="ingest_raster")
+    ctx.watch = Watch(stop_after=after * 5, error=RunCanceled("stop"))
+    with pytest.raises(RunCanceled):
+        raster.run(ctx)
+    assert ctx.product is None
+    assert ctx.watch.progress[-1][0] < 1200

@@ -184,6 +184,7 @@ WARNED: Mapping[str, str | Never] = {
     "missing_values": "pipelines/test_raster_netcdf.py::test_all_values_that_mean_nothing_are_nodata",
     "vertical_crs_unknown": "pipelines/test_raster_crs.py::test_heights_above_nothing_in_particular_are_said",
     "metadata_left_out": "pipelines/test_raster_meaning.py::test_rpcs_are_left_out_where_pixels_have_other_numbers",
+    "colours_converted": "pipelines/test_raster_meaning.py::test_colours_that_are_converted_are_said",
     "tags_not_utf8": "pipelines/test_raster_formats.py::test_tags_that_are_not_utf8_are_left_out_and_said",
     "colour_table_alpha": "pipelines/test_raster_formats.py::test_a_palette_png_keeps_its_colours",
     "nodata_impossible": "pipelines/test_raster.py::test_nodata_that_the_type_cannot_hold_is_left_out_and_said",

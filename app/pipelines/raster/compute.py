@@ -22,14 +22,15 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from app.jobs.shared_state import record_current_file
+from app.models.run import RunWarning
 from app.pipelines.common.crs import crs_name
 from app.pipelines.raster.colour import creation_options
 from app.pipelines.raster.crs import rasterio_crs
 from app.pipelines.raster.domains import write_domains
-from app.pipelines.raster.gdal import UNREADABLE, refuse_unreadable, write_epoch, write_wide_nodata
+from app.pipelines.raster.gdal import UNREADABLE, gdal_warnings, refuse_unreadable, write_epoch, write_wide_nodata
 from app.pipelines.raster.grid import Grid, RasterPart
 from app.pipelines.raster.reading import Pixels, open_raster
-from app.pipelines.raster.source import RasterSource, check_pixels
+from app.pipelines.raster.source import RasterSource, check_pixels, gdal_notices
 from app.pipelines.raster.statistics import BandStatistics, Mask
 from app.settings import Limits
 
@@ -49,6 +50,7 @@ class Raster:
     Attributes:
         template: the source whose bands, type, nodata value and tags it has.
         missing: how many values of a file, by its key, mean nodata beside its nodata value (see `Reading`).
+        warnings: what GDAL warned of while it read the sources.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Raster:
     masked: bool
     statistics: tuple[BandStatistics, ...]
     missing: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[RunWarning, ...] = ()
 
     @property
     def has_nan(self) -> bool:
@@ -143,7 +146,7 @@ def assemble(grid: Grid, target: Path, progress: Progress, *, for_warp: bool) ->
                 made.write_mask(mask, window=window)
     made = _finish(target, grid, template, masked, collect, second_pass=not for_warp)
     write_domains(str(target), template.domains, moved=len(grid.parts) > 1 or template.reading.transposed)
-    return replace(made, missing=dict(sources.missing))
+    return replace(made, missing=dict(sources.missing), warnings=tuple(sources.warnings))
 
 
 def warp(source: Raster, target: Path, crs: CRS, resampling: str, limits: Limits, progress: Progress) -> Raster:
@@ -259,21 +262,28 @@ class _OpenSources(AbstractContextManager["_OpenSources"]):
     def __init__(self) -> None:
         self._open: OrderedDict[str, DatasetReader] = OrderedDict()
         self.missing: Counter[str] = Counter()
+        self.warnings: list[RunWarning] = []
 
     def read(self, source: RasterSource, window: Window) -> tuple[Pixels, Mask | None]:
         """Pixels (bands, rows, columns) and mask of a window. Raises RunRefused file_damaged."""
         record_current_file(source.file)
         try:
-            dataset = self._open.pop(source.name, None) or open_raster(source.name, source.driver, source.reading)
-            self._open[source.name] = dataset
-            if len(self._open) > _MOST_OPEN:
-                self._open.popitem(last=False)[1].close()
-            pixels = source.reading.pixels(dataset, window)
-            if (found := source.reading.store_missing(pixels, source.nodata_value)) > 0:
-                self.missing[source.file] += found
-            return pixels, source.reading.mask(dataset, window) if source.masked else None
+            with gdal_warnings() as texts:
+                found = self._read(source, window)
+            self.warnings += gdal_notices(texts, source, [*source.warnings, *self.warnings])
+            return found
         except UNREADABLE as err:
             refuse_unreadable(err, source.file, source.name)
+
+    def _read(self, source: RasterSource, window: Window) -> tuple[Pixels, Mask | None]:
+        dataset = self._open.pop(source.name, None) or open_raster(source.name, source.driver, source.reading)
+        self._open[source.name] = dataset
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)[1].close()
+        pixels = source.reading.pixels(dataset, window)
+        if (found := source.reading.store_missing(pixels, source.nodata_value)) > 0:
+            self.missing[source.file] += found
+        return pixels, source.reading.mask(dataset, window) if source.masked else None
 
     def __exit__(self, *_exc: object) -> None:
         for dataset in self._open.values():

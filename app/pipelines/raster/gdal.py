@@ -116,13 +116,17 @@ def only_drivers(drivers: Sequence[str], threads: int) -> Iterator[None]:
             yield
 
 
+# Where rasterio logs what GDAL warns of, outside of and within its calls.
+_LOGGERS = ("rasterio._env", "rasterio._err")
+
+
 class _Warnings(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = re.sub(r"^CPLE_\w+ in ", "", record.getMessage()).strip()
+        text = re.sub(r"^CPLE_\w+(?: in |:)", "", record.getMessage()).strip()
         if record.levelno == logging.WARNING and text not in self.texts:
             self.texts.append(text)
 
@@ -130,17 +134,19 @@ class _Warnings(logging.Handler):
 @contextmanager
 def gdal_warnings() -> Iterator[list[str]]:
     """Inside, GDAL's warnings go into the list, each text once."""
-    logger, handler = logging.getLogger("rasterio._env"), _Warnings()
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
-    logger.addHandler(handler)
+    handler = _Warnings()
+    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, _LOGGERS)]
+    for logger, _, _ in before:
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.addHandler(handler)
     try:
         yield handler.texts
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+        for logger, level, propagate in before:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 def read_wide_nodata(name: str, dtype: str) -> int | None:

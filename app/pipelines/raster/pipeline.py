@@ -165,6 +165,8 @@ def _transform(ctx: RunContext, grid: Grid, target: CRS | None, resampling: str 
     for file, count in assembled.missing.items():
         said = VALID_RANGE_KEPT if values[file] is None else MISSING_VALUES_STORED
         ctx.watch.warn(said(file=file, count=count))
+    for warning in assembled.warnings:
+        ctx.watch.warn(warning)
     if target is None:
         return assembled
     how = _resampling(assembled, resampling, "bilinear")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from app.messages.raster import (
     BANDS_TOO_MANY,
     COLOUR_TABLE_ALPHA,
     COLOUR_TABLE_MISSING,
+    COLOURS_CONVERTED,
     DTYPE_NOT_SUPPORTED,
     FORMAT_NOT_RASTER,
     GDAL_WARNED,
@@ -57,6 +60,11 @@ from app.settings import Limits
 Colour = tuple[int, int, int, int]
 _REAL = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 _MAX_TAG_BYTES = 1 << 20
+_MOST_WARNINGS = 5
+# Colours that GDAL converts to RGB. YCbCr, which JPEG stores, is not among them.
+_CONVERTED = ("CMYK", "YCCK", "CIELAB", "ICCLAB", "ITULAB")
+# The path, or the name, of a local copy; see `inspect`.
+_LOCAL_NAME = re.compile(r"(?:\S*/)?(?:source|signed)\.(?:tiff?|nc|jp2|png|jpe?g)\b")
 # One mask for all bands: a band of its pixels, or all pixels of the colour that the tag NODATA_VALUES names.
 _MASKED, _MASKED_BY_COLOUR = [MaskFlags.per_dataset], [MaskFlags.per_dataset, MaskFlags.nodata]
 _PREMULTIPLIED = 1  # of ExtraSamples
@@ -170,16 +178,24 @@ def inspect(fetched: FetchedFile, limits: Limits) -> RasterSource:
                 source = _describe(dataset, own, layer, fmt.name, fetched, limits)
     except UNREADABLE as err:
         refuse_unreadable(err, file, opened)
-    return replace(source, warnings=(*source.warnings, *_gdal_warnings(texts, source, opened)))
+    return replace(source, warnings=(*source.warnings, *gdal_notices(texts, source, source.warnings)))
 
 
-def _gdal_warnings(texts: Sequence[str], source: RasterSource, opened: Path) -> Iterator[RunWarning]:
-    """GDAL's warnings without the path of the local copy; those about the place only if nothing else checked it."""
+def gdal_notices(texts: Sequence[str], source: RasterSource, known: Sequence[RunWarning]) -> list[RunWarning]:
+    """Warnings of the run for those of GDAL, without the names of local copies; at most five of a file.
+
+    Those about the place are left out where it was checked here.
+
+    Args:
+        texts: what GDAL warned of.
+        source: the file that was read.
+        known: the warnings that there are already.
+    """
     ignored = RASTER_FORMATS[source.format].ignored if source.reading.bottom_up is not None else ()
-    for text in texts:
-        if not text.startswith(ignored):
-            problem = text.replace(str(opened), source.file).replace(opened.name, source.file)
-            yield GDAL_WARNED(file=source.file, problem=problem[:300].rstrip("."))
+    problems = (_LOCAL_NAME.sub(source.file, text)[:300].rstrip(".") for text in texts if not text.startswith(ignored))
+    made = (GDAL_WARNED(file=source.file, problem=problem) for problem in problems)
+    said = sum(each.code == GDAL_WARNED.code and source.file in each.message for each in known)
+    return list(islice((warning for warning in made if warning not in known), max(_MOST_WARNINGS - said, 0)))
 
 
 def _own_copy(path: Path, suffix: str) -> Path:
@@ -246,6 +262,9 @@ def _describe(
     if mask is not None:  # GDAL reads the masks of first pages only
         reading = replace(reading, mask_name=name.replace(f":{page}:", f":{mask}:", 1))
     white_is_zero = tags.get(PHOTOMETRIC) == (0,)
+    space = dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE")
+    if space in _CONVERTED:
+        warnings.append(COLOURS_CONVERTED(file=file, space=space))
     if dropped := sum(undecodable_tags(name, dataset.count)):
         warnings.append(TAGS_NOT_UTF8(file=file, count=dropped))
     return RasterSource(
