@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -502,3 +503,37 @@ def test_chunks_are_bounded_in_bytes(bench: Bench) -> None:
         vertices = [len(chunk.decode(Findings())[1].coordinates) for chunk in source.open_chunks()]
         assert sum(vertices) == shapely.get_num_coordinates(frame.geometry.to_numpy()).sum(), fmt
         assert max(vertices) * 16 <= 6 * 1024 * 1024, fmt
+
+
+RADIUS = 6_378_137.0
+
+
+def mercator(points: Any) -> Any:
+    """Degrees in EPSG:3857 by its formula, which goes on beyond ±180°."""
+    x, y = np.radians(points).T
+    return np.column_stack([x, np.log(np.tan(np.pi / 4 + y / 2))]) * RADIUS
+
+
+@pytest.mark.parametrize(
+    ("crs", "projected"), [("EPSG:3857", mercator), ("EPSG:4087", lambda points: np.radians(points) * RADIUS)]
+)
+def test_projected_longitudes_that_run_on_past_180(bench: Bench, crs: str, projected: Any) -> None:
+    shapes = [
+        shapely.Point(188.5, 10), shapely.Point(-181, -40), shapely.Point(370, 5), shapely.Point(10, 20),
+        shapely.box(185, 10, 190, 12), shapely.LineString([(-190, 0), (-185, 5)]),
+        shapely.box(178, 30, 184, 32), shapely.MultiPoint([(179, 5), (181, 5)]), shapely.Point(179.9, 1), None,
+    ]  # fmt: skip
+    frame = geopandas.GeoDataFrame(
+        {"i": range(len(shapes))}, geometry=[each and shapely.transform(each, projected) for each in shapes], crs=crs
+    )
+    result = bench.one(put(bench, frame, "GeoParquet"), "GeoParquet")
+    found = result.frame.geometry.to_numpy()
+    assert (result.counts["longitudes_wrapped"], result.counts["antimeridian_split"]) == (6, 1)
+    assert result.watch.warnings["longitudes_wrapped"][1] == 6
+    assert [(each.x, each.y) for each in found[:4]] == [
+        pytest.approx(place, abs=1e-9) for place in ((-171.5, 10), (179, -40), (10, 5), (10, 20))
+    ]
+    assert found[4].bounds == pytest.approx((-175, 10, -170, 12), abs=1e-9)
+    assert found[5].bounds == pytest.approx((170, 0, 175, 5), abs=1e-9)
+    inside = frame.iloc[[3, 8]]
+    assert "longitudes_wrapped" not in bench.one(put(bench, inside, "GeoParquet"), "GeoParquet").watch.warnings

@@ -29,6 +29,7 @@ from app.pipelines.common.crs import Box, area_of_use, crs_name, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.round_trip import ACCURACY_METRES, RoundTrip
 from app.pipelines.common.shapes import Coordinates, Geometries, Rows, Shapes, vertices_of
+from app.pipelines.common.world_edges import WorldEdges, world_edges
 
 HALF_TURN = 180.0
 
@@ -61,11 +62,14 @@ class Reprojector:
     _local: threading.local = field(init=False, default_factory=threading.local)
     _may_wrap: bool = field(init=False)
     _degrees: tuple[float, float] | None = field(init=False)
+    _edges: WorldEdges | None = field(init=False)
 
     def __post_init__(self) -> None:
         network.set_network_enabled(False)  # type: ignore[attr-defined] # documented, not in __all__
         self.is_identity = same_crs(self.source, self.target)
         self._may_wrap = self.source.is_projected and self.target.is_geographic
+        # Degrees of the result only: others are rare, and would need another grid of places.
+        self._edges = world_edges(self._back) if self._may_wrap and degrees_of(self.target) == (1.0, 0.0) else None
         self._degrees = degrees_of(self.source) if self.target.is_geographic else None
         self._area = area_of_use(self.source) if self.target.is_geographic else None
         self._transformer()
@@ -99,7 +103,7 @@ class Reprojector:
         """The geometries of a chunk in the target CRS, one per row; null and empty geometries stay.
 
         Z is transformed where it is finite. Lines and polygons that cross the antimeridian are split there, and
-        longitudes of a geographic source beyond ±180° are moved within.
+        longitudes beyond ±180° are moved within, also those of a projected source that goes on beyond the world.
 
         Args:
             shapes: the chunk, in the source CRS.
@@ -127,6 +131,8 @@ class Reprojector:
         result = shapes.build(moved)
         if self._may_wrap and len(moved) and np.ptp(moved[:, 0]) > 180:
             result = split_at_antimeridian(shapes.build(None), result, self._transform, self.file, first_row, findings)
+        if self._edges is not None and not self._edges.holds(coords):
+            findings.add("longitudes_wrapped", self._edges.turned(shapes, moved, result), first_row)
         return result
 
     def check_places(self, shapes: Shapes, geometries: Geometries, first_row: int, findings: Findings) -> None:
@@ -197,7 +203,7 @@ class Reprojector:
         if self._area is None or self._area[0] > self._area[2] or coords.shape[1] != 2 or not len(coords):
             return False
         low, high = coords.min(axis=0), coords.max(axis=0)
-        if not np.isfinite([low, high]).all():
+        if not np.isfinite([low, high]).all() or (self._edges is not None and not self._edges.holds(coords)):
             return False
         if self._degrees is not None:
             factor, offset = self._degrees
@@ -242,6 +248,10 @@ class Reprojector:
         if not hasattr(self._local, "to_base"):
             self._local.to_base = Transformer.from_crs(self.source, base, always_xy=True)
         return np.column_stack(self._local.to_base.transform(points[:, 0], points[:, 1]))
+
+    def _back(self, degrees: Coordinates) -> Coordinates:
+        """(n, 2) coordinates of the target in the source CRS."""
+        return np.column_stack(self._transformer().transform(degrees[:, 0], degrees[:, 1], direction="INVERSE"))
 
     def _transform(self, coords: Coordinates) -> Coordinates:
         """Transform (n, 2) or (n, 3) coordinates. A z that is not finite is not transformed and stays as it is."""
