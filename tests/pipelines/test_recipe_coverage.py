@@ -140,3 +140,20 @@ def test_a_run_that_simplifies_can_be_canceled(bench: Bench, monkeypatch: pytest
 def test_the_plan_says_that_it_is_done_together(bench: Bench) -> None:
     plan: Any = bench.plan({"path": put(bench, mosaic(2), "GPKG"), "format": "GPKG"}, recipe={"simplify": SIMPLIFY})
     assert plan.steps[-1] == "simplify, keeping shared borders, tolerance 40 m"
+
+
+def test_an_invalid_polygon_that_geos_cannot_simplify_stays(bench: Bench) -> None:
+    """A recipe without repair keeps a polygon with a spike; the others are simplified as without it."""
+    frame = mosaic(3)
+    corners = np.array([(0, 0), (2, 0), (2, 2), (1, 2), (1, 3), (1, 2), (0, 2)])
+    spike = shapely.Polygon(corners * 1000 + (500_000, 5_600_000))
+    both = geopandas.GeoDataFrame({"n": range(10)}, geometry=[*frame.geometry, spike], crs=25832)
+    with pytest.raises(shapely.errors.GEOSException):
+        shapely.coverage_simplify(both.geometry.to_numpy(), 40.0)
+    put(bench, both, "GeoParquet", "a")
+    recipe = {"crs": "source", "repair": "off", "simplify": SIMPLIFY}
+    found = bench.run({"path": "a.parquet", "format": "GeoParquet"}, recipe=recipe)
+    result = found.frame.geometry.to_numpy()
+    assert shapely.equals_exact(result[9], spike)
+    assert_same_geometries(result[:9], shapely.coverage_simplify(frame.geometry.to_numpy(), 40.0), 1e-6)
+    assert (found.counts["simplify_kept"], found.counts["invalid_kept"]) == (1, 1)

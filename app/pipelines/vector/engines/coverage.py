@@ -150,11 +150,24 @@ def _simplified(kept: _Waiting, tolerance: float) -> _Simplified:
         nothing = np.empty(0, np.bool_)
         return _Simplified(before, nothing, nothing, nothing)
     invalid = ~shapely.is_empty(shapely.coverage_invalid_edges(before))
-    after = shapely.coverage_simplify(before, tolerance)
+    after, unfit = _together(before, tolerance)
     changed = shapely.get_num_coordinates(before) != shapely.get_num_coordinates(after)
     bad = np.zeros(len(before), np.bool_)
     made = after[changed]
     keep_heights(before[changed], made)
     after[changed] = made
     bad[changed] = ~shapely.is_valid(made)
-    return _Simplified(after, invalid, changed & ~bad, bad)
+    return _Simplified(after, invalid, changed & ~bad, bad | unfit)
+
+
+def _together(polygons: Geometries, tolerance: float) -> tuple[Geometries, npt.NDArray[np.bool_]]:
+    """The polygons simplified together, and which were left out because GEOS cannot do it with invalid ones."""
+    unfit = np.zeros(len(polygons), np.bool_)
+    try:
+        return shapely.coverage_simplify(polygons, tolerance), unfit
+    except shapely.errors.GEOSException:
+        # A recipe may keep invalid geometries.
+        unfit = ~shapely.is_valid(polygons)
+        made = polygons.copy()
+        made[~unfit] = shapely.coverage_simplify(polygons[~unfit], tolerance)
+        return made, unfit
