@@ -11,8 +11,8 @@ from datetime import datetime
 from app.errors import QueueFull
 from app.ledger import Ledger
 from app.models.intents import LANES
-from app.models.lane import LaneState, WaitingFor, waiting_for
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.lane import LaneState, WaitingFor, waiting_for
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 
 # Seconds for which a snapshot is used.
 _FRESH = 1.0

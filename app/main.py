@@ -21,7 +21,7 @@ from app.http.problems import add_problem_handlers
 from app.http.query import check_query
 from app.http.request_log import RequestLog
 from app.http.waiting import WaitingRoom
-from app.models.leadership import SWEEP
+from app.models.runs.leadership import SWEEP
 from app.routers import (
     activity,
     assets,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from app.errors import InvalidKey
-from app.models.manifest import MAX_KEY_BYTES
+from app.models.manifests.manifest import MAX_KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ from pydantic_settings import (
 )
 
 from app.models.intents import LANES
-from app.models.recipe_table import SHIPPED, RecipeTable
-from app.models.run import Retries
+from app.models.recipes.table import SHIPPED, RecipeTable
+from app.models.runs.run import Retries
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB

@@ -35,9 +35,9 @@ from app.jobs.sandbox import forget_environment, sandbox_job
 from app.jobs.shared_state import job_state
 from app.jobs.watch import ROLE, JobWatch
 from app.ledger import Guard
-from app.models.attempt import AttemptEnd
 from app.models.base import new_id, utcnow
-from app.models.run import UNDER_WAY, Lease, RunStatus
+from app.models.runs.attempt import AttemptEnd
+from app.models.runs.run import UNDER_WAY, Lease, RunStatus
 from app.pipelines.common.gdal_options import ENVIRONMENT
 from app.pipelines.contract.context import Call
 from app.pipelines.job import plan_runner, runner

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Table, delete, insert
 
-from app.models.activity import Activity
 from app.models.asset import Asset, AssetMetadata
 from app.models.base import utcnow
-from app.models.counts import BYTES_TOTAL, VERSIONS_TOTAL, counter
-from app.models.delivery import Delivery
-from app.models.run import Run, RunEvent, RunStatus
+from app.models.manifests.delivery import Delivery
+from app.models.runs.activity import Activity
+from app.models.runs.counts import BYTES_TOTAL, VERSIONS_TOTAL, counter
+from app.models.runs.run import Run, RunEvent, RunStatus
 from app.storage.shared.totals import of_run
 from app.storage.sql import conversion, tables
 from app.storage.sql.ledger import SqlLedger, open_sql_ledger

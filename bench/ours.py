@@ -19,8 +19,8 @@ from pathlib import Path
 import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import utcnow
-from app.models.manifest import Manifest, ManifestFile
-from app.models.run import RunWarning
+from app.models.manifests.manifest import Manifest, ManifestFile
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.context import FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
 from app.settings import Limits

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import bench.hide_pandas  # noqa: F401 # before anything imports pyogrio
 from app.models.asset import Asset, AssetMetadata
 from app.models.base import utcnow
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.pipelines.contract.context import FetchedAsset
 from app.pipelines.join import pipeline as join
 from app.settings import Limits, WorkerSettings

@@ -66,7 +66,7 @@ async def transfer(name: str, source: Path) -> float:
     from boto3.s3.transfer import TransferConfig
     from pydantic import SecretStr
 
-    from app.models.manifest import LAKE_BUCKET
+    from app.models.manifests.manifest import LAKE_BUCKET
     from app.settings import ObjectsSettings
     from app.storage.s3.config import client_arguments, client_config
     from app.storage.s3.store import open_s3_store

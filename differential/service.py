@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import shapely
 
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from differential.case import FileKind, Found, Written, values_of
 from tests.place import Place
 from tests.service import manifest

@@ -13,9 +13,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from app.clients import Clients, open_clients
 from app.ledger import Accepted, Ledger
 from app.models.base import new_id
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET, Manifest
 from app.models.plan import PlanOutcome
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.pipelines.job import plan_runner, runner
 from app.services.intake.submit import Origin, submit
 from app.settings import Settings

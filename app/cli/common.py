@@ -15,9 +15,9 @@ from pydantic_settings import SettingsError
 
 from app.cli import show
 from app.cli.client import Client, ServiceError, connected
-from app.models.faults import describe
 from app.models.json_values import shown
-from app.models.nearest import nearest
+from app.models.manifests.faults import describe
+from app.models.manifests.nearest import nearest
 from app.settings import ENV_FILE, Settings
 from app.system.processes import keep_files_private
 

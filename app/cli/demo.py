@@ -17,7 +17,7 @@ from app.cli import show
 from app.cli.client import Client, connected
 from app.cli.common import KEY_VARIABLE
 from app.cli.demo_pictures import draw, first_rows
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
 from app.settings import Settings
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from app.errors import DomainError, LedgerUnavailable, LedgerUnsupported
 from app.jobs.sandbox import landlock_version
 from app.jobs.seccomp import denied_calls, has_seccomp
 from app.models.formats import FORMATS, Format
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.services.access.api_keys import is_bound_admin
 from app.services.health import PartDetails, check, readiness
 from app.services.store_probe import probe_store

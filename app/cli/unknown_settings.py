@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_settings import DotEnvSettingsSource
 
 from app.cli.common import KEY_VARIABLE
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 from app.settings import ENV_FILE, Settings
 
 _PREFIX, _LANES = "SPATIAL_ETL_", "MANIFEST_ROUTER_ENABLED_LANES"

@@ -26,7 +26,7 @@ from app.cli.common import (
     read_settings,
     service,
 )
-from app.models.faults import json_reason
+from app.models.manifests.faults import json_reason
 
 
 @app.command()

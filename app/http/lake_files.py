@@ -11,7 +11,7 @@ from app.clients import Clients
 from app.errors import NotFound
 from app.http.problems import responses
 from app.http.streaming import etag_matches, object_response
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 
 RangeHeader = Annotated[str | None, Header(alias="Range", description="One byte range.")]
 EtagHeader = Annotated[str | None, Header()]

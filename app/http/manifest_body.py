@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from app.errors import InvalidManifest
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.services.intake.manifest_json import read_manifest_off_loop
 
 

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from app import errors
 from app.errors import DomainError, Fault, summary_of
 from app.models.base import new_id
-from app.models.faults import invalid_manifest, request_faults
+from app.models.manifests.faults import invalid_manifest, request_faults
 
 logger = logging.getLogger(__name__)
 

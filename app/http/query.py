@@ -12,10 +12,10 @@ from fastapi.routing import APIRoute
 
 from app.errors import Fault, InvalidRequest
 from app.messages.request import QUERY_REPEATED, QUERY_UNKNOWN
-from app.models.faults import bounded, omitted_faults
 from app.models.json_values import shown
-from app.models.listed_faults import MAX_FAULTS
-from app.models.nearest import nearest
+from app.models.manifests.faults import bounded, omitted_faults
+from app.models.manifests.listed_faults import MAX_FAULTS
+from app.models.manifests.nearest import nearest
 
 
 async def check_query(request: Request) -> None:

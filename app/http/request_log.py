@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.models.base import new_id
-from app.models.trace import parse_traceparent
+from app.models.runs.trace import parse_traceparent
 from app.system.logs import bind
 
 logger = logging.getLogger(__name__)

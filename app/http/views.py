@@ -15,12 +15,12 @@ from app.clients import Clients
 from app.messages.checks import CHECKS_FAILED
 from app.models.asset import Asset, Companion
 from app.models.base import utcnow
-from app.models.delivery import Delivery, EventOutcome
-from app.models.lane import WaitingFor
-from app.models.manifest import ManifestRecord, ManifestSummary
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import ManifestRecord, ManifestSummary
 from app.models.page import Slice
 from app.models.products import COMPANION_MEDIA_TYPES, PRODUCT_TYPES
-from app.models.run import Run, RunStatus
+from app.models.runs.lane import WaitingFor
+from app.models.runs.run import Run, RunStatus
 from app.services.catalog import files_of
 
 T = TypeVar("T")

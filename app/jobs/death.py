@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from app.models.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
 
 _MIB = 2**20
 # Libraries end the process when they get no memory. Above this share of the limit, that is taken as the cause.

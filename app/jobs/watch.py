@@ -22,7 +22,7 @@ from app.jobs.death import cause_of_death
 from app.jobs.oom_kills import oom_kills
 from app.jobs.scratch import over_the_limit
 from app.jobs.shared_state import job_state
-from app.models.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
 from app.settings import Settings
 from app.system.disks import bytes_in
 from app.system.logs import bind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, Protocol
 
-from app.models.delivery import Delivery, EventOutcome
+from app.models.manifests.delivery import Delivery, EventOutcome
 from app.models.page import Page, Slice
 
 

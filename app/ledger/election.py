@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.models.leadership import Leadership
+from app.models.runs.leadership import Leadership
 
 
 class ElectionLedger(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from app.models.activity import Activity
 from app.models.page import Page, Slice
-from app.models.run import RunEvent
+from app.models.runs.activity import Activity
+from app.models.runs.run import RunEvent
 
 
 class LogAndAuditLedger(Protocol):

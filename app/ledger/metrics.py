@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Totals:
 
 
 class MetricsLedger(Protocol):
-    """Counts what all processes did together. The names of the counters are in `app.models.counts`."""
+    """Counts what all processes did together. The names of the counters are in `app.models.runs.counts`."""
 
     async def totals(self) -> Totals:
         """Count all runs and all versions that were not deleted. Reads unfinished runs, and no finished ones."""

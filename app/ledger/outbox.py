@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.models.activity import Activity
 from app.models.base import utcnow
-from app.models.run import RunEvent
+from app.models.runs.activity import Activity
+from app.models.runs.run import RunEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from app.ledger.outbox import NOTHING, Outbox
-from app.models.manifest import ManifestRecord, ManifestSummary
+from app.models.manifests.manifest import ManifestRecord, ManifestSummary
 from app.models.page import Page, Slice
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class RunLedger(Protocol):
         Args:
             run_id: of the run.
             guard: what must hold for the change. Of its statuses only those count from which `TRANSITIONS` in
-                `app.models.run` allows the new status. The same status again is allowed while it is not final.
+                `app.models.runs.run` allows the new status. The same status again is allowed while it is not final.
             outbox: written with the change.
             changes: new values by field of `Run`. A change of `status` also changes the manifest, when the run is the
                 newest of its batch. A final status gives the dataset to the next run; see `SchedulingLedger`.

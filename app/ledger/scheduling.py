@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from app.ledger.outbox import NOTHING, Outbox
-from app.models.lane import LaneLimit, LaneState, WaitingFor
-from app.models.run import Lease, Progress, Run, RunStatus
+from app.models.runs.lane import LaneLimit, LaneState, WaitingFor
+from app.models.runs.run import Lease, Progress, Run, RunStatus
 
 
 @dataclass(frozen=True, slots=True)

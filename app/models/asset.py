@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
-from app.models.checks import CheckResult
+from app.models.checks.kinds import CheckResult
 from app.models.products import ProductFormat, ProductKind
-from app.models.vector_recipe import VectorRecipe
+from app.models.recipes.vector import VectorRecipe
 
 
 class Bounds(Frozen):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.models.base import Frozen
 from app.models.bounded import DATASET_ID_PATTERN, AtMost
-from app.models.checks import MAX_CHECKS, Check
+from app.models.checks.kinds import MAX_CHECKS, Check
 
 
 class DatasetChoice(Frozen):

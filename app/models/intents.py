@@ -1,6 +1,6 @@
 """The table of intents: the files that an intent takes, its job and lane, and the pipeline that runs it.
 
-What vector intents do is a recipe (`app/models/recipe_table.py`), which the operator can change. A new intent is one
+What vector intents do is a recipe (`app/models/recipes/table.py`), which the operator can change. A new intent is one
 more row. Pipelines are named by dotted path, so that reading this table imports no GDAL.
 """
 
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from app.models.formats import FileType
-from app.models.recipe import Recipe, clean_raster
+from app.models.recipes.steps import Recipe, clean_raster
 
 LANES = ("spatial", "tabular", "join", "ingest")
 
@@ -21,7 +21,7 @@ class Intent:
 
     file_types: what files[].type may be; empty when the intent takes no files. What takes vector files takes tables
     too, if they have coordinates (files[].options.geometry). max_files: None for no limit.
-    recipe: of a raster intent; those of vector intents are in `app/models/recipe_table.py`.
+    recipe: of a raster intent; those of vector intents are in `app/models/recipes/table.py`.
     pipeline: dotted path `module:function`, or None while this release has no pipeline for the intent.
     """
 

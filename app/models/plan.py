@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.base import Frozen
-from app.models.checks import CheckResult
-from app.models.file_options import FileOptions
-from app.models.run import RunWarning
+from app.models.checks.kinds import CheckResult
+from app.models.manifests.file_options import FileOptions
+from app.models.runs.run import RunWarning
 
 
 class PlannedColumn(Frozen):

@@ -15,7 +15,7 @@ from typing import Any
 from rq.exceptions import DeserializationError, InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 
-from app.models.run import Run
+from app.models.runs.run import Run
 
 JOB = "app.worker.execute"
 PLAN_JOB = "app.worker.plan"

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import get_keys
 
 from app.errors import QueueUnavailable, TooManyPlans
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.queue.connection import connect, location, unavailable
 from app.queue.jobs import JOB, PLAN_JOB, PLAN_PREFIX, OwnJob, plan_job_id, run_job_id
 

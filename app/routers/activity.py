@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.deps import ClientsDep, PageDep
 from app.http.problems import responses
 from app.http.views import PageOf, page_of
-from app.models.activity import Activity
+from app.models.runs.activity import Activity
 
 router = APIRouter(prefix="/activity", tags=["activity"])
 

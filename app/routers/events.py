@@ -15,7 +15,7 @@ from app.http.examples import EXAMPLE_RUN
 from app.http.negotiation import preferred
 from app.http.problems import responses
 from app.http.waiting import WaitingStream
-from app.models.run import RunEvent
+from app.models.runs.run import RunEvent
 from app.services.runs.read import RunWatch
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from app.http.problems import responses
 from app.http.streaming import object_response
 from app.http.views import landing_link, next_link
 from app.messages.request import SIZE_NOT_BOUND
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
 from app.objects import ObjectInfo
 from app.services.intake import landing
 

@@ -24,7 +24,7 @@ from app.http.views import (
     summary_view,
 )
 from app.ledger import ManifestFilter, RunFilter
-from app.models.manifest import Manifest, ManifestStatus
+from app.models.manifests.manifest import Manifest, ManifestStatus
 from app.models.page import Page
 from app.routers.rerunning import RUN_HEADERS, Rerun, TraceParent, accepted_view, rerun_responses
 from app.services.intake import submit as intake

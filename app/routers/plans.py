@@ -10,7 +10,7 @@ from app.deps import CallerDep, ClientsDep, SettingsDep
 from app.http.examples import MANIFEST_EXAMPLES
 from app.http.manifest_body import ManifestRoute
 from app.http.problems import responses
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.models.plan import Plan
 from app.services.intake import plans
 

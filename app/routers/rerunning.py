@@ -11,7 +11,7 @@ from app.clients import Clients
 from app.deps import CallerDep, ClientsDep, SettingsDep
 from app.http.problems import responses
 from app.http.views import RunView, run_view
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.services.runs import control
 
 RUN_HEADERS: dict[str, Any] = {

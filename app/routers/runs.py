@@ -16,7 +16,7 @@ from app.http.streaming import etag_matches
 from app.http.views import PageOf, RunView, page_of, retry_after, run_view, run_views
 from app.ledger import RunFilter
 from app.models.products import PRODUCT_TYPES
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.routers.rerunning import Rerun, rerun_responses
 from app.services.runs import control as runs_control
 from app.services.runs.read import MAX_WAIT_SECONDS, RunWatch

@@ -15,8 +15,8 @@ from app.errors import Unauthorized, WebhookClosed
 from app.http.authentication import Guesses
 from app.http.problems import responses
 from app.http.views import DeliveryView, PageOf, delivery_view, page_of
-from app.models.delivery import EventOutcome
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.delivery import EventOutcome
+from app.models.manifests.manifest import LANDING_BUCKET
 from app.services.intake import webhook_deliveries as deliveries
 from app.services.intake.dropped_manifests import IntakeConfig
 from app.services.listing import read_in_parts

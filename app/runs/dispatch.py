@@ -13,8 +13,8 @@ from anyio import to_thread
 from app.clients import Clients
 from app.errors import DomainError, QueueUnavailable
 from app.models.base import utcnow
-from app.models.lane import LaneState, held_back
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.lane import LaneState, held_back
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 
 logger = logging.getLogger(__name__)
 

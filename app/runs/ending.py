@@ -18,15 +18,15 @@ from app.errors import LedgerUnavailable, QueueUnavailable, StoreUnavailable
 from app.ledger import AssetFilter, Guard, Ledger
 from app.ledger.outbox import NOTHING, LogLine, Outbox
 from app.messages.job import CANCEL_TOO_LATE
-from app.models.activity import Activity
 from app.models.asset import Asset
-from app.models.attempt import AttemptEnd
-from app.models.attempt_rules import backoff_end, final_error, with_ended_attempt
 from app.models.base import utcnow
-from app.models.counts import ROWS, RUN_SECONDS, counter, observed
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 from app.models.page import Page
-from app.models.run import UNDER_WAY, Progress, Retries, Run, RunStatus, RunWarning
+from app.models.runs.activity import Activity
+from app.models.runs.attempt import AttemptEnd
+from app.models.runs.attempt_rules import backoff_end, final_error, with_ended_attempt
+from app.models.runs.counts import ROWS, RUN_SECONDS, counter, observed
+from app.models.runs.run import UNDER_WAY, Progress, Retries, Run, RunStatus, RunWarning
 from app.runs.dispatch import dispatch_waiting
 
 logger = logging.getLogger(__name__)

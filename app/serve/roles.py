@@ -22,8 +22,8 @@ from app.http.protocol import head_timeout_protocol
 from app.ledger.api_keys import ApiKeyLedger
 from app.main import create_app
 from app.models.base import utcnow
-from app.models.leadership import SWEEP
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
+from app.models.runs.leadership import SWEEP
 from app.services.health import readiness
 from app.services.intake.dropped_manifests import IntakeConfig
 from app.services.intake.landing_scan import LandingScanner

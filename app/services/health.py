@@ -12,7 +12,7 @@ from anyio import to_thread
 from app.clients import Clients
 from app.errors import DomainError
 from app.models.base import Frozen
-from app.models.leadership import SWEEP
+from app.models.runs.leadership import SWEEP
 from app.services.sweep.election import LeaderWatch
 
 # A server that accepts connections and never answers must not delay the other checks.

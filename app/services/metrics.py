@@ -23,7 +23,10 @@ from app.errors import DomainError
 from app.ledger import RunFilter, Totals
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.counts import (
+from app.models.intents import LANES
+from app.models.manifests.delivery import EventOutcome
+from app.models.page import Page
+from app.models.runs.counts import (
     DELIVERED,
     REMOVED,
     REMOVED_BYTES,
@@ -35,10 +38,7 @@ from app.models.counts import (
     counted,
     histograms,
 )
-from app.models.delivery import EventOutcome
-from app.models.intents import LANES
-from app.models.page import Page
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 from app.services.health import Readiness, readiness
 from app.services.runs.lane_control import Lane, State, list_lanes
 from app.services.sweep.election import LeaderWatch

@@ -10,7 +10,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from app.errors import DomainError, ObjectExists, StoreUnavailable
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import ObjectStore
 
 _BODY = b"spatial-etl probe"

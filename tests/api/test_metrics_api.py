@@ -18,8 +18,8 @@ from app.clients import Clients, open_clients
 from app.ledger import Guard
 from app.main import create_app
 from app.models.base import utcnow
-from app.models.counts import BUCKETS, counter, histograms, observed
-from app.models.run import Lease, Retries, RunStatus
+from app.models.runs.counts import BUCKETS, counter, histograms, observed
+from app.models.runs.run import Lease, Retries, RunStatus
 from app.services.sweep.dead_attempts import LeaseTimeouts
 from app.services.sweep.sweep import Sweep
 from app.settings import Settings

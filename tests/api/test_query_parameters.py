@@ -11,7 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.http.query import query_parameters
-from app.models.listed_faults import MAX_FAULTS
+from app.models.manifests.listed_faults import MAX_FAULTS
 from tests.api.local_api import LocalApi, local_api
 from tests.service import manifest
 

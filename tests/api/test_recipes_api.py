@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.models.vector_recipe import VectorRecipe
+from app.models.recipes.vector import VectorRecipe
 from tests.service import POINTS, Service, manifest
 
 STEPS = [

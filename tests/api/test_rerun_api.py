@@ -17,8 +17,8 @@ from app.main import create_app
 from app.models.api_key import ANONYMOUS
 from app.models.asset import SourceInput
 from app.models.base import utcnow
-from app.models.manifest import ManifestStatus
-from app.models.run import Run, RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import Run, RunStatus
 from app.pipelines.job.inputs import RecordedInputs, recorded_before
 from app.services.intake.submit import run_id_for
 from app.services.runs import control as runs_control

@@ -12,7 +12,7 @@ import pytest
 
 from app.clients import open_clients
 from app.main import create_app
-from app.models.trace import parse_traceparent
+from app.models.runs.trace import parse_traceparent
 from app.settings import Settings
 from tests.service import manifest
 

@@ -23,7 +23,7 @@ from app.errors import NotFound
 from app.ledger import Guard, Ledger
 from app.main import create_app
 from app.models.base import utcnow
-from app.models.run import Progress, Run, RunStatus
+from app.models.runs.run import Progress, Run, RunStatus
 from app.serve.roles import _Server
 from app.services.runs import read as runs
 from app.services.runs.read import RunWatch, Shared

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, select
 
 from app.ledger import AssetFilter, RunFilter
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.sql import tables
 from attack.filling import BUSY, Size, filled
 from tests.contract.ledgers import BACKENDS

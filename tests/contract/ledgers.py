@@ -18,8 +18,8 @@ from app.ledger import Accepted, Guard, Ledger
 from app.models.api_key import ApiKey, Scope
 from app.models.asset import Asset, AssetInput, AssetMetadata
 from app.models.base import new_id, utcnow
-from app.models.manifest import ManifestRecord
-from app.models.run import Lease, Run, RunStatus
+from app.models.manifests.manifest import ManifestRecord
+from app.models.runs.run import Lease, Run, RunStatus
 from app.storage.mongo.ledger import open_mongo_ledger
 from app.storage.sql.ledger import open_sql_ledger
 from tests.servers import mongo, postgres_ledgers

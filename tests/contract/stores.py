@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.objects import ObjectStore
 from app.storage.local.store import LocalObjectStore
 from tests.servers import s3

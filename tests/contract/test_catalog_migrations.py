@@ -16,7 +16,7 @@ from app.ledger import AssetFilter
 from app.models.asset import Asset, AssetMetadata, Bounds
 from app.models.base import new_id
 from app.models.page import Page
-from app.models.run import Lease, Run, RunStatus
+from app.models.runs.run import Lease, Run, RunStatus
 from app.storage.mongo import migrate as mongo_migrate
 from app.storage.mongo.documents import asset_document, manifest_document, run_document
 from app.storage.mongo.ledger import open_mongo_ledger

@@ -14,11 +14,11 @@ import pytest
 
 from app.errors import InvalidRequest, LedgerUnavailable, NotFound, VersionTaken
 from app.ledger import AssetFilter, Guard, Ledger, ManifestFilter, RunFilter
-from app.models.activity import Activity
 from app.models.asset import ParentInput, SourceInput
-from app.models.manifest import ManifestStatus
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page, Slice
-from app.models.run import TRANSITIONS, Lease, Progress, RunError, RunStatus, RunWarning
+from app.models.runs.activity import Activity
+from app.models.runs.run import TRANSITIONS, Lease, Progress, RunError, RunStatus, RunWarning
 from tests.contract.conftest import CROWD, Crowd
 from tests.contract.ledgers import (
     BACKENDS,

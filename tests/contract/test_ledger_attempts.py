@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import Guard, Ledger
-from app.models.attempt import AttemptEnd, AttemptOutcome, AttemptRecord
-from app.models.attempt_rules import with_ended_attempt
-from app.models.run import RunStatus
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome, AttemptRecord
+from app.models.runs.attempt_rules import with_ended_attempt
+from app.models.runs.run import RunStatus
 from tests.contract.ledgers import MINUTE, T0, claim, put_run, put_running
 
 pytestmark = pytest.mark.anyio

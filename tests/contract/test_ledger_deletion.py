@@ -12,7 +12,7 @@ from app.errors import VersionDeleted, VersionHasChildren, VersionIsNewest
 from app.ledger import AssetFilter, AssetTotal, Guard, Ledger
 from app.models.asset import Asset, Deletion, ParentInput
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from tests.contract.ledgers import MINUTE, T0, an_asset, put_asset, put_running
 
 pytestmark = pytest.mark.anyio

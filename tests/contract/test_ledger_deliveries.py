@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import InvalidRequest
 from app.ledger import Ledger, ManifestFilter
-from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestFault, ManifestRecord, ManifestStatus
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import ManifestFault, ManifestRecord, ManifestStatus
 from app.models.page import Page
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run
 from tests.contract.test_ledger import MILLISECOND, ODD_TEXT, follow

@@ -8,7 +8,7 @@ import pytest
 
 from app.ledger import Ledger
 from app.models.base import utcnow
-from app.models.leadership import Leadership
+from app.models.runs.leadership import Leadership
 from tests.contract.conftest import Crowd
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ import pytest
 from app.ledger import Guard, Ledger
 from app.ledger.outbox import Outbox
 from app.ledger.scheduling import Claim
-from app.models.lane import LaneState
-from app.models.run import Lease, Run, RunStatus
+from app.models.runs.lane import LaneState
+from app.models.runs.run import Lease, Run, RunStatus
 from tests.contract.conftest import CROWD, Crowd
 from tests.contract.ledgers import MINUTE, T0, a_run, put_run
 from tests.contract.test_ledger_outbox import said, told

@@ -14,7 +14,7 @@ from app.errors import VersionIsNewest
 from app.ledger import AssetFilter, Guard, Ledger
 from app.models.asset import Asset, AssetMetadata, Deletion
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from app.storage.sql import tables
 from app.storage.sql.ledger import SqlLedger, open_sql_ledger

@@ -8,10 +8,10 @@ import pytest
 
 from app.ledger import Guard, Ledger
 from app.ledger.outbox import LogLine, Outbox
-from app.models.activity import Activity
-from app.models.manifest import ManifestStatus
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.activity import Activity
+from app.models.runs.run import RunStatus
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, put_run
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import BatchConflict
 from app.ledger import Ledger
-from app.models.manifest import ManifestStatus
+from app.models.manifests.manifest import ManifestStatus
 from tests.contract.ledgers import a_manifest, a_run
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from app.ledger import AssetTotal, Guard, Ledger, ManifestFilter, RunFilter, RunTotal
-from app.models.manifest import FilesFound, ManifestRecord, ManifestStatus
+from app.models.manifests.manifest import FilesFound, ManifestRecord, ManifestStatus
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from tests.contract.conftest import CROWD, Crowd
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, claim, put_asset, put_run, put_running
 

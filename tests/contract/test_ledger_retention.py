@@ -9,12 +9,12 @@ import pytest
 
 from app.errors import BatchConflict
 from app.ledger import AssetFilter, Guard, Ledger, ManifestFilter, RunFilter
-from app.models.activity import Activity
 from app.models.asset import AssetMetadata, Companion, Deletion
-from app.models.delivery import Delivery
-from app.models.manifest import ManifestStatus
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.activity import Activity
+from app.models.runs.run import Run, RunStatus
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, an_asset, claim, put_asset, put_run, put_running
 
 pytestmark = pytest.mark.anyio

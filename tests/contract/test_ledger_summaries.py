@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.ledger import Ledger, ManifestFilter
-from app.models.manifest import ManifestFault, ManifestStatus
+from app.models.manifests.manifest import ManifestFault, ManifestStatus
 from app.models.page import Page
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run
 

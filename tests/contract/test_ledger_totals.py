@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 
 from app.ledger import AssetTotal, Guard, Ledger, RunTotal
 from app.models.asset import Deletion
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.sql import tables
 from app.storage.sql.ledger import SqlLedger, open_sql_ledger
 from tests.contract.ledgers import BACKENDS, MINUTE, T0, a_run, claim, put_asset, put_run, put_running

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from app.errors import InvalidKey, KeyConflict, NotFound
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.objects import Listing, ObjectStore
 from tests.contract.stores import (
     HOSTILE_KEYS,

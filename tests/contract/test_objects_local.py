@@ -20,7 +20,7 @@ from app.errors import (
     ObjectExists,
     StoreUnavailable,
 )
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.storage.local import files as local_files
 from app.storage.local.store import LocalObjectStore
 from tests.contract.stores import REPOSITORY, MiB, content, files_below, fill, keys, stream

@@ -17,8 +17,8 @@ from app.errors import (
     ObjectExists,
     RunCanceled,
 )
-from app.models.manifest import LAKE_BUCKET as LAKE
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LAKE_BUCKET as LAKE
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.objects import ObjectInfo, ObjectStore
 from tests.contract.stores import Backend, MiB, content, files_below, keys, stream
 

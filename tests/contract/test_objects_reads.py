@@ -18,7 +18,7 @@ from app.errors import (
 )
 from app.http.streaming import object_response
 from app.models.base import utcnow
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.objects import ObjectInfo, ObjectStore
 from tests.contract.stores import Backend, MiB, content, keys, stream
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, select
 from app.clients import Clients, open_clients
 from app.lane_limits import LaneRules, Lanes
 from app.ledger import Guard, Ledger
-from app.models.delivery import Delivery
-from app.models.manifest import LANDING_BUCKET
-from app.models.run import Lease, Retries, Run, RunStatus
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import LANDING_BUCKET
+from app.models.runs.run import Lease, Retries, Run, RunStatus
 from app.services.sweep.dead_attempts import LeaseTimeouts
 from app.services.sweep.dry_run import Finding, dry_run
 from app.services.sweep.sweep import Sweep

@@ -24,12 +24,12 @@ from anyio.from_thread import start_blocking_portal
 
 from app.clients import open_clients
 from app.ledger import AssetFilter, ManifestFilter, RunFilter
-from app.models.activity import Activity
 from app.models.asset import Asset
 from app.models.intents import pipelines
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX
 from app.models.page import Page
-from app.models.run import Retries, Run, RunStatus
+from app.models.runs.activity import Activity
+from app.models.runs.run import Retries, Run, RunStatus
 from app.services.intake.landing_scan import LandingScanner
 from app.services.sweep.sweep import Sweep
 from app.settings import Settings

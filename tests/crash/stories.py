@@ -16,11 +16,11 @@ from typing import Any
 from app.clients import Clients
 from app.errors import DomainError
 from app.ledger import Guard
-from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import utcnow
 from app.models.caller import Caller
-from app.models.manifest import LANDING_BUCKET, Manifest
-from app.models.run import Lease, Retries, RunStatus
+from app.models.manifests.manifest import LANDING_BUCKET, Manifest
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.run import Lease, Retries, RunStatus
 from app.runs.ending import attempt_died
 from app.services.intake import submit as intake
 from app.services.intake import webhook_deliveries as deliveries

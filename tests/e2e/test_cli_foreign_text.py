@@ -19,7 +19,7 @@ from app.ledger.outbox import LogLine, Outbox
 from app.models.api_key import ApiKey, Scope, hash_token, new_token
 from app.models.asset import AssetMetadata
 from app.models.base import utcnow
-from app.models.run import RunError, RunStatus, RunWarning
+from app.models.runs.run import RunError, RunStatus, RunWarning
 from app.settings import Settings
 from tests.contract.ledgers import T0, a_manifest, a_run, an_asset, claim
 from tests.service import manifest, running_service

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.models.base import utcnow
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.services.runs import control as runs_control
 from tests.place import Place, a_place
 from tests.service import POINTS, manifest

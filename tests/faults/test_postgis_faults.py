@@ -12,7 +12,7 @@ import pytest
 from app.clients import open_clients, open_ledger
 from app.ledger import Guard
 from app.models.base import new_id
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.services.sweep.orphan_schemas import drop_orphans
 from app.settings import Settings
 from app.storage.postgis.server import Postgis, RunSchema

@@ -21,10 +21,10 @@ from app.errors import RunRefused
 from app.models.asset import Asset, AssetInput, AssetMetadata, SourceInput
 from app.models.base import utcnow
 from app.models.formats import find_format
-from app.models.manifest import Manifest, ManifestFile
+from app.models.manifests.manifest import Manifest, ManifestFile
 from app.models.plan import Plan
-from app.models.recipe_table import SHIPPED, RecipeTable
-from app.models.run import RunWarning
+from app.models.recipes.table import SHIPPED, RecipeTable
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
 from app.pipelines.contract.plan_context import PlanContext

@@ -18,7 +18,7 @@ from pyproj import CRS
 
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema
 from app.models.base import utcnow
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.pipelines.common.column_names import product_names
 from app.pipelines.common.geoparquet_writer import GeoParquetWriter
 from app.pipelines.contract.context import FetchedAsset, Product

@@ -16,7 +16,7 @@ import shapely
 
 from app.errors import RunRefused
 from app.models.asset import ParentInput
-from app.models.checks import CheckResult
+from app.models.checks.kinds import CheckResult
 from tests.pipelines.conftest import Bench, Result
 from tests.pipelines.engines import ENGINES
 from tests.pipelines.joins import Lake

@@ -14,7 +14,7 @@ import pytest
 import shapely
 
 from app.errors import RunRefused
-from app.models.checks import CheckResult
+from app.models.checks.kinds import CheckResult
 from app.pipelines.common.check_columns import ProductColumns
 from app.pipelines.common.check_database import open_checked
 from app.pipelines.common.check_geometry import type_ids

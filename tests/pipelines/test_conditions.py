@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from app.models.where import parse
-from app.models.where_types import type_problems
+from app.models.recipes.where import parse
+from app.models.recipes.where_types import type_problems
 from app.pipelines.common.conditions import Condition, Rows, kind_of
 
 _NUMBERS = {

@@ -19,7 +19,7 @@ import shapely
 
 from app.cli.doctor import libraries
 from app.errors import RunCanceled, RunRefused, StaleAttempt
-from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
+from app.models.recipes.steps import MakeValid, Recipe, Reproject, Simplify
 from app.pipelines.common.findings import Findings
 from app.pipelines.vector import pipeline as vector
 from app.pipelines.vector.engines.clean import simplify
@@ -458,8 +458,8 @@ assert not [f for f in opened if os.path.isfile(f) and not f.endswith("/proj.db"
 FORK = """
 import os, pathlib, sys
 import app.pipelines.vector.pipeline
-from app.models.manifest import ManifestFile
-from app.models.vector_recipe import VectorRecipe
+from app.models.manifests.manifest import ManifestFile
+from app.models.recipes.vector import VectorRecipe
 from app.pipelines.contract.context import FetchedFile
 from app.pipelines.vector.engines.local import LocalEngine
 from app.pipelines.vector.formats.open import inspect

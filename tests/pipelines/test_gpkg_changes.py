@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 from app.clients import open_clients
-from app.models.manifest import LANDING_BUCKET, ManifestFile
+from app.models.manifests.manifest import LANDING_BUCKET, ManifestFile
 from app.pipelines.contract.fetch_source import fetch_with_sidecars
 from app.settings import Limits, Settings
 from tests.pipelines.conftest import Bench

@@ -38,7 +38,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from app.models.recipe_table import SHIPPED, RecipeTable
+from app.models.recipes.table import SHIPPED, RecipeTable
 from tests.pipelines.joins import Lake
 from tests.pipelines.rasters import UTM, Rasters
 from tests.pipelines.tables import CODE, DATE, EVERYTHING, MOMENT, TIME, cell, parquet, row, run, workbook

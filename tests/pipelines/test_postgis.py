@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from app.errors import EngineUnavailable, RunCanceled, RunRefused, TimeLimitExceeded
 from app.models.base import new_id
-from app.models.recipe import MakeValid, Recipe, Reproject, Simplify
+from app.models.recipes.steps import MakeValid, Recipe, Reproject, Simplify
 from app.pipelines.vector.engines.local import LocalEngine
 from app.pipelines.vector.engines.postgis import PostgisEngine
 from app.pipelines.vector.engines.postgis_access import DirectPostgis

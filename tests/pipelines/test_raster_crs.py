@@ -16,7 +16,7 @@ from pyproj.database import get_codes
 from pyproj.enums import PJType
 from rasterio.crs import CRS as RasterioCRS  # noqa: N811 # as rasterio's own documents spell it
 
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.pipelines.common.crs import crs_name, same_crs
 from app.pipelines.raster.crs import crs_of, find_crs, rasterio_crs
 from app.pipelines.raster.gdal import only_drivers

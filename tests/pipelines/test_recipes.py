@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from app.errors import RunRefused
-from app.models.recipe_table import RecipeTable
+from app.models.recipes.table import RecipeTable
 from app.pipelines.common.crs import metres_per_unit, parse_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.vector.engines.measure import changed_rows, measure, sizes_of

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.models.file_options import FileOptions
 from app.models.formats import FORMATS
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.tabular.csv import split as csv_split
 from app.pipelines.tabular.csv.dialect import Dialect
 from app.pipelines.tabular.csv.reader import open_delimited

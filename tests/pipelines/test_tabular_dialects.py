@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.tabular.csv import split as csv_split
 from app.pipelines.tabular.csv.reader import open_delimited
 from app.settings import Limits

@@ -25,7 +25,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import ObjectStore
 from app.settings import MiB, ObjectsSettings
 from app.storage.s3.config import client_arguments, client_config

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.models.attempt import AttemptEnd, AttemptOutcome
-from app.models.attempt_rules import KEPT_ATTEMPTS, final_error, with_ended_attempt
-from app.models.run import Lease, Run
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt_rules import KEPT_ATTEMPTS, final_error, with_ended_attempt
+from app.models.runs.run import Lease, Run
 from tests.contract.ledgers import MINUTE, T0, a_run
 
 ONCE = (

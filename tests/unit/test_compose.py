@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from app.cli import app
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.settings import Settings
 from tests.unit.test_readme import variables
 

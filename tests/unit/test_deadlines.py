@@ -12,8 +12,8 @@ import pytest
 from app.clients import Clients, open_clients
 from app.ledger import Guard
 from app.models.base import utcnow
-from app.models.delivery import Delivery
-from app.models.run import Lease, Retries, Run, RunStatus
+from app.models.manifests.delivery import Delivery
+from app.models.runs.run import Lease, Retries, Run, RunStatus
 from app.services.intake.dropped_manifests import IntakeConfig
 from app.services.intake.landing_scan import LandingScanner
 from app.services.sweep.dead_attempts import LeaseTimeouts

@@ -17,9 +17,9 @@ from app.errors import StoreUnavailable, VersionInUse
 from app.ledger import AssetFilter, Guard, Ledger
 from app.models.asset import Asset, AssetMetadata, Companion, Deletion, ParentInput
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.services.retention import delete_version as deletion
 from app.services.retention import orphan_objects as lake_orphans
 from app.services.retention.orphan_objects import LakeOrphans

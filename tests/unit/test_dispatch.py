@@ -8,7 +8,7 @@ import pytest
 
 from app.clients import open_clients
 from app.models.base import utcnow
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.runs.dispatch import dispatch_run
 from app.settings import Settings
 

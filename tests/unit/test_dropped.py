@@ -18,9 +18,9 @@ from app.clients import Clients, open_clients
 from app.errors import LedgerUnavailable, StoreUnavailable
 from app.ledger import ManifestFilter, RunFilter
 from app.models.base import utcnow
-from app.models.delivery import Delivery
 from app.models.intents import LANES
-from app.models.manifest import LANDING_BUCKET, ManifestRecord
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import LANDING_BUCKET, ManifestRecord
 from app.models.page import Page
 from app.services.intake import dropped_manifests as dropped
 from app.services.intake import webhook_deliveries as deliveries

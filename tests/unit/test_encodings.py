@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models.encodings import encoding_name
+from app.models.manifests.encodings import encoding_name
 from app.pipelines.vector.formats.shapefile.encoding import text_encoding
 
 APP = Path(__file__).parents[2] / "app"

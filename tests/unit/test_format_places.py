@@ -24,7 +24,7 @@ ALLOWED = {
     ("app/http/examples.py", "CSV"): "an example in the OpenAPI document",
     ("app/http/examples.py", "GTiff"): "an example in the OpenAPI document",
     ("app/http/examples.py", "GeoJSON"): "an example in the OpenAPI document",
-    ("app/models/manifest.py", "GeoJSON"): "an example in the OpenAPI document",
+    ("app/models/manifests/manifest.py", "GeoJSON"): "an example in the OpenAPI document",
     ("app/pipelines/common/content.py", "FlatGeobuf"): "words for a message about what a file looks like",
     ("app/pipelines/common/content.py", "Parquet"): "words for a message about what a file looks like",
     ("app/pipelines/common/content.py", "netCDF"): "words for a message about what a file looks like",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.models.formats import FORMATS
-from app.models.run import TRANSITIONS
+from app.models.runs.run import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -13,7 +13,7 @@ from app.jobs import watch
 from app.jobs.death import cause_of_death
 from app.jobs.oom_kills import oom_kills
 from app.jobs.shared_state import SharedJobState
-from app.models.attempt import AttemptOutcome
+from app.models.runs.attempt import AttemptOutcome
 from app.settings import RunSettings, Settings
 
 GIB = 2**30

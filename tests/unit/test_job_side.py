@@ -13,8 +13,8 @@ import pytest
 
 from app.errors import RunRefused
 from app.jobs.channel import Channel
-from app.models.manifest import Manifest
-from app.models.recipe import MakeValid, Simplify
+from app.models.manifests.manifest import Manifest
+from app.models.recipes.steps import MakeValid, Simplify
 from app.pipelines.contract.job_context import JobContext
 from app.pipelines.job.attempt import Attempt
 from app.pipelines.job.job_side import ReaderCalls, ReaderMisbehaved, take_file

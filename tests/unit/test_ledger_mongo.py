@@ -18,13 +18,13 @@ from pymongo.errors import OperationFailure, WriteError, WTimeoutError
 from app.errors import LedgerUnavailable, VersionHasChildren
 from app.ledger import AssetFilter, Guard, ManifestFilter, RunFilter
 from app.ledger.outbox import Outbox
-from app.models.activity import Activity
 from app.models.asset import Deletion, ParentInput
 from app.models.base import utcnow
-from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestStatus
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import Lease, RunError, RunStatus
+from app.models.runs.activity import Activity
+from app.models.runs.run import Lease, RunError, RunStatus
 from app.storage.mongo import database as mongo_database
 from app.storage.mongo import migrate as mongo_migrate
 from app.storage.mongo.ledger import MongoLedger, open_mongo_ledger

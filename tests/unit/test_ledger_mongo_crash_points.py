@@ -16,10 +16,10 @@ from app.errors import VersionTaken
 from app.ledger import AssetFilter, Guard, ManifestFilter, RunFilter
 from app.models.asset import Asset
 from app.models.base import new_id
-from app.models.delivery import Delivery
-from app.models.manifest import ManifestStatus
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.database import Collection
 from app.storage.mongo.ledger import MongoLedger, open_mongo_ledger
 from tests.contract.ledgers import T0, a_manifest, a_run, an_asset, claim, put_run, put_running

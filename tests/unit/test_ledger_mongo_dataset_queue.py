@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.models.run import Lease, Run, RunStatus
+from app.models.runs.run import Lease, Run, RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, claim, put_run
 from tests.unit.test_ledger_mongo_crash_points import (  # noqa: F401 # two are fixtures

@@ -12,9 +12,9 @@ import pytest
 from app.errors import VersionDeleted, VersionHasChildren
 from app.ledger import AssetFilter, Guard
 from app.models.asset import Asset, Deletion, ParentInput
-from app.models.manifest import ManifestStatus
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import MINUTE, T0, an_asset, put_asset, put_running
 from tests.unit.test_ledger_mongo_crash_points import Fate, broken_off, half_done, ledger, other_process, url

@@ -14,7 +14,7 @@ from bson.codec_options import CodecOptions
 from jsonschema import Draft4Validator, ValidationError, validators
 from pydantic import BaseModel
 
-from app.models.run import Lease, Run
+from app.models.runs.run import Lease, Run
 from app.storage.mongo import documents, migrate
 from app.storage.mongo.migrate import known_versions, load_script
 from tests.unit.test_ledger_tables import ACTIVITY, API_KEY, ASSET, DELIVERY, EVENT, MANIFEST, ODD, RUN, T0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.ledger.scheduling import Claim
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.documents import Document
 from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import T0, put_run

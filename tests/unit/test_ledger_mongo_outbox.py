@@ -10,8 +10,8 @@ import pytest
 
 from app.ledger import Guard
 from app.ledger.outbox import Outbox
-from app.models.manifest import ManifestStatus
-from app.models.run import RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, put_run
 from tests.contract.test_ledger_outbox import QUEUED, said, told

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.errors import LedgerUnavailable
 from app.ledger import Guard, ManifestFilter
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.settings import LedgerSettings
 from app.storage.mongo import patience
 from app.storage.mongo.ledger import MongoLedger, open_mongo_ledger

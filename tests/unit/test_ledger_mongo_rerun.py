@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from app.ledger import Guard, RunFilter
-from app.models.manifest import ManifestStatus
+from app.models.manifests.manifest import ManifestStatus
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from app.storage.mongo.migrate import load_script
 from tests.contract.ledgers import MINUTE, T0, a_manifest, a_run, put_run

@@ -11,7 +11,7 @@ import pytest
 
 from app.ledger import AssetTotal, Guard, RunTotal, Totals
 from app.models.asset import Deletion
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.ledger import MongoLedger
 from tests.contract.ledgers import MINUTE, T0, an_asset, put_running
 from tests.unit.test_ledger_mongo_crash_points import Fate, broken_off, ledger, other_process, url

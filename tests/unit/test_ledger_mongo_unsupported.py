@@ -13,8 +13,8 @@ from app.cli import app
 from app.cli.doctor import examine
 from app.errors import LedgerUnavailable, LedgerUnsupported, RecordTooLarge
 from app.ledger import Guard
-from app.models.attempt import AttemptOutcome
-from app.models.run import RunStatus
+from app.models.runs.attempt import AttemptOutcome
+from app.models.runs.run import RunStatus
 from app.pipelines.job.failure import FailureContext, end_of
 from app.settings import LedgerSettings, Settings
 from app.storage.mongo.ledger import open_mongo_ledger

@@ -18,9 +18,9 @@ from app.errors import LedgerUnavailable
 from app.ledger import AssetFilter, ManifestFilter, RunFilter
 from app.models.asset import Bounds
 from app.models.base import utcnow
-from app.models.manifest import ManifestRecord
+from app.models.manifests.manifest import ManifestRecord
 from app.models.page import Page
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.shared.ledger_rules import encode_cursor
 from app.storage.shared.search_terms import asset_listing
 from app.storage.sql import driver as sql_driver

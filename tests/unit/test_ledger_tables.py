@@ -11,14 +11,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sqlalchemy import Table, create_engine, insert, select
 
-from app.models.activity import Activity
 from app.models.api_key import ApiKey, Scope
 from app.models.asset import Asset, AssetMetadata, Bounds, ColumnSchema, Deletion, ParentInput, SourceInput
-from app.models.attempt import AttemptOutcome, AttemptRecord
-from app.models.checks import CheckResult
-from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import EarlierManifest, FilesFound, ManifestFault, ManifestRecord, ManifestStatus
-from app.models.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
+from app.models.checks.kinds import CheckResult
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import EarlierManifest, FilesFound, ManifestFault, ManifestRecord, ManifestStatus
+from app.models.runs.activity import Activity
+from app.models.runs.attempt import AttemptOutcome, AttemptRecord
+from app.models.runs.run import Lease, Progress, Run, RunError, RunEvent, RunStatus, RunWarning
 from app.storage.shared.ledger_rules import checked_change, to_json
 from app.storage.sql import conversion, tables
 

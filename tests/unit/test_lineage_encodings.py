@@ -23,8 +23,8 @@ from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity
 
 from app.ledger import Guard, Ledger
 from app.models.asset import Asset, AssetInput, AssetMetadata, ColumnSchema, ParentInput, SourceInput
-from app.models.checks import CheckResult
-from app.models.run import RunStatus
+from app.models.checks.kinds import CheckResult
+from app.models.runs.run import RunStatus
 from app.services.lineage.graph import Encoding, Lineage, encode, provenances_of, trace
 from app.services.lineage.mermaid import escape
 from tests.contract.ledgers import BACKENDS, MINUTE, T0, a_manifest, a_run, an_asset, claim, put_asset

@@ -13,7 +13,7 @@ import pytest
 from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable
 from app.models.intents import LANES
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
 from app.services.intake.dropped_manifests import IntakeConfig
 from app.services.intake.landing_scan import LandingScanner
 from app.settings import Settings

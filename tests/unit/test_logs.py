@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientConnectionResetError
 from anyio.from_thread import start_blocking_portal
 
-from app.models.trace import new_traceparent, parse_traceparent
+from app.models.runs.trace import new_traceparent, parse_traceparent
 from app.system import logs
 
 logger = logging.getLogger("app.tests")

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from app.errors import Fault
 from app.models.bounded import DATASET_ID_PATTERN
-from app.models.faults import invalid_manifest
 from app.models.intents import intent_names
-from app.models.manifest import Manifest
-from app.models.recipe_table import SHIPPED
+from app.models.manifests.faults import invalid_manifest
+from app.models.manifests.manifest import Manifest
+from app.models.recipes.table import SHIPPED
 from tests.service import manifest
 
 GOOD = manifest("b-1", ("a/x.gpkg", "GPKG"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
 from app.objects import ObjectInfo
 from app.storage.local.store import LocalObjectStore
 

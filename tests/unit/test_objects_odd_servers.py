@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from app.errors import StoreUnavailable
-from app.models.manifest import LAKE_BUCKET as LAKE
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LAKE_BUCKET as LAKE
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.objects import ObjectStore
 from app.services.store_probe import probe_store
 from app.settings import ObjectsSettings

@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.errors import DomainError, NotFound, ObjectExists, StoreUnavailable
-from app.models.manifest import LAKE_BUCKET as LAKE
-from app.models.manifest import LANDING_BUCKET as LANDING
+from app.models.manifests.manifest import LAKE_BUCKET as LAKE
+from app.models.manifests.manifest import LANDING_BUCKET as LANDING
 from app.settings import MiB, ObjectsSettings
 from app.storage.s3.config import endpoint_url
 from app.storage.s3.metadata import SHA256_KEY

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.path_patterns import before_wildcard, is_pattern, matcher
+from app.models.manifests.path_patterns import before_wildcard, is_pattern, matcher
 
 
 @pytest.mark.parametrize(

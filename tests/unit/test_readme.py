@@ -19,9 +19,9 @@ from app.errors import InvalidManifest
 from app.messages.__main__ import DOCUMENT, with_tables
 from app.messages.catalogue import codes
 from app.messages.message import Notice, Refusal
-from app.models.attempt import AttemptOutcome
-from app.models.attempt_rules import rule_of
 from app.models.intents import INTENTS
+from app.models.runs.attempt import AttemptOutcome
+from app.models.runs.attempt_rules import rule_of
 from app.services.intake.manifest_json import read_manifest
 from app.settings import Settings
 

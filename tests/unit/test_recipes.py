@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from app.errors import InvalidManifest
 from app.models.base import utcnow
-from app.models.faults import invalid_manifest
 from app.models.intents import INTENTS, LANES
-from app.models.manifest import Manifest, ManifestRecord
-from app.models.recipe import Simplify
-from app.models.recipe_table import SHIPPED, RecipeTable
-from app.models.vector_recipe import SimplifyChoice, VectorRecipe
+from app.models.manifests.faults import invalid_manifest
+from app.models.manifests.manifest import Manifest, ManifestRecord
+from app.models.recipes.steps import Simplify
+from app.models.recipes.table import SHIPPED, RecipeTable
+from app.models.recipes.vector import SimplifyChoice, VectorRecipe
 from app.pipelines.job.intent_warnings import intent_warnings
 from app.services.intake.submit import check_available, is_same
 from app.settings import Settings

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from app.clients import Clients, open_clients
 from app.errors import StoreUnavailable
 from app.ledger import Guard
-from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET
-from app.models.run import Lease, Retries, Run, RunStatus
+from app.models.manifests.manifest import LAKE_BUCKET
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.run import Lease, Retries, Run, RunStatus
 from app.objects import Listing
 from app.runs.ending import attempt_died
 from app.services.lineage.graph import graph_of, trace

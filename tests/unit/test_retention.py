@@ -13,10 +13,10 @@ from app.clients import Clients, open_clients
 from app.ledger import AssetFilter, Guard, ManifestFilter, RunFilter
 from app.models.asset import Asset, AssetMetadata, Companion, ParentInput
 from app.models.base import utcnow
-from app.models.delivery import Delivery
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, ManifestStatus
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET, ManifestStatus
 from app.models.page import Page
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.services.intake.dropped_manifests import archive_key
 from app.services.retention.cleanup_tests import clean_up_tests
 from app.services.retention.removal import Outcome

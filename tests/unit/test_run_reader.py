@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import LedgerUnavailable, NotFound
 from app.ledger import Guard
-from app.models.run import Progress, Run, RunStatus
+from app.models.runs.run import Progress, Run, RunStatus
 from app.services.runs.batch_reader import RunReader
 from app.storage.sql.ledger import SqlLedger, open_sql_ledger
 from tests.contract.ledgers import put_run

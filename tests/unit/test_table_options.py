@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import Fault
-from app.models.faults import invalid_manifest
 from app.models.formats import FORMATS, OPTION_NAMES
-from app.models.manifest import Manifest
-from app.models.recipe_table import SHIPPED
-from app.models.vector_recipe import VectorRecipe
+from app.models.manifests.faults import invalid_manifest
+from app.models.manifests.manifest import Manifest
+from app.models.recipes.table import SHIPPED
+from app.models.recipes.vector import VectorRecipe
 from tests.service import manifest
 
 

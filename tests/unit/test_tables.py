@@ -11,8 +11,8 @@ from app.http.problems import STATUS
 from app.http.streaming import etag_matches, parse_range
 from app.models.formats import FORMATS, find_format
 from app.models.intents import INTENTS, LANES
-from app.models.manifest import ManifestStatus
-from app.models.run import TRANSITIONS, RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import TRANSITIONS, RunStatus
 from app.system.processes import is_gone, process_name
 
 DOMAIN_ERRORS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.DomainError)]

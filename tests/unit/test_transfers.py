@@ -15,8 +15,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from app.clients import Clients, open_clients
 from app.errors import DomainError, RunCanceled, StaleAttempt, TimeLimitExceeded
 from app.ledger import Guard
-from app.models.manifest import LAKE_BUCKET, Manifest
-from app.models.run import RunStatus
+from app.models.manifests.manifest import LAKE_BUCKET, Manifest
+from app.models.runs.run import RunStatus
 from app.pipelines.job import attempt as attempts
 from app.pipelines.job.attempt import Attempt
 from app.settings import MiB, Settings

@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.models.faults import invalid_manifest
-from app.models.manifest import Manifest
-from app.models.where import MOST_CHARACTERS, MOST_OPERATORS, MOST_PARENTHESES, Call, Literal, Property, Shape, parse
-from app.models.where_types import type_problems
+from app.models.manifests.faults import invalid_manifest
+from app.models.manifests.manifest import Manifest
+from app.models.recipes.where import (
+    MOST_CHARACTERS,
+    MOST_OPERATORS,
+    MOST_PARENTHESES,
+    Call,
+    Literal,
+    Property,
+    Shape,
+    parse,
+)
+from app.models.recipes.where_types import type_problems
 from tests.unit.test_manifest import GOOD
 
 A, ONE = Property("a"), Literal(1.0)

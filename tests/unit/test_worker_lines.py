@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from app.errors import DomainError, LedgerUnavailable, StoreUnavailable
 from app.jobs.shared_state import job_state
-from app.models.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
 from app.queue.jobs import JOB, PLAN_JOB, OwnJob
 from app.settings import Settings
 from app.worker import RunWorker

@@ -29,7 +29,7 @@ from app.messages.common import (
     ARCHIVE_RATIO,
     MEMBER_UNKNOWN,
 )
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 from app.settings import Limits, MiB
 
 _BLOCK = 1 * MiB

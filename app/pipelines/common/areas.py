@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pyproj import CRS
 
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.pipelines.common.crs import Box, area_of_use
 
 Coordinates = npt.NDArray[np.float64]

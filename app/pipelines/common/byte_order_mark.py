@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from app.models.encodings import encoding_name
+from app.models.manifests.encodings import encoding_name
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -18,7 +18,7 @@ import shapely
 
 from app.messages.checks import CHECK_AREA_TOO_LARGE
 from app.messages.message import MOST_SAMPLES
-from app.models.checks import CheckResult, Within, unanswered
+from app.models.checks.kinds import CheckResult, Within, unanswered
 from app.models.products import GEOMETRY
 from app.pipelines.common.check_database import CheckedFile
 from app.pipelines.common.check_geometry import geometry_batches

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.messages.checks import CHECK_COLUMN_AMBIGUOUS, CHECK_COLUMN_UNKNOWN
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 
 # How many columns a refusal lists.
 _NAMED = 30

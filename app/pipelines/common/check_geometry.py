@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from app.messages.message import MOST_SAMPLES
-from app.models.checks import CheckResult, GeometryTypes, ValidGeometry, unanswered
+from app.models.checks.kinds import CheckResult, GeometryTypes, ValidGeometry, unanswered
 from app.models.products import GEOMETRY
 from app.pipelines.common.ordered_map import in_order
 

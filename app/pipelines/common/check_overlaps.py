@@ -14,7 +14,7 @@ import shapely
 
 from app.messages.checks import CHECK_TOO_LARGE
 from app.messages.message import MOST_SAMPLES
-from app.models.checks import CheckResult, NoOverlaps, unanswered
+from app.models.checks.kinds import CheckResult, NoOverlaps, unanswered
 from app.models.products import GEOMETRY
 from app.pipelines.common.check_database import CheckedFile
 from app.pipelines.common.check_geometry import type_ids

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyproj import CRS
 
 from app.errors import RunRefused
-from app.models.checks import (
+from app.models.checks.kinds import (
     AreaKept,
     Check,
     CheckResult,

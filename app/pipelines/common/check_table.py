@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from app.errors import RunRefused
 from app.messages.checks import CHECK_PATTERN_INVALID, CHECK_SQL_FAILED, CHECK_SQL_INVALID, CHECK_TYPE
 from app.messages.message import MOST_SAMPLES
-from app.models.checks import Between, CheckResult, Custom, In, Matches, NotNull, Unique, Within, unanswered
+from app.models.checks.kinds import Between, CheckResult, Custom, In, Matches, NotNull, Unique, Within, unanswered
 from app.models.json_values import shown
 from app.pipelines.common.check_database import CheckedFile, quoted
 from app.pipelines.common.check_sql import contained, first_line

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.messages.common import TYPED_COLUMN_UNKNOWN
-from app.models.manifest_rules import column_type
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
+from app.models.manifests.rules import column_type
 
 ARROW_TYPES = {
     "text": pa.string(),

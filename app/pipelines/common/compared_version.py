@@ -17,7 +17,7 @@ from pyproj.exceptions import ProjError
 
 from app.messages.checks import CHECK_CRS_MISSING, CHECK_KIND_WRONG
 from app.models.asset import COMPARED, ParentInput
-from app.models.checks import Within
+from app.models.checks.kinds import Within
 from app.models.plan import PlannedParent
 from app.models.products import GEOMETRY
 from app.pipelines.common.crs import Box, same_crs

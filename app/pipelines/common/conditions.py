@@ -19,8 +19,20 @@ import pyarrow.compute as pc
 import shapely
 
 from app.models.products import GEOMETRY
-from app.models.where import ARITHMETIC, COMPARISONS, LOGIC, SPATIAL, Call, Literal, Node, Property, Shape, exact, walk
-from app.models.where_types import Kind
+from app.models.recipes.where import (
+    ARITHMETIC,
+    COMPARISONS,
+    LOGIC,
+    SPATIAL,
+    Call,
+    Literal,
+    Node,
+    Property,
+    Shape,
+    exact,
+    walk,
+)
+from app.models.recipes.where_types import Kind
 from app.pipelines.common.shapes import Geometries
 
 Value: TypeAlias = pa.Array | pa.Scalar

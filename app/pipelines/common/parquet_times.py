@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.messages.common import INT96_TOO_FAR, TIMESTAMPS_CUT
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 
 _BATCH_ROWS = 65_536
 _MOST = 2**63 - 1

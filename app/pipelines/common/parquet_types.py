@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.messages.common import INTERVALS_AS_BYTES, INTERVALS_AS_TEXT, TIMES_IN_UTC
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 
 INTERVAL, TIME_UTC = "interval", "time_utc"
 _BYTES = pa.binary(12)

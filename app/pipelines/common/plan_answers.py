@@ -9,7 +9,7 @@ from pyproj import CRS
 from app.errors import RunRefused
 from app.models.asset import ColumnSchema
 from app.models.formats import find_format
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.models.plan import PlannedColumn, PlannedCrs
 from app.pipelines.common.crs import crs_name, parse_crs, same_crs
 

@@ -21,7 +21,7 @@ from app.messages.common import (
     RESULT_MISPLACED,
 )
 from app.messages.message import Refusal
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.antimeridian import split_at_antimeridian, wrap_longitudes
 from app.pipelines.common.area_check import OUTSIDE, RESULT_OUTSIDE, AreaCheck
 from app.pipelines.common.areas import degrees_of, shown_distance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.errors import RunRefused
 from app.messages.common import LAYER_MISSPELT, LAYER_UNKNOWN
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 
 
 def unknown_layer(wanted: str, names: list[str], file: str) -> RunRefused:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from app.messages.checks import CHECK_WARNED, CHECKS_FAILED
-from app.models.checks import CheckResult
-from app.models.run import RunWarning
+from app.models.checks.kinds import CheckResult
+from app.models.runs.run import RunWarning
 
 # Failed checks, and samples of each, that a message names.
 _MOST_NAMED = 10

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from app.models.asset import Asset, AssetInput, Bounds, ColumnSchema, SourceInput
-from app.models.checks import CheckResult
-from app.models.manifest import Manifest, ManifestFile
+from app.models.checks.kinds import CheckResult
+from app.models.manifests.manifest import Manifest, ManifestFile
 from app.models.products import ProductFormat, ProductKind
 from app.pipelines.contract.watch import Watch
 from app.settings import Limits

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from app.models.asset import Bounds, ColumnSchema
-from app.models.recipe import Recipe
-from app.models.run import RunWarning
+from app.models.recipes.steps import Recipe
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.watch import Watch
 
 if TYPE_CHECKING:

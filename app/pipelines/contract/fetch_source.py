@@ -9,7 +9,7 @@ from app.errors import BodyTooLarge, NotFound
 from app.messages.common import FILE_EMPTY, FILE_MISSING, FILE_TOO_LARGE
 from app.models.asset import SourceInput
 from app.models.formats import Format, find_format
-from app.models.manifest import LANDING_BUCKET, ManifestFile
+from app.models.manifests.manifest import LANDING_BUCKET, ManifestFile
 from app.objects import ObjectInfo, ObjectStore, Progress
 from app.pipelines.contract.context import Call, FetchedFile
 from app.settings import Limits

@@ -9,8 +9,8 @@ from app.errors import NotFound, RunRefused, StoreUnavailable
 from app.ledger import AssetFilter
 from app.messages.job import DATASET_UNKNOWN, VERSION_DELETED, VERSION_UNKNOWN
 from app.models.asset import Asset
-from app.models.manifest import LAKE_BUCKET
-from app.models.nearest import nearest
+from app.models.manifests.manifest import LAKE_BUCKET
+from app.models.manifests.nearest import nearest
 from app.models.page import Page
 from app.objects import Progress
 from app.pipelines.contract.context import Call, FetchedAsset

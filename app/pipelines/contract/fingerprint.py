@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from app import __version__
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.pipelines.contract.context import FetchedAsset, FetchedFile
 
 # What reads, computes and writes in this process, besides what an engine says of itself.

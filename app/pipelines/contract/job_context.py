@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from app.jobs.shared_state import record_current_file
 from app.models.asset import Asset
-from app.models.manifest import Manifest, ManifestFile
-from app.models.run import RunWarning
+from app.models.manifests.manifest import Manifest, ManifestFile
+from app.models.runs.run import RunWarning
 from app.objects import Progress
 from app.pipelines.contract.context import Call, FetchedAsset, FetchedFile
 from app.pipelines.contract.fetch_source import fetch_with_sidecars

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal, Never, Self, TypeVar
 
 from app.errors import RunRefused
 from app.models.asset import Asset, AssetInput
-from app.models.checks import CheckResult
-from app.models.manifest import Manifest, ManifestFile
+from app.models.checks.kinds import CheckResult
+from app.models.manifests.manifest import Manifest, ManifestFile
 from app.models.plan import PlannedColumn, PlannedFile, PlannedParent
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, InputAccess, Product
 from app.settings import Limits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 
 
 class Watch(Protocol):

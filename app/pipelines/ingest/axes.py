@@ -12,7 +12,7 @@ from pyproj import CRS
 
 from app.messages.message import MOST_SAMPLES
 from app.messages.vector import AXES_MAYBE_SWAPPED, AXES_SWAPPED
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.area_check import AS_DEGREES, NOWHERE
 from app.pipelines.common.areas import FAR_DEGREES, is_outside, known_area
 from app.pipelines.common.crs import Box, crs_name

@@ -14,10 +14,10 @@ import shapely
 from pyproj import CRS
 
 from app.messages.vector import GEOMETRY_COLUMN_TWICE, GEOMETRY_COLUMN_TYPE, NO_LAYERS
-from app.models.file_options import GeometryColumns
 from app.models.formats import find_format
+from app.models.manifests.file_options import GeometryColumns
 from app.models.plan import PlannedCrs, PlannedFile
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.areas import ignores_area
 from app.pipelines.common.column_names import header_mapping
 from app.pipelines.common.column_types import find_column

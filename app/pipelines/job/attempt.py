@@ -23,10 +23,10 @@ from app.jobs.shared_state import job_state
 from app.ledger import Guard
 from app.models.asset import Asset, AssetInput, AssetMetadata, Companion
 from app.models.base import utcnow
-from app.models.counts import STEP_SECONDS, observed
-from app.models.manifest import LAKE_BUCKET, REJECTED_PREFIX, ManifestFile
+from app.models.manifests.manifest import LAKE_BUCKET, REJECTED_PREFIX, ManifestFile
 from app.models.products import PRODUCT_TYPES
-from app.models.run import Progress, Run, RunStatus, RunWarning
+from app.models.runs.counts import STEP_SECONDS, observed
+from app.models.runs.run import Progress, Run, RunStatus, RunWarning
 from app.objects import Progress as TransferProgress
 from app.pipelines.contract.check_outcome import failed, raise_failed, warnings_of
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product

@@ -17,8 +17,8 @@ from app.errors import (
     StoreUnavailable,
     TimeLimitExceeded,
 )
-from app.models.attempt import AttemptEnd, AttemptOutcome
 from app.models.base import new_id
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
 from app.pipelines.job.full_disks import full_disk
 from app.system.memory import is_lack_of_memory
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import LedgerFull, RunCanceled, ScratchLimitExceeded, TimeLimitExceeded
-from app.models.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
 from app.system.disks import FULL, free_bytes
 from app.system.error_chain import chain
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from app.ledger import Ledger
 from app.messages.job import INPUTS_CHANGED
 from app.models.asset import SourceInput
-from app.models.manifest import LAKE_BUCKET
-from app.models.run import Run
+from app.models.manifests.manifest import LAKE_BUCKET
+from app.models.runs.run import Run
 from app.pipelines.contract.context import FetchedAsset, FetchedFile
 from app.runs.ending import registered_asset
 

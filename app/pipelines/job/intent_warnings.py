@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.messages.common import INTENT_UNKNOWN
-from app.models.manifest import Manifest
-from app.models.recipe_table import RecipeTable
-from app.models.run import RunWarning
+from app.models.manifests.manifest import Manifest
+from app.models.recipes.table import RecipeTable
+from app.models.runs.run import RunWarning
 
 
 def intent_warnings(manifest: Manifest, recipes: RecipeTable) -> list[RunWarning]:

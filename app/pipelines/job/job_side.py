@@ -26,10 +26,10 @@ from app.jobs.oom_kills import oom_kills
 from app.jobs.readers import Reader, ReaderServer
 from app.jobs.shared_state import job_state
 from app.models.asset import Asset, AssetInput, ParentInput
-from app.models.attempt import AttemptEnd, AttemptOutcome
-from app.models.checks import CheckResult, unanswered
+from app.models.checks.kinds import CheckResult, unanswered
 from app.models.plan import Plan
-from app.models.run import RunWarning
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.job_context import JobContext
 from app.pipelines.job.attempt import Attempt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from app.messages.job import INTENT_NOT_AVAILABLE
 from app.models.asset import Asset
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.models.plan import Plan
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import shutil
 
 from app.clients import Clients
 from app.errors import DomainError, TimeLimitExceeded
-from app.models.attempt import AttemptOutcome
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.models.plan import PlanOutcome, PlanProblem
+from app.models.runs.attempt import AttemptOutcome
 from app.pipelines.contract.context import Call
 from app.pipelines.contract.job_context import JobContext
 from app.pipelines.job.failure import ReaderDied, defect

@@ -18,8 +18,8 @@ from app.jobs.channel import Channel
 from app.jobs.shared_state import forward_current_file
 from app.models.asset import Asset, AssetInput, SourceInput
 from app.models.base import Frozen
-from app.models.manifest import Manifest, ManifestFile
-from app.models.run import RunWarning
+from app.models.manifests.manifest import Manifest, ManifestFile
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.context import FetchedAsset, FetchedFile, Product
 from app.pipelines.contract.engine import VectorEngine
 from app.pipelines.contract.plan_context import PlanContext

@@ -15,10 +15,10 @@ from app.errors import RunCanceled, StaleAttempt
 from app.jobs.shared_state import job_state
 from app.ledger.scheduling import Claim
 from app.models.asset import Asset
-from app.models.attempt import AttemptEnd, AttemptOutcome
-from app.models.attempt_rules import final_error, rule_of, with_ended_attempt
 from app.models.base import utcnow
-from app.models.run import UNDER_WAY, Lease, Retries, Run, RunStatus
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.attempt_rules import final_error, rule_of, with_ended_attempt
+from app.models.runs.run import UNDER_WAY, Lease, Retries, Run, RunStatus
 from app.pipelines.contract.context import Call
 from app.pipelines.job.attempt import Attempt
 from app.pipelines.job.failure import FailureContext, end_of

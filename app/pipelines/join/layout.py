@@ -14,8 +14,8 @@ from pyproj import CRS
 
 from app.messages.join import JOIN_COLUMN_UNKNOWN, KIND_WRONG
 from app.models.asset import Asset, ColumnSchema, ParentInput
-from app.models.manifest_metadata import JoinConfig
-from app.models.nearest import nearest
+from app.models.manifests.metadata import JoinConfig
+from app.models.manifests.nearest import nearest
 from app.models.products import GEOMETRY
 from app.pipelines.common.column_names import product_names
 from app.pipelines.contract.context import FetchedAsset

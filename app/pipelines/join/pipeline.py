@@ -28,7 +28,7 @@ from app.messages.join import (
 )
 from app.messages.message import Notice
 from app.models.asset import Asset, ColumnSchema
-from app.models.manifest_metadata import JoinConfig
+from app.models.manifests.metadata import JoinConfig
 from app.models.products import GEOMETRY
 from app.pipelines.common.check_product import (
     answer_rows_in_plan,

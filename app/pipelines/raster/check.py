@@ -19,7 +19,7 @@ from app.messages.raster import (
     PIXEL_NOT_WRITTEN,
     RASTER_NOT_WRITTEN,
 )
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name, same_crs
 from app.pipelines.raster.cog import describe_layout
 from app.pipelines.raster.colour import extra_samples, photometric, photometric_value

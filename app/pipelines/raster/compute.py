@@ -22,7 +22,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from app.jobs.shared_state import record_current_file
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name
 from app.pipelines.raster.colour import creation_options
 from app.pipelines.raster.crs import rasterio_crs

@@ -17,8 +17,8 @@ from rasterio.errors import CRSError as RasterioCRSError
 from rasterio.io import DatasetReader
 
 from app.messages.raster import PRJ_CONFLICT, VERTICAL_CRS_UNKNOWN
-from app.models.manifest import ManifestFile
-from app.models.run import RunWarning
+from app.models.manifests.manifest import ManifestFile
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import (
     authority_code,
     check_around,

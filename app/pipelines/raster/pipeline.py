@@ -22,7 +22,7 @@ from app.messages.raster import (
 )
 from app.models.asset import Asset
 from app.models.formats import find_format
-from app.models.recipe import Recipe, Reproject, clean_raster
+from app.models.recipes.steps import Recipe, Reproject, clean_raster
 from app.pipelines.common.areas import ignores_area
 from app.pipelines.common.crs import crs_name, parse_crs, same_crs
 from app.pipelines.common.grids import grids_version

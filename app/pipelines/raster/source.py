@@ -38,7 +38,7 @@ from app.messages.raster import (
 )
 from app.models.formats import find_format
 from app.models.numbers import whole_number
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.contract.context import FetchedFile
 from app.pipelines.raster.content import RASTER_FORMATS, check_raster_content

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from app.models.date_formats import ORDERS
-from app.models.file_options import FileOptions
+from app.models.manifests.date_formats import ORDERS
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.common.column_types import arrow_type
 from app.pipelines.tabular.declared_types import convert_declared
 from app.pipelines.tabular.inferred_types import PossibleTypes

@@ -14,8 +14,8 @@ from app.messages.tabular import (
     ROWS_QUARANTINED,
     TABLE_ROWS_LOST,
 )
-from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.common.column_types import types_by_column
 from app.pipelines.contract.context import FetchedFile, RunContext
 from app.pipelines.tabular.notation import notation_of

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.messages.tabular import COORDINATES_FOUND
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.tabular.declared_types import titles_for_types
 
 _ROWS = 1_000

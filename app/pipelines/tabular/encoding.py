@@ -24,7 +24,7 @@ from app.messages.tabular import (
     ENCODING_WRONG,
     TEXT_NUL_BYTES,
 )
-from app.models.encodings import encoding_name
+from app.models.manifests.encodings import encoding_name
 from app.pipelines.common.byte_order_mark import find_mark, is_same_encoding
 from app.pipelines.common.utf8 import is_utf8, open_end
 from app.settings import MiB

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from app.messages.tabular import BLANK_FILE, KEYS_MIXED, NO_JSON_KEYS, NOT_JSON_LINES
-from app.models.file_options import FileOptions
 from app.models.formats import Format
-from app.models.run import RunWarning
+from app.models.manifests.file_options import FileOptions
+from app.models.runs.run import RunWarning
 from app.pipelines.common.content import looks_like
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.csv.dialect import NO_DELIMITER, Dialect

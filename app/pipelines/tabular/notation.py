@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.models.date_formats import MONTHS, ORDERS, date_pattern
-from app.models.file_options import FileOptions
+from app.models.manifests.date_formats import MONTHS, ORDERS, date_pattern
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.tabular.inferred_types import (
     ISO_KINDS,
     LOCAL,
@@ -43,7 +43,7 @@ class Notation:
     Attributes:
         decimal: the mark before the decimals.
         thousands: what stands between groups of three digits, a key of _SEPARATORS; None: nothing.
-        date_format: see `app.models.date_formats`; None: dates are as in ISO 8601.
+        date_format: see `app.models.manifests.date_formats`; None: dates are as in ISO 8601.
         trim: blanks around a value are no part of it, and a value of blanks alone is null.
     """
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from app.jobs.shared_state import record_current_file
 from app.messages.tabular import FORMAT_NOT_TABULAR
-from app.models.file_options import FileOptions
 from app.models.formats import FORMATS, find_format, format_names
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.contract.context import FetchedFile
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.decompress import decompress

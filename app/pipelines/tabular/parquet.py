@@ -14,8 +14,8 @@ from app.messages.tabular import (
     SCHEMA_ONLY,
     TYPED_TABLE_DAMAGED,
 )
-from app.models.file_options import FileOptions
 from app.models.formats import Format
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.parquet_times import int96_unit
 from app.pipelines.common.parquet_types import logical_types, meanings, type_of, type_warnings, values_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.models.manifests.file_options import FileOptions
 from app.models.plan import Answers, PlannedColumn, PlannedFile, options_of
 from app.pipelines.common.column_types import ARROW_TYPES, types_by_column
 from app.pipelines.common.plan_answers import AS_DECLARED, AS_THERE

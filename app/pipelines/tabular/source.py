@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from app.messages.common import COLUMNS_TOO_MANY
 from app.messages.tabular import NAME_NUL_BYTES, NAME_TOO_LONG
-from app.models.file_options import FileOptions
 from app.models.formats import Format
-from app.models.run import RunWarning
+from app.models.manifests.file_options import FileOptions
+from app.models.runs.run import RunWarning
 from app.pipelines.contract.watch import Watch
 from app.settings import Limits
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.messages.tabular import DATE_AS_TEXT, NUMBER_AS_TEXT
-from app.models.file_options import FileOptions
-from app.models.run import RunWarning
+from app.models.manifests.file_options import FileOptions
+from app.models.runs.run import RunWarning
 from app.pipelines.common.column_types import arrow_type
 from app.pipelines.tabular.advice import DATES, NUMBERS, TextColumn, advice
 from app.pipelines.tabular.declared_types import titles_for_types

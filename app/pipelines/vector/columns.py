@@ -12,7 +12,7 @@ import pyarrow as pa
 from app.messages.common import VALUE_NOT_OF_TYPE
 from app.messages.message import Refusal
 from app.messages.vector import COLUMNS_RENAMED, TYPE_IMPOSSIBLE
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.column_types import manifest_type_name, types_by_column
 from app.pipelines.common.exact_cast import can_become, cast_exactly, is_text
 from app.pipelines.common.findings import Findings

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.messages.vector import INTENT_NOT_VECTOR
 from app.models.asset import Asset
-from app.models.recipe import Recipe
-from app.models.vector_recipe import VectorRecipe
+from app.models.recipes.steps import Recipe
+from app.models.recipes.vector import VectorRecipe
 from app.pipelines.common.check_product import box_of, checked, fetch_compared, plan_checks, plan_compared
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.plan_answers import schema_columns

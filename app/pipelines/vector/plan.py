@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.models.file_options import FileOptions
 from app.models.formats import find_format
+from app.models.manifests.file_options import FileOptions
 from app.models.plan import Answers, PlannedColumn, PlannedFile, options_of
 from app.pipelines.common.plan_answers import (
     AS_DECLARED,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyproj import CRS
 
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Shapes, from_wkb
 

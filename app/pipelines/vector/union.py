@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from app.messages.vector import COLUMNS_FILLED, COLUMNS_WIDENED, TYPES_DIFFER, VALUE_NOT_WIDENED
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.widening import widened
 from app.pipelines.vector.columns import Column, retyped, with_columns
 from app.pipelines.vector.source import VectorSource

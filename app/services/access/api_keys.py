@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 from app.errors import ApiKeyTaken, InvalidRequest, LedgerUnavailable, NotFound
 from app.ledger import Ledger
-from app.models.activity import Activity
 from app.models.api_key import (
     COMMAND_LINE,
     NAME_PATTERN,
@@ -22,6 +21,7 @@ from app.models.api_key import (
     new_token,
 )
 from app.models.base import utcnow
+from app.models.runs.activity import Activity
 from app.objects import check_key
 
 logger = logging.getLogger(__name__)

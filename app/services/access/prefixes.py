@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.errors import Forbidden
 from app.messages.manifest import PATH_FORBIDDEN
 from app.models.caller import Caller
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 
 
 def check_key_of(caller: Caller, key: str) -> str:

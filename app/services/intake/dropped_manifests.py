@@ -35,12 +35,12 @@ from app.errors import (
 from app.ledger import ManifestFilter
 from app.ledger.outbox import Outbox
 from app.messages.manifest import NOT_PROCESSED, TOO_LARGE
-from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import Caller
-from app.models.manifest import LANDING_BUCKET, MANIFEST_PREFIX, ManifestFault, ManifestRecord, ManifestStatus
+from app.models.manifests.manifest import LANDING_BUCKET, MANIFEST_PREFIX, ManifestFault, ManifestRecord, ManifestStatus
 from app.models.page import Page
-from app.models.recipe_table import SHIPPED, RecipeTable
+from app.models.recipes.table import SHIPPED, RecipeTable
+from app.models.runs.activity import done_by
 from app.objects import check_key
 from app.services.intake.manifest_json import NOT_JSON, kept_document, read_manifest_off_loop
 from app.services.intake.submit import REJECTED_PREFIX, Origin, submit

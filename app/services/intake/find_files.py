@@ -15,9 +15,9 @@ from app.messages.manifest import (
     PATTERNS_TOO_MANY,
 )
 from app.models.json_values import shown
-from app.models.manifest import LANDING_BUCKET, MAX_FILES, FilesFound, Manifest
-from app.models.path_patterns import before_wildcard, is_pattern, matcher
-from app.models.sources_listed import SourcesListed
+from app.models.manifests.manifest import LANDING_BUCKET, MAX_FILES, FilesFound, Manifest
+from app.models.manifests.path_patterns import before_wildcard, is_pattern, matcher
+from app.models.manifests.sources_listed import SourcesListed
 from app.objects import ObjectStore
 
 # Objects that are looked at for all patterns of a manifest, and how many of these it may have.

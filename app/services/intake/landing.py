@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from app.clients import Clients
 from app.errors import NoPresignedUrls, NotFound
-from app.models.activity import done_by
 from app.models.caller import Caller
-from app.models.manifest import LANDING_BUCKET
+from app.models.manifests.manifest import LANDING_BUCKET
+from app.models.runs.activity import done_by
 from app.objects import Listing, ObjectInfo, PresignedUrl, check_key
 from app.services.access.prefixes import check_key_of, prefixes_within
 

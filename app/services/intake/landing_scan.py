@@ -16,8 +16,8 @@ from functools import partial
 
 from app.errors import DomainError, QueueFull, RecordTooLarge
 from app.models.base import utcnow
-from app.models.delivery import Delivery
-from app.models.manifest import LANDING_BUCKET, MANIFEST_PREFIX
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import LANDING_BUCKET, MANIFEST_PREFIX
 from app.objects import ObjectInfo
 from app.services.intake.dropped_manifests import (
     IntakeConfig,

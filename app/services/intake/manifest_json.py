@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from app.errors import Fault, InvalidManifest
 from app.messages.manifest import JSON_INVALID, NAME_REPEATED, TOO_COMPLEX
-from app.models.faults import invalid_manifest, json_pointer, refused
 from app.models.json_values import shown
-from app.models.manifest import Manifest
+from app.models.manifests.faults import invalid_manifest, json_pointer, refused
+from app.models.manifests.manifest import Manifest
 
 NOT_JSON = JSON_INVALID.code
 MAX_VALUES = 30_000

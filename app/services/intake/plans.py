@@ -21,9 +21,9 @@ from app.errors import DomainError, NoFreeWorker, PlanFailed, PlanTimedOut, Queu
 from app.messages.job import BATCH_KNOWN
 from app.models.base import new_id
 from app.models.caller import ANYBODY, Caller
-from app.models.manifest import Manifest
+from app.models.manifests.manifest import Manifest
 from app.models.plan import Plan, PlanOutcome, PlanProblem
-from app.models.recipe_table import SHIPPED, RecipeTable
+from app.models.recipes.table import SHIPPED, RecipeTable
 from app.queue.run_queue import PlanJob, RunQueue
 from app.services.intake.submit import batch_conflict, checked_files, is_same
 from app.services.intake.supersede import check_supersedes

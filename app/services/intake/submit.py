@@ -15,15 +15,15 @@ from app.errors import BatchConflict, Fault, InvalidManifest, LaneClosed, QueueF
 from app.ledger import Accepted
 from app.ledger.outbox import Outbox
 from app.messages.manifest import BATCH_ID_RESERVED, FORMAT_NOT_AVAILABLE, INTENT_NOT_AVAILABLE, TYPE_NOT_OF_INTENT
-from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
 from app.models.formats import find_format
-from app.models.manifest import FilesFound, Manifest, ManifestRecord, ManifestStatus
-from app.models.path_patterns import is_pattern
-from app.models.recipe_table import SHIPPED, RecipeTable
-from app.models.run import Run
-from app.models.trace import new_traceparent
+from app.models.manifests.manifest import FilesFound, Manifest, ManifestRecord, ManifestStatus
+from app.models.manifests.path_patterns import is_pattern
+from app.models.recipes.table import SHIPPED, RecipeTable
+from app.models.runs.activity import done_by
+from app.models.runs.run import Run
+from app.models.runs.trace import new_traceparent
 from app.runs.dispatch import dispatch_run
 from app.services.access.prefixes import check_files
 from app.services.intake.find_files import find_files

@@ -9,10 +9,10 @@ from app.clients import Clients
 from app.errors import BatchConflict
 from app.ledger import Accepted, RunFilter
 from app.ledger.outbox import Outbox
-from app.models.activity import done_by
 from app.models.caller import Caller
-from app.models.manifest import ManifestRecord, ManifestStatus
-from app.models.run import Run, RunStatus
+from app.models.manifests.manifest import ManifestRecord, ManifestStatus
+from app.models.runs.activity import done_by
+from app.models.runs.run import Run, RunStatus
 from app.services.access.prefixes import check_files
 from app.services.listing import all_items
 

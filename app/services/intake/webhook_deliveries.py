@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from app.errors import DomainError, InvalidKey
 from app.models.base import utcnow
-from app.models.counts import DELIVERED, counter
-from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import LANDING_BUCKET, MANIFEST_PREFIX
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import LANDING_BUCKET, MANIFEST_PREFIX
+from app.models.runs.counts import DELIVERED, counter
 from app.objects import check_key
 from app.runs.ending import count
 from app.services.intake.bucket_events import ObjectEvent, UnreadableEvent, delivery_id_of, read_notification

@@ -9,7 +9,7 @@ from typing import Any
 from app.models.asset import COMPARED, Asset, AssetInput, ParentInput, SourceInput
 from app.models.formats import find_format
 from app.models.intents import find_intent
-from app.models.vector_recipe import VectorRecipe
+from app.models.recipes.vector import VectorRecipe
 from app.services.lineage.graph import Provenance
 
 _MADE = ("geometry", "bbox")

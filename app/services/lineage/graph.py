@@ -10,8 +10,8 @@ from typing import Literal
 from app.ledger import Ledger
 from app.models.asset import Asset, ParentInput, SourceInput
 from app.models.lineage import LineageEdge, LineageGraph, LineageNode
-from app.models.manifest import ManifestRecord
-from app.models.run import Run
+from app.models.manifests.manifest import ManifestRecord
+from app.models.runs.run import Run
 from app.services.catalog import get_record
 
 Direction = Literal["up", "down", "both"]

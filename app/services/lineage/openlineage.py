@@ -18,7 +18,7 @@ from openlineage.client.serde import Serde
 
 from app import __version__
 from app.models.asset import Asset, AssetInput, ParentInput, SourceInput
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 from app.services.lineage.columns import column_origins, recipe_of
 from app.services.lineage.graph import Lineage, Provenance
 

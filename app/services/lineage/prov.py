@@ -13,7 +13,7 @@ from prov.model import PROV, ProvDocument
 
 from app import __version__
 from app.models.asset import Asset, AssetInput, ParentInput
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 from app.services.lineage.graph import Lineage, Provenance
 
 _PREFIXES = {name: f"urn:spatial-etl:{name}:" for name in ("asset", "source", "run", "agent", "term")}

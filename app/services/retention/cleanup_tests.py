@@ -16,7 +16,7 @@ from app.errors import InvalidKey
 from app.ledger import ManifestFilter
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import ManifestRecord, ManifestStatus
+from app.models.manifests.manifest import ManifestRecord, ManifestStatus
 from app.objects import check_key
 from app.services.intake.dropped_manifests import archive_key
 from app.services.retention.removal import Outcome, Removable, Remover

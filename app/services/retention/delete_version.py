@@ -17,8 +17,8 @@ from app.errors import StoreUnavailable, VersionInUse
 from app.ledger import Ledger, ManifestFilter
 from app.models.asset import Asset, Deletion
 from app.models.base import utcnow
-from app.models.counts import REMOVED, REMOVED_BYTES, counter
-from app.models.manifest import LAKE_BUCKET, ManifestRecord, ManifestStatus
+from app.models.manifests.manifest import LAKE_BUCKET, ManifestRecord, ManifestStatus
+from app.models.runs.counts import REMOVED, REMOVED_BYTES, counter
 from app.runs.ending import count
 from app.services.catalog import get_version
 from app.services.listing import all_items, all_objects

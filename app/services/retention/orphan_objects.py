@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from app.clients import Clients
 from app.ledger import RunFilter
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET
 from app.models.page import Page
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.objects import ObjectInfo
 
 logger = logging.getLogger(__name__)

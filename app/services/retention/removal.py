@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from app.clients import Clients
 from app.errors import VersionDeleted, VersionHasChildren, VersionInUse, VersionIsNewest
-from app.models.activity import done_by
 from app.models.asset import Asset, Deletion
 from app.models.base import utcnow
 from app.models.caller import Caller
-from app.models.counts import REMOVED, counter
-from app.models.manifest import LANDING_BUCKET
-from app.models.run import Run
+from app.models.manifests.manifest import LANDING_BUCKET
+from app.models.runs.activity import done_by
+from app.models.runs.counts import REMOVED, counter
+from app.models.runs.run import Run
 from app.runs.ending import count
 from app.services.retention import delete_version as deletion
 

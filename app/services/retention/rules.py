@@ -11,9 +11,9 @@ from app.clients import Clients
 from app.ledger import AssetFilter, ManifestFilter, RunFilter
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX, ManifestRecord, ManifestStatus
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET, REJECTED_PREFIX, ManifestRecord, ManifestStatus
 from app.models.page import Page
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.services.listing import all_items, all_objects
 from app.services.retention.removal import Outcome, Removable, Remover
 from app.settings import RetentionSettings

@@ -8,7 +8,7 @@ from collections import Counter
 
 from app.clients import Clients
 from app.errors import DomainError
-from app.models.counts import REMOVED, REMOVED_BYTES, REPAIRS, counter
+from app.models.runs.counts import REMOVED, REMOVED_BYTES, REPAIRS, counter
 from app.runs.ending import count
 from app.services.retention import delete_version as deletion
 from app.services.retention import rules as retention_rules

@@ -10,7 +10,7 @@ import asyncio
 
 from app.errors import NotFound
 from app.ledger import Ledger
-from app.models.run import Run
+from app.models.runs.run import Run
 
 _AT_ONCE = 500
 

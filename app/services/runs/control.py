@@ -16,13 +16,13 @@ from app.clients import Clients
 from app.errors import ManifestRejected, ManifestRemoved, NotFound, RunNotOver, RunOver
 from app.ledger import Guard, RunFilter
 from app.ledger.outbox import LogLine, Outbox
-from app.models.activity import done_by
 from app.models.base import utcnow
 from app.models.caller import ANYBODY, Caller
-from app.models.faults import invalid_manifest
-from app.models.manifest import Manifest, ManifestRecord
-from app.models.run import Run, RunStatus
-from app.models.trace import new_traceparent
+from app.models.manifests.faults import invalid_manifest
+from app.models.manifests.manifest import Manifest, ManifestRecord
+from app.models.runs.activity import done_by
+from app.models.runs.run import Run, RunStatus
+from app.models.runs.trace import new_traceparent
 from app.runs.dispatch import dispatch_run
 from app.runs.ending import end_run, registered_asset
 from app.services.access.prefixes import check_files

@@ -9,10 +9,10 @@ from app.clients import Clients
 from app.errors import NotFound
 from app.lane_limits import LaneSnapshot
 from app.ledger.outbox import Outbox
-from app.models.activity import done_by
 from app.models.caller import ANYBODY, Caller
 from app.models.intents import LANES
-from app.models.lane import LaneLimit
+from app.models.runs.activity import done_by
+from app.models.runs.lane import LaneLimit
 from app.runs.dispatch import fill_lane
 
 State = Literal["open", "paused", "closed"]

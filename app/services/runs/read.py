@@ -17,7 +17,7 @@ from typing import Generic, Self, TypeVar
 
 from app.ledger import Ledger
 from app.models.base import utcnow
-from app.models.run import Run, RunEvent, RunStatus
+from app.models.runs.run import Run, RunEvent, RunStatus
 from app.services.runs.batch_reader import RunReader, not_found
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.clients import Clients
 from app.errors import NotFound
-from app.models.manifest import LAKE_BUCKET, REJECTED_PREFIX
+from app.models.manifests.manifest import LAKE_BUCKET, REJECTED_PREFIX
 from app.services.runs.read import get_run
 
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from app.models.attempt import AttemptEnd, AttemptOutcome
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 from app.services.sweep.idle_timer import IdleTimer
 from app.system.processes import is_gone
 

@@ -20,8 +20,8 @@ from anyio import to_thread
 from app.clients import Clients
 from app.errors import EngineUnavailable, QueueUnavailable
 from app.models.base import utcnow
-from app.models.manifest import LANDING_BUCKET, MANIFEST_PREFIX
-from app.models.run import Run
+from app.models.manifests.manifest import LANDING_BUCKET, MANIFEST_PREFIX
+from app.models.runs.run import Run
 from app.runs.ending import status_after
 from app.services.intake.dropped_manifests import is_manifest_key
 from app.services.intake.landing_scan import OWN_TIME_SECONDS

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.errors import SweepAbsent
 from app.ledger import Ledger
-from app.models.leadership import Leadership
+from app.models.runs.leadership import Leadership
 from app.services.sweep.idle_timer import IdleTimer
 from app.system.processes import is_gone
 

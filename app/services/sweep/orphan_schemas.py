@@ -7,7 +7,7 @@ import time
 
 from app.clients import Clients
 from app.errors import EngineUnavailable
-from app.models.run import UNDER_WAY
+from app.models.runs.run import UNDER_WAY
 from app.storage.postgis.server import RunSchema, StatementFailed
 
 logger = logging.getLogger(__name__)

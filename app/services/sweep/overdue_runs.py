@@ -9,7 +9,7 @@ from datetime import timedelta
 from app.clients import Clients
 from app.ledger.outbox import LogLine, Outbox
 from app.models.base import utcnow
-from app.models.run import Run, RunError, RunStatus
+from app.models.runs.run import Run, RunError, RunStatus
 from app.runs.ending import end_run, registered_asset
 from app.services.sweep.idle_timer import IdleTimer
 

@@ -21,9 +21,9 @@ from app.clients import Clients
 from app.errors import NotFound, QueueUnavailable
 from app.ledger import RunFilter
 from app.models.base import utcnow
-from app.models.counts import REPAIRS, counter
 from app.models.intents import LANES
-from app.models.run import UNDER_WAY, Retries, Run
+from app.models.runs.counts import REPAIRS, counter
+from app.models.runs.run import UNDER_WAY, Retries, Run
 from app.runs.dispatch import ready_runs
 from app.runs.ending import attempt_died, count
 from app.services.listing import all_items

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from app.errors import InvalidKey, NotFound, StoreUnavailable
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET, MANIFEST_PREFIX
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET, MANIFEST_PREFIX
 from app.objects import ObjectInfo, begins_a_key, check_key, is_key
 from app.storage.local.files import Upload, check_name, describe, describe_path, object_exists
 from app.storage.shared.object_names import folders_of, lies_below_an_object

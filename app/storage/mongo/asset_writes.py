@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 
 from app.models.asset import Asset
 from app.models.base import new_id
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.database import MongoDatabase
 from app.storage.mongo.documents import Document, asset_document, asset_from, removing
 from app.storage.mongo.newest import NewestMarks

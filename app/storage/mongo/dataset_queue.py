@@ -16,7 +16,7 @@ dataset in its place.
 
 from __future__ import annotations
 
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.database import MongoDatabase
 from app.storage.mongo.documents import Document, removing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from app.models.delivery import Delivery, EventOutcome
+from app.models.manifests.delivery import Delivery, EventOutcome
 from app.models.page import Page, Slice
 from app.storage.mongo import documents
 from app.storage.mongo.base import MongoBase, equal

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.models.activity import Activity
 from app.models.api_key import ApiKey
 from app.models.asset import Asset, Deletion, ParentInput
-from app.models.delivery import Delivery, EventOutcome
-from app.models.manifest import ManifestRecord, ManifestStatus
-from app.models.run import Run, RunEvent
+from app.models.manifests.delivery import Delivery, EventOutcome
+from app.models.manifests.manifest import ManifestRecord, ManifestStatus
+from app.models.runs.activity import Activity
+from app.models.runs.run import Run, RunEvent
 from app.storage.shared.deletion_rules import state_of
 from app.storage.shared.ledger_rules import attempts_of, filterable, mirrored, plain_text, to_json, utc_milliseconds
 from app.storage.shared.search_terms import Searchable, box_fields, searchable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.models.base import utcnow
-from app.models.leadership import Leadership, next_leadership
+from app.models.runs.leadership import Leadership, next_leadership
 from app.storage.mongo.base import MongoBase
 from app.storage.mongo.documents import Document
 

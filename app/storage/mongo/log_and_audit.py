@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from app.errors import NotFound
 from app.ledger.outbox import LogLine
-from app.models.activity import Activity
 from app.models.page import Page, Slice
-from app.models.run import RunEvent
+from app.models.runs.activity import Activity
+from app.models.runs.run import RunEvent
 from app.storage.mongo import documents
 from app.storage.mongo.base import MongoBase
 from app.storage.mongo.listing import Listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.ledger import RunTotal, Totals
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo import documents
 from app.storage.mongo.base import MongoBase
 from app.storage.shared.ledger_rules import check_amounts, plain_text

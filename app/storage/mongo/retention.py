@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from app.models.asset import Asset
-from app.models.manifest import ManifestStatus
-from app.models.run import RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.database import Collection
 from app.storage.mongo.deletion import MongoDeletion
 from app.storage.mongo.documents import (

@@ -28,8 +28,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from app.models.manifest import ManifestStatus
-from app.models.run import Run, RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import Run, RunStatus
 from app.storage.mongo.database import MongoDatabase
 from app.storage.mongo.dataset_queue import DatasetQueue
 from app.storage.mongo.documents import (

@@ -8,9 +8,9 @@ from typing import Any
 
 from app.ledger import Accepted, Guard, ManifestFilter, RunFilter
 from app.ledger.outbox import NOTHING, Outbox
-from app.models.manifest import ManifestRecord, ManifestStatus, ManifestSummary
+from app.models.manifests.manifest import ManifestRecord, ManifestStatus, ManifestSummary
 from app.models.page import Page, Slice
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 from app.storage.mongo import documents
 from app.storage.mongo.base import equal
 from app.storage.mongo.dataset_queue import OLDEST_RUN

@@ -19,8 +19,8 @@ from app.ledger import Guard
 from app.ledger.outbox import NOTHING, Outbox
 from app.ledger.scheduling import Claim, changed_lane, claim_changes
 from app.models.base import utcnow
-from app.models.lane import LaneLimit, LaneState, held_back
-from app.models.run import UNDER_WAY, Lease, Run, RunStatus
+from app.models.runs.lane import LaneLimit, LaneState, held_back
+from app.models.runs.run import UNDER_WAY, Lease, Run, RunStatus
 from app.storage.mongo.base import MongoBase
 from app.storage.mongo.dataset_queue import OLDEST_RUN
 from app.storage.mongo.documents import Document, milliseconds, run_from

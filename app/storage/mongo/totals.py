@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.mongo.database import MongoDatabase
 from app.storage.mongo.documents import Document, without
 from app.storage.shared.deletion_rules import DELETED, LIVING, REMOVED

@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app.errors import BodyTooLarge, DomainError, InvalidKey, NotFound, RangeNotSatisfiable, StoreUnavailable
 from app.models.base import utcnow
-from app.models.manifest import LAKE_BUCKET, LANDING_BUCKET
+from app.models.manifests.manifest import LAKE_BUCKET, LANDING_BUCKET
 from app.objects import Listing, ObjectInfo, PresignedUrl, Progress, check_key
 from app.settings import ObjectsSettings
 from app.storage.s3.bucket_state import bucket_warnings

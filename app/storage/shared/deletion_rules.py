@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.errors import VersionDeleted, VersionHasChildren, VersionIsNewest
-from app.models.activity import Activity
 from app.models.asset import Asset, Deletion
+from app.models.runs.activity import Activity
 
 # Deleted: the objects may still exist. Removed: they do not.
 LIVING, DELETED, REMOVED = "living", "deleted", "removed"

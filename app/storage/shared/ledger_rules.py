@@ -14,8 +14,14 @@ from app.ledger import Guard
 from app.messages.request import CURSOR_INVALID
 from app.models.asset import Asset
 from app.models.base import utcnow
-from app.models.manifest import EarlierManifest, ManifestFault, ManifestRecord, ManifestStatus, ManifestSummary
-from app.models.run import TRANSITIONS, Run, RunStatus
+from app.models.manifests.manifest import (
+    EarlierManifest,
+    ManifestFault,
+    ManifestRecord,
+    ManifestStatus,
+    ManifestSummary,
+)
+from app.models.runs.run import TRANSITIONS, Run, RunStatus
 
 T = TypeVar("T")
 

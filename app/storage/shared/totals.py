@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from app.ledger import AssetTotal, RunTotal, Totals
-from app.models.counts import ATTEMPTS_TOTAL, BYTES_TOTAL, RUNS_TOTAL, VERSIONS_TOTAL, counted, counter
-from app.models.run import RunStatus
+from app.models.runs.counts import ATTEMPTS_TOTAL, BYTES_TOTAL, RUNS_TOTAL, VERSIONS_TOTAL, counted, counter
+from app.models.runs.run import RunStatus
 
 
 def of_run(lane: str, status: str, attempts: int, runs: int = 1) -> Counter[str]:

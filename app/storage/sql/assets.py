@@ -8,7 +8,7 @@ from app.errors import VersionTaken
 from app.ledger import AssetFilter
 from app.models.asset import Asset, ParentInput
 from app.models.page import Page, Slice
-from app.models.run import RunStatus
+from app.models.runs.run import RunStatus
 from app.storage.shared.deletion_rules import LIVING, parent_deleted
 from app.storage.shared.ledger_rules import MAX_INTEGER, version_taken
 from app.storage.shared.search_terms import asset_listing, wanted_terms

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from app.models.activity import Activity
 from app.models.api_key import ApiKey
 from app.models.asset import Asset, Deletion, ParentInput
-from app.models.delivery import Delivery
-from app.models.manifest import ManifestRecord, ManifestSummary
-from app.models.run import Lease, Run, RunEvent
+from app.models.manifests.delivery import Delivery
+from app.models.manifests.manifest import ManifestRecord, ManifestSummary
+from app.models.runs.activity import Activity
+from app.models.runs.run import Lease, Run, RunEvent
 from app.storage.shared.deletion_rules import state_of
 from app.storage.shared.ledger_rules import FAULTS_SHOWN, attempts_of, filterable, summary, utc_milliseconds
 from app.storage.shared.search_terms import box_fields, searchable

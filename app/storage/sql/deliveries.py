@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, update
 
-from app.models.delivery import Delivery, EventOutcome
+from app.models.manifests.delivery import Delivery, EventOutcome
 from app.models.page import Page, Slice
 from app.storage.sql import conversion
 from app.storage.sql.base import SqlBase, equal

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Connection, Double, select, update
 from sqlmodel import Field
 
 from app.models.base import utcnow
-from app.models.leadership import Leadership, next_leadership
+from app.models.runs.leadership import Leadership, next_leadership
 from app.storage.shared.ledger_rules import utc_milliseconds
 from app.storage.sql.base import SqlBase
 from app.storage.sql.engine import insert_into, writes
@@ -17,7 +17,7 @@ from app.storage.sql.types import PlainText, UtcTime
 
 
 class LeadershipRow(Base, table=True):
-    """Who leads in a role; see `app.models.leadership`."""
+    """Who leads in a role; see `app.models.runs.leadership`."""
 
     __tablename__ = "leaderships"
 

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from app.errors import NotFound
 from app.ledger.outbox import LogLine
-from app.models.activity import Activity
 from app.models.page import Page, Slice
-from app.models.run import RunEvent
+from app.models.runs.activity import Activity
+from app.models.runs.run import RunEvent
 from app.storage.shared.ledger_rules import MAX_INTEGER
 from app.storage.sql import conversion
 from app.storage.sql.base import SqlBase

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, func, select
 
 from app.ledger import RunTotal, Totals
-from app.models.counts import TOTAL
-from app.models.run import RunStatus
+from app.models.runs.counts import TOTAL
+from app.models.runs.run import RunStatus
 from app.storage.shared.ledger_rules import check_amounts
 from app.storage.shared.totals import totals_from
 from app.storage.sql.base import SqlBase

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal_column, select, tuple_, update
 
 from app.models.asset import Asset, Deletion
-from app.models.manifest import ManifestStatus
-from app.models.run import RunStatus
+from app.models.manifests.manifest import ManifestStatus
+from app.models.runs.run import RunStatus
 from app.storage.shared.deletion_rules import (
     DELETED,
     LIVING,

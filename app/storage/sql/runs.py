@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, exists, literal, select, tuple
 
 from app.ledger import Accepted, Guard, ManifestFilter, RunFilter
 from app.ledger.outbox import NOTHING, Outbox
-from app.models.manifest import ManifestRecord, ManifestStatus, ManifestSummary
+from app.models.manifests.manifest import ManifestRecord, ManifestStatus, ManifestSummary
 from app.models.page import Page, Slice
-from app.models.run import UNDER_WAY, Run, RunStatus
+from app.models.runs.run import UNDER_WAY, Run, RunStatus
 from app.storage.shared.ledger_rules import (
     check_further_run,
     check_younger,

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, or_, select
 from app.ledger import Guard
 from app.ledger.outbox import NOTHING, Outbox
 from app.ledger.scheduling import Claim, changed_lane, claim_changes
-from app.models.lane import LaneLimit, LaneState, held_back
-from app.models.run import UNDER_WAY, Lease, Run, RunStatus
+from app.models.runs.lane import LaneLimit, LaneState, held_back
+from app.models.runs.run import UNDER_WAY, Lease, Run, RunStatus
 from app.storage.shared.ledger_rules import checked_change
 from app.storage.sql import conversion
 from app.storage.sql.base import SqlBase

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from app.models.asset import Asset
-from app.models.run import Run
+from app.models.runs.run import Run
 from app.storage.shared.totals import of_run, of_versions
 from app.storage.sql.engine import insert_into
 from app.storage.sql.tables import COUNTS

@@ -7,7 +7,7 @@ from dataclasses import replace
 from rasterio.io import DatasetReader
 
 from app.messages.raster import COG_LAYOUT
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.raster.formats import geotiff
 
 

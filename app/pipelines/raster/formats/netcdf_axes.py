@@ -16,7 +16,7 @@ from app.messages.raster import (
     AXES_UNIT_UNKNOWN,
     GEOREFERENCE_BY_AXES,
 )
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.raster.crs import FoundCrs
 from app.pipelines.raster.multidim import Dimension, Floats, Variable
 

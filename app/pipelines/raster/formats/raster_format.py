@@ -11,7 +11,7 @@ from rasterio.io import DatasetReader
 
 from app.messages.message import Refusal
 from app.messages.raster import GEOREFERENCE_MISSING
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.raster.crs import FoundCrs
 from app.pipelines.raster.reading import Reading
 

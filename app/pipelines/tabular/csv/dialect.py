@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.messages.tabular import DELIMITER_AMBIGUOUS, FIRST_RECORD_DIFFERS
-from app.models.file_options import FileOptions
+from app.models.manifests.file_options import FileOptions
 
 CANDIDATES = (",", ";", "\t", "|")
 # The delimiter of a table with one column: a character that text files do not contain.

@@ -28,9 +28,9 @@ from app.messages.tabular import (
     HEADER_ONLY,
     ROW_TOO_LARGE,
 )
-from app.models.file_options import FileOptions
 from app.models.formats import Format
-from app.models.run import RunWarning
+from app.models.manifests.file_options import FileOptions
+from app.models.runs.run import RunWarning
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.utf8 import is_utf8
 from app.pipelines.contract.watch import Watch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.models.file_options import FileOptions
 from app.models.formats import Format
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.contract.watch import Watch
 from app.pipelines.tabular.csv.reader import CsvSource, open_delimited
 from app.settings import Limits

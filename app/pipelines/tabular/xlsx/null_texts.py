@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from app.models.file_options import FileOptions
+from app.models.manifests.file_options import FileOptions
 from app.pipelines.tabular.xlsx.cells import Cell
 
 

@@ -32,11 +32,11 @@ from app.messages.tabular import (
     TEXTS_BLANK,
     TYPES_MIXED,
 )
-from app.models.file_options import FileOptions
 from app.models.formats import Format
-from app.models.nearest import nearest
+from app.models.manifests.file_options import FileOptions
+from app.models.manifests.nearest import nearest
 from app.models.numbers import whole_number
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.archives import is_zip, unpack
 from app.pipelines.common.content import looks_like
 from app.pipelines.contract.watch import Watch

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 
-from app.models.recipe import CountInvalid, Promote
+from app.models.recipes.steps import CountInvalid, Promote
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Geometries, to_wkb
 from app.pipelines.vector.engines.clean import count_invalid, promote

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from app.models.recipe import MakeValid, Simplify
+from app.models.recipes.steps import MakeValid, Simplify
 from app.pipelines.common.findings import Findings
 from app.pipelines.vector.engines.heights import keep_heights
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from app.errors import RunRefused
 from app.messages.vector import RECIPE_COLUMN_UNKNOWN, RENAMED_COLUMNS_COLLIDE
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 from app.models.products import GEOMETRY
-from app.models.recipe import Columns
-from app.models.run import RunWarning
+from app.models.recipes.steps import Columns
+from app.models.runs.run import RunWarning
 from app.pipelines.common.column_names import header_mapping, product_names
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Shapes

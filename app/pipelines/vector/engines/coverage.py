@@ -18,7 +18,7 @@ import pyarrow as pa
 import shapely
 
 from app.messages.vector import COVERAGE_TOO_LARGE
-from app.models.recipe import SimplifyCoverage
+from app.models.recipes.steps import SimplifyCoverage
 from app.pipelines.common.findings import Findings, KeptRows
 from app.pipelines.common.shapes import Geometries, to_wkb
 from app.pipelines.vector.engines.chunks import WATCH_SECONDS, CleanChunk

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import shapely
 
-from app.models.recipe import DropZ, Recipe
+from app.models.recipes.steps import DropZ, Recipe
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.geoparquet_writer import product_schema

@@ -14,8 +14,8 @@ import shapely
 
 from app.messages.vector import WHERE_CRS_DIFFERS, WHERE_GEOMETRY, WHERE_TYPES
 from app.models.products import GEOMETRY
-from app.models.where import Node, Property, Shape, listed, parse, walk
-from app.models.where_types import type_problems
+from app.models.recipes.where import Node, Property, Shape, listed, parse, walk
+from app.models.recipes.where_types import type_problems
 from app.pipelines.common.conditions import Condition, Rows, geometry_of, kind_of
 from app.pipelines.common.crs import crs_name, same_crs
 from app.pipelines.common.findings import Findings, KeptRows

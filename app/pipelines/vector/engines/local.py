@@ -10,8 +10,8 @@ import pyogrio
 import pyproj
 import shapely
 
-from app.models.recipe import DropZ, MakeValid, Recipe, Simplify
-from app.models.run import RunWarning
+from app.models.recipes.steps import DropZ, MakeValid, Recipe, Simplify
+from app.models.runs.run import RunWarning
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.grids import grids_version
 from app.pipelines.common.shapes import from_geometries, without_heights

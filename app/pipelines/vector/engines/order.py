@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.messages.common import ROWS_TOO_MANY
-from app.models.recipe import HilbertOrder, Recipe
+from app.models.recipes.steps import HilbertOrder, Recipe
 from app.pipelines.common.geoparquet_writer import GeoParquetWriter
 from app.pipelines.vector.engines.external_sort import Keys, Spool, sort_batches
 from app.pipelines.vector.engines.hilbert import places

@@ -21,8 +21,8 @@ import shapely
 
 from app.errors import RunRefused, TimeLimitExceeded
 from app.messages.vector import POSTGIS_FAILED, REPROJECTED_IN_PROCESS
-from app.models.recipe import DropZ, Recipe, Simplify
-from app.models.run import RunWarning
+from app.models.recipes.steps import DropZ, Recipe, Simplify
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings, KeptRows
 from app.pipelines.common.reproject import Reprojector

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from anyio.from_thread import start_blocking_portal
 
-from app.models.recipe import MakeValid, Simplify
+from app.models.recipes.steps import MakeValid, Simplify
 from app.pipelines.vector.engines.postgis_sql import Cleaning, statement
 from app.storage.postgis.server import Postgis, RunSchema
 from app.storage.postgis.workspace import Workspace, open_workspace

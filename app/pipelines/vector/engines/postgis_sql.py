@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import IntFlag
 from typing import Literal
 
-from app.models.recipe import MakeValid, Simplify
+from app.models.recipes.steps import MakeValid, Simplify
 
 Cleaning = MakeValid | Simplify
 _METHODS = {"linework": "method=linework", "structure": "method=structure keepcollapsed=true"}

@@ -32,7 +32,7 @@ from app.messages.vector import (
 )
 from app.models.asset import ColumnSchema
 from app.models.products import GEOMETRY
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name
 from app.pipelines.common.findings import Findings
 from app.pipelines.contract.watch import Watch

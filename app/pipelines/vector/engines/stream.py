@@ -18,8 +18,8 @@ from pyproj import CRS
 from app.errors import RunRefused
 from app.jobs.shared_state import record_current_file
 from app.messages.vector import CRS_DIFFERS, INVALID_KEPT
-from app.models.recipe import CountInvalid, EngineStep, Recipe, Reproject, Simplify
-from app.models.run import RunWarning
+from app.models.recipes.steps import CountInvalid, EngineStep, Recipe, Reproject, Simplify
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name, metres_per_unit, parse_crs, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.gc_paused import paused_collector

@@ -20,7 +20,7 @@ from app.messages.vector_formats import (
     GEOPARQUET_NO_METADATA,
     GEOPARQUET_VERSION,
 )
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.crs import crs_name, parse_crs, same_crs
 from app.pipelines.vector.formats.geoparquet_native import ENCODINGS, is_native
 

@@ -17,7 +17,7 @@ from app.messages.vector_formats import (
     GPKG_WAL_UNFINISHED,
     GPKG_WAL_UNFIT,
 )
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.vector.formats.files import neutral_copy, sidecar
 from app.pipelines.vector.formats.reader import SourceFile
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.messages.vector_formats import GPKG_DAMAGED, GPKG_SET_ASIDE, GPKG_VIRTUAL_TABLE
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.vector.formats.reader import SourceFile
 
 # Virtual tables that belong to GeoPackage or to SQLite's full-text search; any other module could reach outside.

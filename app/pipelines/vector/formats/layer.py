@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 
 RowNumbers = npt.NDArray[np.intp]
 

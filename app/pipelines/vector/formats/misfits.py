@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.messages.message import MOST_SAMPLES, Notice
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 
 _SHOWN = 40
 

@@ -29,7 +29,7 @@ from app.messages.vector import (
     VALUES_NULLED,
 )
 from app.models.formats import find_format
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.pipelines.common import gdal
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import parse_crs, resolve_crs

@@ -28,7 +28,7 @@ from app.messages.vector import (
     ZIP_NOT_ACCEPTED,
 )
 from app.models.formats import Format, find_format
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.pipelines.common.archives import choose_member, is_zip, unpack_once
 from app.pipelines.common.column_names import distinct_names
 from app.pipelines.common.unknown_layer import unknown_layer

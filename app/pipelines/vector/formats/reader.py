@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from app.models.formats import Format
-from app.models.manifest import ManifestFile
+from app.models.manifests.manifest import ManifestFile
 from app.pipelines.common.unknown_layer import unknown_layer
 from app.pipelines.vector.source import VectorSource
 from app.settings import Limits

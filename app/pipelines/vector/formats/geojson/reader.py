@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from app.messages.common import CONTENT_MISMATCH, ENCODING_CONTRADICTED
 from app.messages.vector import FILE_NOT_IN_ENCODING, MEMBERS_IGNORED, MEMBERS_REPEATED, MIXED_COLUMNS
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.common.byte_order_mark import find_mark, find_zeros, is_same_encoding
 from app.pipelines.common.content import looks_like
 from app.pipelines.common.crs import resolve_crs

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from app.messages.vector import NUMBERS_AS_TEXT, VALUES_NULLED
 from app.messages.vector_formats import DBF_FIELDS_UNREAD, DBF_RAW, MEMO_MISSING
-from app.models.run import RunWarning
+from app.models.runs.run import RunWarning
 from app.pipelines.vector.formats.misfits import warnings_of
 from app.pipelines.vector.formats.reader import SourceFile
 from app.pipelines.vector.formats.shapefile.binary import BinaryField, Reader, binary_field

@@ -22,8 +22,8 @@ from app.messages.vector_formats import (
     ENCODING_MISSING,
     TEXT_CUT,
 )
-from app.models.encodings import encoding_name
-from app.models.run import RunWarning
+from app.models.manifests.encodings import encoding_name
+from app.models.runs.run import RunWarning
 from app.pipelines.vector.formats.files import shown
 from app.pipelines.vector.formats.shapefile.header import Bytes, DbfField, DbfHeader, blocks, read_header, records
 from app.pipelines.vector.formats.shapefile.memo import MemoFile, blocks_of

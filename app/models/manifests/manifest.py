@@ -37,18 +37,18 @@ from app.messages.manifest import (
 )
 from app.models.base import Frozen
 from app.models.bounded import FROM_LEDGER, AtMost
-from app.models.checks import Check, Within
+from app.models.checks.kinds import Check, Within
 from app.models.dataset import DatasetChoice
-from app.models.file_options import FileOptions
 from app.models.formats import FileType, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.json_values import shown
-from app.models.listed_faults import MAX_FAULTS, first_faults, raised_again
-from app.models.manifest_metadata import Metadata
-from app.models.manifest_rules import cross_field_faults, readable_id, text_faults
+from app.models.manifests.file_options import FileOptions
+from app.models.manifests.listed_faults import MAX_FAULTS, first_faults, raised_again
+from app.models.manifests.metadata import Metadata
+from app.models.manifests.rules import cross_field_faults, readable_id, text_faults
 from app.models.problem_text import wrong
+from app.models.recipes.vector import VectorRecipe
 from app.models.texts import CrsText, Label, Text
-from app.models.vector_recipe import VectorRecipe
 
 LANDING_BUCKET = "landing-zone"
 LAKE_BUCKET = "data-lake"

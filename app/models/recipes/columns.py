@@ -14,7 +14,7 @@ from app.models.bounded import MAX_COLUMNS, AtMost, Column
 from app.models.json_values import shown
 from app.models.problem_text import wrong
 from app.models.products import GEOMETRY
-from app.models.recipe import Columns
+from app.models.recipes.steps import Columns
 
 
 def _once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from app.messages.message import RunWarning as RunWarning  # noqa: PLC0414 # it belongs to the models of a run
-from app.models.attempt import AttemptRecord
 from app.models.base import Frozen
-from app.models.checks import CheckResult
+from app.models.checks.kinds import CheckResult
+from app.models.runs.attempt import AttemptRecord
 
 
 class RunStatus(StrEnum):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.models.attempt import AttemptEnd, AttemptOutcome, AttemptRecord
-from app.models.run import Retries, Run, RunError
+from app.models.runs.attempt import AttemptEnd, AttemptOutcome, AttemptRecord
+from app.models.runs.run import Retries, Run, RunError
 
 # Attempts that a run remembers: the newest.
 KEPT_ATTEMPTS = 20

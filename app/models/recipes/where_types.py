@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from app.models.json_values import shown
 from app.models.products import GEOMETRY
-from app.models.where import (
+from app.models.recipes.where import (
     ARITHMETIC,
     COMPARISONS,
     LOGIC,

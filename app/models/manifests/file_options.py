@@ -17,10 +17,10 @@ from app.messages.manifest import (
 from app.models.base import Frozen
 from app.models.bounded import MAX_COLUMNS, MAX_TERMS, AtMost, Column
 from app.models.crs_text import MOST_CHARACTERS, has_form_of_crs, may_be_known
-from app.models.date_formats import DIRECTIVES, date_pattern
-from app.models.encodings import encoding_name
 from app.models.json_values import shown
-from app.models.manifest_rules import column_type
+from app.models.manifests.date_formats import DIRECTIVES, date_pattern
+from app.models.manifests.encodings import encoding_name
+from app.models.manifests.rules import column_type
 from app.models.problem_text import wrong
 
 

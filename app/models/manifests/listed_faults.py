@@ -9,9 +9,9 @@ from typing import Any
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.messages.manifest import FAULTS_OMITTED, FORMAT_UNKNOWN
-from app.models.check_rules import tag_fault
+from app.models.checks.rules import tag_fault
 from app.models.formats import format_names
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 
 # Faults of a manifest that are listed. One more of the type OMITTED counts the others.
 MAX_FAULTS = 100

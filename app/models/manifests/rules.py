@@ -40,13 +40,13 @@ from app.messages.manifest import (
 )
 from app.messages.message import FaultMessage
 from app.models.bounded import DATASET_ID_PATTERN
-from app.models.check_rules import dataset_faults
+from app.models.checks.rules import dataset_faults
 from app.models.formats import FORMATS, OPTION_NAMES, Format, find_format, format_names
 from app.models.intents import Intent, find_intent, intent_names
 from app.models.json_values import shown
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
+from app.models.manifests.sources_listed import SourcesListed
 from app.models.problem_text import wrong
-from app.models.sources_listed import SourcesListed
 
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Characters of a dataset id that come from a title, and letters that Unicode does not take apart.

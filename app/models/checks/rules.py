@@ -17,10 +17,10 @@ from app.messages.checks import (
     DATASET_ID_DIFFERS,
 )
 from app.messages.message import FaultMessage
-from app.models.checks import BY_NAME, MAX_CHECKS
+from app.models.checks.kinds import BY_NAME, MAX_CHECKS
 from app.models.intents import Intent
 from app.models.json_values import shown
-from app.models.nearest import nearest
+from app.models.manifests.nearest import nearest
 from app.models.problem_text import wrong
 
 Subject = Literal["vector files", "tables", "joins", "rasters"]

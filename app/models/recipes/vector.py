@@ -16,7 +16,8 @@ from app.models.crs_text import MOST_CHARACTERS as MOST_CRS_CHARACTERS
 from app.models.crs_text import has_form_of_crs
 from app.models.json_values import shown
 from app.models.problem_text import wrong
-from app.models.recipe import (
+from app.models.recipes.columns import ColumnsChoice
+from app.models.recipes.steps import (
     CountInvalid,
     DropZ,
     HilbertOrder,
@@ -29,9 +30,8 @@ from app.models.recipe import (
     Step,
     Where,
 )
-from app.models.recipe_columns import ColumnsChoice
-from app.models.where import MOST_CHARACTERS, listed, parse
-from app.models.where_types import type_problems
+from app.models.recipes.where import MOST_CHARACTERS, listed, parse
+from app.models.recipes.where_types import type_problems
 
 SOURCE = "source"
 

@@ -15,13 +15,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 
-from app.models.faults import describe, json_pointer
 from app.models.intents import INTENTS, find_intent, intent_names
 from app.models.json_values import shown
-from app.models.manifest import Manifest
-from app.models.nearest import nearest
-from app.models.recipe_columns import ColumnsChoice
-from app.models.vector_recipe import SimplifyChoice, VectorRecipe
+from app.models.manifests.faults import describe, json_pointer
+from app.models.manifests.manifest import Manifest
+from app.models.manifests.nearest import nearest
+from app.models.recipes.columns import ColumnsChoice
+from app.models.recipes.vector import SimplifyChoice, VectorRecipe
 
 OTHERS = "ingest_*"
 _MOST_BYTES = 1024 * 1024

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from app.models.base import Frozen
-from app.models.run import Run, RunStatus
+from app.models.runs.run import Run, RunStatus
 
 # In order of priority: the first reason that applies is shown.
 WaitingFor = Literal["lane_paused", "dataset", "backoff", "lane_limit", "worker"]

@@ -30,17 +30,17 @@ from app.messages.request import FIELD_MISSING as PARAMETER_MISSING
 from app.messages.request import FIELD_MISSPELT as BODY_FIELD_MISSPELT
 from app.messages.request import FIELD_UNKNOWN as BODY_FIELD_UNKNOWN
 from app.messages.values import NOT_VALID, VALUES
-from app.models.check_rules import without_tag
-from app.models.checks import BY_NAME
+from app.models.checks.kinds import BY_NAME
+from app.models.checks.rules import without_tag
 from app.models.dataset import DatasetChoice
-from app.models.file_options import FileOptions, GeometryColumns
 from app.models.json_values import shown
-from app.models.listed_faults import MAX_FAULTS, OMITTED
-from app.models.manifest import Manifest, ManifestFile
-from app.models.manifest_metadata import JoinConfig, Metadata
-from app.models.nearest import nearest
-from app.models.recipe_columns import ColumnsChoice
-from app.models.vector_recipe import SimplifyChoice, VectorRecipe
+from app.models.manifests.file_options import FileOptions, GeometryColumns
+from app.models.manifests.listed_faults import MAX_FAULTS, OMITTED
+from app.models.manifests.manifest import Manifest, ManifestFile
+from app.models.manifests.metadata import JoinConfig, Metadata
+from app.models.manifests.nearest import nearest
+from app.models.recipes.columns import ColumnsChoice
+from app.models.recipes.vector import SimplifyChoice, VectorRecipe
 
 # Characters of the parts of a fault. Names of fields come from the sender, and every part is kept and sent.
 _MAX_POINTER, _MAX_TEXT = 256, 600

@@ -1,0 +1,1 @@
+"""What a manifest says, and the rules by which it is checked."""

@@ -1,0 +1,1 @@
+"""Runs: their state, attempts, counts and history."""
