@@ -105,9 +105,16 @@ def good(
     layer: str | None = None,
     **says: Any,
 ) -> Case:
-    wanted = Grid(values, np.asarray(valid), nodata, {"transform": UTM, **says}, frozenset(warns))
+    extremes = ["pixels_extreme"] if np.any(_is_extreme(values) & np.asarray(valid)) else []
+    wanted = Grid(values, np.asarray(valid), nodata, {"transform": UTM, **says}, frozenset([*warns, *extremes]))
     more = {"crs": crs, "options": options, "layer": layer}
     return Case(name, "raster", fmt, put, wanted, {key: value for key, value in more.items() if value is not None})
+
+
+def _is_extreme(values: Any) -> Any:
+    """Where a value is beyond what is ever measured."""
+    values = np.asarray(values)
+    return np.isfinite(values) & (np.abs(values.astype(float)) > 1e38)
 
 
 def bad(name: str, put: Put, code: str, fmt: str = "GTiff", **more: Any) -> Case:

@@ -121,7 +121,8 @@ def test_grids(bench: Bench, case: Case) -> None:
     for band, values, counted in zip(bands, found, valid, strict=True):
         if band["interpretation"] == "alpha":
             continue
-        numbers = values[counted]
+        # Statistics leave out what is beyond what is ever measured, and the run warns of it.
+        numbers = values[counted & ~(np.isfinite(values) & (np.abs(values.astype(float)) > 1e38))]
         assert (band["valid"], band["min"], band["max"]) == (numbers.size, numbers.min(), numbers.max())
 
 
