@@ -413,11 +413,20 @@ INVALID_KEPT = Notice(
     "invalid geometries that the recipe keeps",
     "Kept {count:# invalid geometry|# invalid geometries}, because the recipe repairs none.",
 )
-GEOMETRY_REDUCED = Notice(
-    "geometry_reduced",
-    "the recipe took more of the area or length than the setting allows without a warning",
+_REDUCED_WHEN = "the recipe took more of the area or length than the setting allows without a warning"
+_REDUCED = (
     "The recipe took {area:.1%} of the area and {length:.1%} of the length of all geometries, more than {limit:.1%}. "
-    "Compare the result with the source, and lower `recipe.simplify.tolerance` if it is too coarse.",
+    "Compare the result with the source"
+)
+SIMPLIFIED_MUCH = Notice(
+    "geometry_reduced",
+    _REDUCED_WHEN,
+    _REDUCED + ", and lower `recipe.simplify.tolerance` if it is too coarse.",
+)
+REPAIRED_MUCH = Notice(
+    "geometry_reduced",
+    _REDUCED_WHEN,
+    _REDUCED + ": only repairs can do that here. `recipe.repair` has another method, and `off`.",
 )
 COVERAGE_INVALID_EDGES = Notice(
     "coverage_invalid_edges",

@@ -207,8 +207,19 @@ def test_a_recipe_that_takes_much_is_warned_of(bench: Bench) -> None:
     recipe = {"crs": "source", "simplify": {"tolerance": 20}}
     message = bench.run(file, recipe=recipe).watch.warnings["geometry_reduced"][0]
     assert "took 0.0% of the area and 90.0% of the length" in message
+    assert "recipe.simplify.tolerance" in message
     allowed = bench.run(file, recipe=recipe, limits=Limits(geometry_reduced_share=0.95))
     assert "geometry_reduced" not in allowed.watch.warnings
+
+
+def test_a_repair_that_takes_much_names_the_repair(bench: Bench) -> None:
+    """A ring that runs around a square and again around a half of it has the half twice."""
+    ring = [(0, 0), (2, 0), (2, 2), (0, 2), (0, 0), (2, 0), (2, 1), (0, 1), (0, 0)]
+    frame = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Polygon(ring)], crs=4326)
+    file = {"path": put(bench, frame, "GPKG"), "format": "GPKG"}
+    message = bench.run(file, recipe={"crs": "source"}).watch.warnings["geometry_reduced"][0]
+    assert "recipe.repair" in message
+    assert "simplify" not in message
 
 
 def test_collapsed_geometries_are_counted() -> None:

@@ -62,7 +62,7 @@ def run(ctx: RunContext, files: SourceFiles | None = None) -> Asset:
 
     with ctx.step("transform"):
         report = ctx.engine.run(sources, recipe, target, ctx.watch, ctx.threads)
-        warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, ctx.watch)
+        warn_reduced(report.statistics, ctx.limits.geometry_reduced_share, recipe, ctx.watch)
 
     with ctx.step("export"):
         product = checked(ctx, _product(ctx, report, sources), compared, is_valid=report.is_valid)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import shapely
 from pyproj import CRS
 
-from app.messages.vector import GEOMETRY_REDUCED
+from app.messages.vector import REPAIRED_MUCH, SIMPLIFIED_MUCH
+from app.models.recipes.steps import Recipe, Simplify, SimplifyCoverage
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Geometries
 from app.pipelines.contract.watch import Watch
@@ -58,18 +59,21 @@ def measured(total: Mapping[str, float], crs: CRS) -> dict[str, float | str]:
     return {**{name: float(total.get(name, 0.0)) for name in names}, "unit": unit}
 
 
-def warn_reduced(statistics: Mapping[str, Any], share: float, watch: Watch) -> None:
+def warn_reduced(statistics: Mapping[str, Any], share: float, recipe: Recipe, watch: Watch) -> None:
     """Warn where the recipe took more than this share of the area or of the length.
 
     Args:
         statistics: of the product, with `geometry` as `measured` gives it.
         share: from 0 to 1.
+        recipe: what was done.
         watch: takes the warning.
     """
     sizes = statistics["geometry"]
     area, length = (_taken(sizes[f"{name}_before"], sizes[f"{name}_after"]) for name in ("area", "length"))
     if max(area, length) > share:
-        watch.warn(GEOMETRY_REDUCED(area=area, length=length, limit=share))
+        is_simplified = any(isinstance(step, Simplify | SimplifyCoverage) for step in recipe.steps)
+        notice = SIMPLIFIED_MUCH if is_simplified else REPAIRED_MUCH
+        watch.warn(notice(area=area, length=length, limit=share))
 
 
 def _taken(before: float, after: float) -> float:
