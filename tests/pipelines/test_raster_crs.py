@@ -99,6 +99,8 @@ def test_heights_stay_with_keys_of_every_version(rasters: Rasters, minor: int) -
         assert made.watch.warnings == {}
         found = keys_of(made.path.read_bytes())
         assert (found[3072], found[4096]) == (26910, 6360)
+        assert made.product.crs == "EPSG:26910+6360"
+        assert CRS(made.product.crs).equals(CRS("EPSG:26910+6360"))
     assert rasters.refuses(file, crs="EPSG:26910+5703").reason == "crs_conflict"
 
 

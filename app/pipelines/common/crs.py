@@ -113,8 +113,15 @@ def same_crs(a: CRS, b: CRS) -> bool:
 
 
 def crs_name(crs: CRS) -> str:
-    """`EPSG:25832` where there is a code; else the name of the CRS."""
-    return authority_code(crs) or crs.name
+    """`EPSG:25832` where there is a code, `EPSG:26910+6360` where its two parts have one; else the name of the CRS."""
+    return authority_code(crs) or _compound_code(crs) or crs.name
+
+
+def _compound_code(crs: CRS) -> str | None:
+    codes = [authority_code(each) or "" for each in crs.sub_crs_list] if crs.is_compound else []
+    if not codes or not all(each.startswith("EPSG:") for each in codes):
+        return None
+    return f"EPSG:{'+'.join(each.removeprefix('EPSG:') for each in codes)}"
 
 
 def authority_code(crs: CRS) -> str | None:
