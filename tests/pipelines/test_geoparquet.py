@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,24 @@ def edited(bench: Bench, frame: geopandas.GeoDataFrame, change: Any) -> str:
     metadata = {} if geo == "none" else {"geo": geo if isinstance(geo, str) else json.dumps(geo)}
     pq.write_table(table.replace_schema_metadata(metadata), bench.landing / "x.parquet")
     return "x.parquet"
+
+
+def test_uuids_are_their_text(bench: Bench) -> None:
+    """Also in slices of a column, and where all or the first are null."""
+    ids = [None, *(uuid.UUID(int=n * 2**100 + n) for n in range(1, 1_500)), None]
+    frame = geopandas.GeoDataFrame({"n": range(len(ids))}, geometry=[shapely.Point(1, 2)] * len(ids), crs=4326)
+    table = pq.read_table(bench.landing / put(bench, frame, "GeoParquet"))
+    values = pa.array([each and each.bytes for each in ids], pa.uuid())
+    for name, column in (("a", values), ("b", pa.nulls(len(ids), pa.uuid()))):
+        table = table.append_column(name, column)
+    pq.write_table(table, bench.landing / "x.parquet", row_group_size=700)
+    made = bench.one("x.parquet", "GeoParquet")
+    assert pq.read_table(made.path)["a"].to_pylist() == [each and str(each) for each in ids]
+    assert made.frame["b"].isna().all()
+    assert made.product.column_schema["a"].logical_type == "uuid"
+    assert duckdb.read_parquet(str(made.path)).filter("a IS NOT NULL").project("a::UUID").fetchall() == [
+        (each,) for each in ids if each
+    ]
 
 
 def test_crs_of_a_source(bench: Bench, countries: geopandas.GeoDataFrame) -> None:
