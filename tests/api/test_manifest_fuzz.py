@@ -7,10 +7,11 @@ how long the others wait.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,6 +26,15 @@ pytestmark = pytest.mark.anyio
 # Of a quiet machine; beside other tests a turn of the loop also waits for the processor.
 MOST_SECONDS = 0.25 if "SPATIAL_ETL_TEST_QUIET" in os.environ else 2.0
 COUNT = 400
+
+
+@pytest.fixture(autouse=True)
+def a_small_heap() -> Iterator[None]:
+    """The collector looks at nothing that other tests left behind: a service has no such heap."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Heart:

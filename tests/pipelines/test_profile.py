@@ -59,7 +59,7 @@ def test_geometries_at_null_island_are_counted(bench: Bench, frame: geopandas.Ge
     assert [sample["row"] for sample in samples] == [3, 5]
 
 
-def test_names_that_only_this_service_tells_apart(bench: Bench) -> None:
+def test_names_that_others_cannot_tell_apart(bench: Bench) -> None:
     names = ["", "a", "A", "a.b", "bbox.xmin", 'q"', "count"]
     # The column in place p is null in the first p rows.
     features = [
@@ -73,7 +73,7 @@ def test_names_that_only_this_service_tells_apart(bench: Bench) -> None:
     bench.write("x.json", json.dumps({"type": "FeatureCollection", "features": features}))
     columns = bench.one("x.json", "GeoJSON").asset.statistics["columns"]
     for place, name in enumerate(names):
-        found = dict(columns[name])
+        found = dict(columns["A_1" if name == "A" else name])  # readers that fold case would take it for `a`
         assert found.pop("distinct") == pytest.approx(20 - place, rel=0.3)
         assert found == {"count": 20 - place, "nulls": place, "min": 101 * place, "max": 100 * place + 19}, name
 

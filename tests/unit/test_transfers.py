@@ -58,7 +58,7 @@ def test_upload_of_a_run_that_is_over(
     with path.open("wb") as file:
         file.truncate(128 * MiB)
     document = Manifest.model_validate(manifest("b", ("k.gpkg", "GPKG")))
-    parts: dict[str, Any] = {"limits": Settings().limits, "threads": 1, "memory_bytes": 1, "engine": None}
+    parts: dict[str, Any] = {"limits": Settings().limits, "threads": 1, "memory_bytes": 1, "job_id": run.run_id}
     parts["scratch_limit"] = 1024 * MiB
     attempt = Attempt(run=run, manifest=document, clients=clients, call=portal.call, scratch=tmp_path, **parts)
     attempt._upload(path, "d/v1/whole", 128 * MiB)
