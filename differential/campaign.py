@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def campaign(
                 continue
             _compare(books, number, kind, name, written, found)
         if len(books.wrong) == before:
-            _remove(into)
+            shutil.rmtree(into, ignore_errors=True)
         yield books
 
 
@@ -121,11 +121,3 @@ def _compare(books: Books, number: int, kind: FileKind, reader: str, written: Wr
 
 def _keep(books: Books, number: int, kind: FileKind, reader: str, lines: Sequence[str]) -> None:
     books.wrong.append(Wrong(number, kind.format, reader, tuple(lines)))
-
-
-def _remove(folder: Path) -> None:
-    for path in folder.iterdir():
-        with suppress(OSError):
-            path.unlink()
-    with suppress(OSError):
-        folder.rmdir()
