@@ -75,6 +75,15 @@ def test_numbers_that_gdal_finds_by_itself(bench: Bench) -> None:
     assert column.to_pylist() == [1, 5_000_000_000]
 
 
+@pytest.mark.parametrize("numbers", [["5"], ["2.5"], ["99999999999"], []])
+@pytest.mark.parametrize("other", ["-", "+", ".", "-.", " - ", "<![CDATA[-]]>", "&#45;"])
+def test_a_sign_alone_is_no_number(bench: Bench, numbers: list[str], other: str) -> None:
+    """GDAL takes it for 0."""
+    _, column = read(bench, [*numbers, "", other], None)
+    said = {"<![CDATA[-]]>": "-", "&#45;": "-"}.get(other, other.strip())
+    assert column.to_pylist() == [*numbers, None, said]
+
+
 def test_moments_with_and_without_zone_are_text_with_what_is_none(bench: Bench) -> None:
     texts = ["2023-02-28T10:00:00Z", "2023", "2023-02-28T10:00:00"]
     result, column = read(bench, texts, "dateTime")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ from app.pipelines.vector.formats.reader import SourceFile
 # What GDAL reports of a logical that is none.
 _NOT_SO = "Assuming it to be false"
 _BLANKS = " \t\r\n\0"
+# Between tags, in quotes or in CDATA; or a reference to any character.
+_LONE_SIGN = re.compile(rb"[>\"'\[]\s*(?:[+-]\.?|\.)\s*[<\"'\]]|&#")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
 _ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 _DAY = r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}"
@@ -42,14 +46,19 @@ def prove_values(layer: Layer, path: Path, has_schema: bool, source: SourceFile)
     Args:
         layer: as GDAL reads it.
         path: the document without a schema beside it.
-        has_schema: a schema gives the types. Otherwise GDAL found them in the values, and only days and numbers of 64
-            bits, which can be too long, need a proof.
+        has_schema: a schema gives the types. Otherwise GDAL found them in the values, and these need a proof: days,
+            numbers of 64 bits, which can be too long, and all numbers where a text is a sign or a point alone.
         source: the file that the manifest declares.
     """
     kinds = {i: _kind(field, layer) for i, field in enumerate(layer.fields)}
-    kinds = {
-        i: kind for i, kind in kinds.items() if (has_schema or _is_day(kind) or kind == pa.int64()) and _pattern(kind)
-    }
+    if not has_schema:
+        numbers = any(map(_is_number, kinds.values())) and _has_lone_signs(path)
+        kinds = {
+            i: kind
+            for i, kind in kinds.items()
+            if _is_day(kind) or kind == pa.int64() or (numbers and _is_number(kind))
+        }
+    kinds = {i: kind for i, kind in kinds.items() if _pattern(kind)}
     names = {i: layer.fields[i].name for i in kinds}
     found = {i: Misfits() for i in names}
     nulls: dict[int, list[int]] = {i: [] for i in names}
@@ -81,6 +90,12 @@ def prove_values(layer: Layer, path: Path, has_schema: bool, source: SourceFile)
     ):
         warnings += warnings_of({names[i]: found[i] for i in places}, notice, source.file)
     return replace(layer, fields=pa.schema(fields), correct=_correction(columns, gone), warnings=tuple(warnings))
+
+
+def _has_lone_signs(path: Path) -> bool:
+    """Whether a document may have a text such as `-` or `.`, which GDAL takes for the number 0."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content[:2] in _UTF_16 or _LONE_SIGN.search(content) is not None
 
 
 def _kind(field: pa.Field, layer: Layer) -> pa.DataType:
