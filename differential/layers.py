@@ -113,6 +113,8 @@ def _by_ogr(
 def _as_driver_keeps_it(column: Column, driver: str) -> Column:
     """SQLite keeps a real number without decimals as a whole one; GDAL writes 15 digits as text, all of KML as text."""
     if driver == "KML":
+        if column.name in ("id", "name", "description", "begin", "end", "icon"):
+            column = replace(column, name=f"{column.name}_")  # elements of their own
         texts = tuple(None if value is None else str(value) for value in column.values)
         return replace(column, kind="text", values=texts)
     if column.kind != "real":
@@ -147,13 +149,19 @@ def _of_arrow(found: pa.Table, geometry: str) -> Found:
 
 def by_duckdb_spatial(written: Written) -> Found:
     """With the GDAL inside DuckDB's extension."""
+    try:
+        return _by_duckdb_spatial(written)
+    except UnicodeDecodeError:
+        if written.about.get("encoding") != "cp1252":
+            raise
+        raise Unreadable("DuckDB gives some names and texts in the bytes of the .dbf") from None
+
+
+def _by_duckdb_spatial(written: Written) -> Found:
     path = f"/vsizip/{written.path}" if written.path.suffix == ".zip" else written.path
     with pa.ipc.open_stream(read_apart(path)) as stream:
         found = stream.read_all()
-    try:
-        names = found.column_names
-    except UnicodeDecodeError:
-        raise Unreadable("DuckDB gives names of columns in the bytes of the .dbf") from None
+    names = found.column_names
     blobs = [each for each in names if found.schema.field(each).type in (pa.binary(), pa.large_binary())]
     geometry = blobs[-1] if blobs else names[-1]
     return _of_arrow(found.drop_columns([each for each in ("OGC_FID",) if each in names]), geometry)

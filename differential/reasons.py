@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from differential.case import Moment, Written
 from differential.compare import Difference
@@ -44,6 +44,10 @@ def _is_its_day(difference: Difference, _: Written) -> bool:
     return isinstance(wanted, datetime) and type(found) is date and wanted.date() == found
 
 
+def _is_its_time(difference: Difference, _: Written) -> bool:
+    return isinstance(difference.found, time) and str(difference.found).startswith(str(difference.wanted))
+
+
 def _is_a_day_late(difference: Difference, _: Written) -> bool:
     wanted, found = difference.wanted, difference.found
     return type(found) is date and str(wanted) == str(found - timedelta(days=1)) and found <= date(1970, 1, 1)
@@ -72,6 +76,8 @@ def _is_cut_to_milliseconds(difference: Difference, _: Written) -> bool:
 REASONS: tuple[Reason, ...] = (
     Reason("openpyxl", ("XLSX",), _is_midnight, "a date is given as the moment at which it begins"),
     Reason("gdal", ("GeoJSON", "GeoJSONSeq"), _is_cut_to_milliseconds, "GDAL keeps moments to the millisecond"),
+    Reason("gdal", ("GeoJSON", "GeoJSONSeq"), _is_its_time, "GDAL takes text of hours and minutes for a time of day"),
+    Reason("duckdb", ("GeoJSON",), _is_its_time, "GDAL takes text of hours and minutes for a time of day"),
     Reason("duckdb", ("GeoJSON",), _is_cut_to_milliseconds, "GDAL keeps moments to the millisecond"),
     Reason("duckdb", ("SHP",), _is_letter, "DuckDB's extension gives logicals as their letters"),
     Reason(
