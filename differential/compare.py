@@ -54,8 +54,8 @@ def differences(written: Written, found: Found) -> Iterator[Difference]:
         for row, (value, other) in enumerate(zip(values, theirs, strict=True)):
             if not (
                 same(value, other)
-                or (written.as_text and isinstance(value, str) and _reads_as(value, other))
-                or (found.is_text and isinstance(other, str) and _reads_as(other, value))
+                or (written.as_text and isinstance(value, str) and reads_as(value, other))
+                or (found.is_text and isinstance(other, str) and reads_as(other, value))
             ):
                 yield Difference(name, row, value, other)
     if wanted.shapes is not None:
@@ -118,7 +118,7 @@ def _canonical(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def _reads_as(text: str, value: Any) -> bool:
+def reads_as(text: str, value: Any) -> bool:
     """Whether a typed value is what this text says, with nothing lost."""
     match value:
         case None:

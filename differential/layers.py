@@ -117,6 +117,8 @@ def _as_driver_keeps_it(column: Column, driver: str) -> Column:
             column = replace(column, name=f"{column.name}_")  # elements of their own
         texts = tuple(None if value is None else str(value) for value in column.values)
         return replace(column, kind="text", values=texts)
+    if driver == "OpenFileGDB" and column.name != "nr":
+        return replace(column, name=f"{column.name}_")  # `by` and other words of SQL get another name
     if column.kind != "real":
         return column
     if driver == "GML":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from differential.case import Moment, Written
-from differential.compare import Difference
+from differential.compare import Difference, reads_as
 from differential.values import microseconds
 
 SERVICE = "service"
@@ -57,6 +57,10 @@ def _is_letter(difference: Difference, _: Written) -> bool:
     return isinstance(difference.wanted, bool) and difference.found == {True: "T", False: "F"}.get(difference.wanted)
 
 
+def _is_its_number(difference: Difference, _: Written) -> bool:
+    return isinstance(difference.wanted, str) and reads_as(difference.wanted, difference.found)
+
+
 def _lacks_blanks(difference: Difference, _: Written) -> bool:
     return isinstance(difference.wanted, str) and difference.found == (difference.wanted.lstrip(" ") or None)
 
@@ -86,6 +90,7 @@ REASONS: tuple[Reason, ...] = (
         _is_a_day_late,
         "dates before 1970 are a day late in DuckDB's extension",
     ),
+    Reason(SERVICE, ("GML",), _is_its_number, "without a schema the types are found in the values"),
     Reason(SERVICE, ("SHP",), _lacks_blanks, "blanks before a text of a .dbf are not kept, as docs/formats.md says"),
     Reason("gdal", ("SHP",), _lacks_blanks, "GDAL leaves out blanks before a text"),
     Reason("duckdb", ("SHP",), _lacks_blanks, "GDAL leaves out blanks before a text"),
