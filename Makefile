@@ -25,7 +25,7 @@ shell: $(VENV)/.demo ## Open a shell that finds the command spatial-etl, which i
 test: $(VENV)/.dev lint servers ## Lint, then run all tests, on real servers where they can be had
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-fast: $(VENV)/.dev ## While coding: the tests of rules, API and storage that need no servers (about a minute)
+test-fast: $(VENV)/.dev ## While coding: the tests of rules, API and storage that need no servers (about two minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --no-servers $(FAST)
 
 test-slow: $(VENV)/.dev servers ## Run the tests that `make test` leaves out because they take long
