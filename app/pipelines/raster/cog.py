@@ -124,7 +124,7 @@ def _add_overviews(path: Path, how: CogOptions, progress: Callable[[float], None
 
 @contextmanager
 def _nan_hidden(path: Path, nodata: float | None) -> Iterator[None]:
-    """Inside, NaN is nodata: as the nodata value where there is none, else replaced by it."""
+    """Inside, NaN is nodata: it becomes the nodata value of a raster without one, else it is replaced by that."""
     if nodata is None:
         with rasterio.open(path, "r+", driver="GTiff") as raster:
             raster.nodata = math.nan

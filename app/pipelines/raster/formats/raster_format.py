@@ -69,7 +69,7 @@ class RasterFormat:
         meaning: called with the opened data set, the local copy, the CRS and the key of the file.
         page_tags: called with the local copy and the number of a page; the tags of a TIFF that are whole numbers.
         mask_page: called with the local copy and the number of a page; the number of the page that is its mask.
-        identity: a geotransform may be the identity; for other formats that means that there is none.
+        identity: a geotransform may be the identity; for other formats it stands for a missing one.
         line_by_line: to decode a pixel, all lines above it are decoded.
         not_placed: the refusal of a raster that does not say where it lies; its values: file, suffixes.
         ignored: beginnings of GDAL's warnings about places, for where `meaning` gives the transform.

@@ -240,7 +240,7 @@ class CsvSource:
         return not self.dialect.ends_rows or table.column(self._width - 1).null_count == table.num_rows
 
     def _ends(self, raw: bytes, records: RecordIndex) -> npt.NDArray[np.bool_]:
-        """Which records end with a delimiter that is none between two columns."""
+        """Which records end with a delimiter behind their last column."""
         if not self.dialect.ends_rows:
             return np.zeros(len(records.starts), np.bool_)
         last = np.frombuffer(raw, np.uint8)[np.maximum(records.ends - 1, 0)]

@@ -37,7 +37,7 @@ class NullTexts:
         return "text" if word else "blanks" if cell.text else "empty"
 
     def advice(self, found: Mapping[str, int]) -> str | None:
-        """The options, ready to be pasted, with which such texts are null; None where there are none.
+        """The options, ready to be pasted, with which such texts are null; None without such texts.
 
         Args:
             found: how many cells there are of each kind.

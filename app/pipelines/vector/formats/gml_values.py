@@ -26,7 +26,7 @@ from app.pipelines.vector.formats.layer import Layer
 from app.pipelines.vector.formats.misfits import Misfits, warnings_of
 from app.pipelines.vector.formats.reader import SourceFile
 
-# What GDAL reports of a logical that is none.
+# What GDAL reports of text in a field of logicals that is neither true nor false.
 _NOT_SO = "Assuming it to be false"
 _BLANKS = " \t\r\n\0"
 # Between tags, in quotes or in CDATA; or a reference to any character.
@@ -41,7 +41,8 @@ _REAL = r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?[iI][nN][fF]([
 def prove_values(layer: Layer, path: Path, has_schema: bool, source: SourceFile) -> Layer:
     """The layer with the values that are written.
 
-    A column of numbers with text that is no number is text; a date, time or logical that is none is null.
+    A column of numbers with text that is no number is text; text that is no date, time or logical is null where its
+    column has that type.
 
     Args:
         layer: as GDAL reads it.

@@ -26,7 +26,7 @@ class Misfits:
 
 
 def warnings_of(found: Mapping[str, Misfits], notice: Notice, file: str) -> list[RunWarning]:
-    """One warning of the misfits of all columns; none where there are none. notice: takes file, columns and count."""
+    """One warning of the misfits of all columns, if there are any. notice: takes file, columns and count."""
     some = {name: each for name, each in found.items() if each.count}
     if not some:
         return []

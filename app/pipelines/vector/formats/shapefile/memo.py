@@ -70,7 +70,7 @@ class MemoFile:
 
 
 def open_memo(path: Path | None, file: str) -> MemoFile | None:
-    """The memo file; None if there is none, or not even a header in it."""
+    """The memo file; None if it is missing or has not even a header."""
     if path is None or path.stat().st_size < _HEADER:
         return None
     data = np.memmap(path, np.uint8, "r")
@@ -83,7 +83,7 @@ def open_memo(path: Path | None, file: str) -> MemoFile | None:
 
 
 def blocks_of(part: Bytes) -> list[int]:
-    """The numbers of blocks in (rows, width) bytes, four bytes or digits: 0 where there is none, -1 for other text."""
+    """The numbers of blocks in (rows, width) bytes, four bytes or digits: 0 without a memo, -1 for other text."""
     if part.shape[1] == 4:
         return [int(number) for number in np.ascontiguousarray(part).view("<u4").ravel()]
     texts = [value.strip(b" \0") for value in np.ascontiguousarray(part).view(f"S{part.shape[1]}").ravel().tolist()]

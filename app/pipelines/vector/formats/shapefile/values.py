@@ -277,7 +277,7 @@ def _day_text(text: str) -> str | None:
 
 
 def _plain_days(part: Bytes) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.intp]]:
-    """(days, NaT where there is none; the rows that are neither a day in eight digits nor blanks or zeros alone)."""
+    """(days, NaT without a date; the rows that are neither a day in eight digits nor blanks or zeros alone)."""
     days = np.full(len(part), "NaT", "M8[D]")
     if part.shape[1] != 8:
         return days, np.arange(len(part))
@@ -295,7 +295,7 @@ def _plain_days(part: Bytes) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np
 
 
 def _day(text: str) -> date | None:
-    """The day that a text is; None where it is none."""
+    """The day that a text is; None if it is no day."""
     iso = _ISO_DATE.fullmatch(text)
     if iso is None and not _DAYS.fullmatch(text):
         return None
