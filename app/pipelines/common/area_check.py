@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from app.pipelines.common.areas import (
@@ -20,7 +19,7 @@ from app.pipelines.common.areas import (
     kilometres_outside,
     known_area,
 )
-from app.pipelines.common.crs import Box, area_of_use, same_crs
+from app.pipelines.common.crs import Box, ThreadTransformer, area_of_use, same_crs
 from app.pipelines.common.findings import Findings
 from app.pipelines.common.shapes import Coordinates, Geometries, Rows, Shapes, vertices_of
 from app.pipelines.common.source_places import SourcePlaces
@@ -45,16 +44,17 @@ class AreaCheck:
     _is_degrees: bool = field(init=False)
     _is_kept: bool = field(init=False)
     _places: SourcePlaces = field(init=False)
-    _local: threading.local = field(init=False, default_factory=threading.local)
+    _to_degrees: ThreadTransformer = field(init=False)
 
     def __post_init__(self) -> None:
+        self._to_degrees = ThreadTransformer(self.target, CRS.from_epsg(4326))
         found = [(known_area(self.source), OUTSIDE)]
         self._is_kept = same_crs(self.source, self.target)
         if not self._is_kept:
             found.append((area_of_use(self.target), RESULT_OUTSIDE))
         # Degrees are those of longitude and latitude in any datum: an area of use is no more exact than that.
         self._is_degrees = degrees_of(self.target) == (1.0, 0.0)
-        known = self._is_degrees or self._transformer() is not None
+        known = self._is_degrees or self._to_degrees.get() is not None
         self._areas = [(area, name) for area, name in found if area is not None and known]
         self._places = SourcePlaces(self.source)
 
@@ -124,7 +124,7 @@ class AreaCheck:
         """The box around all features in degrees; None if they have no coordinates or cross the antimeridian."""
         if self._is_degrees:
             return (*low.tolist(), *high.tolist())
-        transformer = self._transformer()
+        transformer = self._to_degrees.get()
         if transformer is None:
             return None
         try:
@@ -141,19 +141,9 @@ class AreaCheck:
     def _vertices(self, geometries: Geometries) -> tuple[Coordinates, npt.NDArray[np.intp]]:
         """(all vertices in degrees, their rows). What cannot be transformed is infinite, and outside of every area."""
         points, rows = shapely.get_coordinates(geometries, return_index=True)
-        if (transformer := self._transformer()) is None:
+        if (transformer := self._to_degrees.get()) is None:
             raise RuntimeError("there are no areas to compare with")
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1])), rows
-
-    def _transformer(self) -> Transformer | None:
-        """From the target to degrees; None where PROJ has no transformation."""
-        if not hasattr(self._local, "transformer"):
-            try:
-                self._local.transformer = Transformer.from_crs(self.target, CRS.from_epsg(4326), always_xy=True)
-            except ProjError:
-                self._local.transformer = None
-        found: Transformer | None = self._local.transformer
-        return found
 
 
 def _contains(area: Box, box: Box) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from pyproj import CRS
-from pyproj.exceptions import CRSError
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
 
 from app.errors import RunRefused
 from app.messages.common import CRS_CONFLICT, CRS_MISSING, CRS_NAMES_FILE, CRS_TOO_LONG, CRS_UNKNOWN
@@ -164,3 +166,22 @@ def area_of_use(crs: CRS) -> Box | None:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+@dataclass(slots=True)
+class ThreadTransformer:
+    """PROJ's transformation between two CRSs, x before y, made once for each thread."""
+
+    source: CRS
+    target: CRS
+    _local: threading.local = field(init=False, default_factory=threading.local)
+
+    def get(self) -> Transformer | None:
+        """That of this thread; None where PROJ has no transformation."""
+        if not hasattr(self._local, "transformer"):
+            try:
+                self._local.transformer = Transformer.from_crs(self.source, self.target, always_xy=True)
+            except ProjError:
+                self._local.transformer = None
+        found: Transformer | None = self._local.transformer
+        return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import CRS
 
 from app.pipelines.common.areas import degrees_of
-from app.pipelines.common.crs import metres_per_unit
+from app.pipelines.common.crs import ThreadTransformer, metres_per_unit
 
 Coordinates = npt.NDArray[np.float64]
 
@@ -33,20 +31,21 @@ class RoundTrip:
 
     crs: CRS
     base: CRS | None = field(init=False)
-    _local: threading.local = field(init=False, default_factory=threading.local)
+    _to_base: ThreadTransformer | None = field(init=False)
 
     def __post_init__(self) -> None:
         flat = self.crs.sub_crs_list[0] if self.crs.is_compound else self.crs
         flat = flat.source_crs if flat.is_bound and flat.source_crs is not None else flat
         self.crs = flat
         self.base = None if flat.is_geographic else flat.geodetic_crs
+        self._to_base = None if self.base is None else ThreadTransformer(self.crs, self.base)
 
     def off_from_crs(self, points: Coordinates) -> Coordinates:
         """How many metres (n, 2) coordinates of `crs` come back from degrees off; infinite where PROJ has no answer.
 
         Whole turns around the Earth are no difference: a map may go on beyond ±180°.
         """
-        transformer = self._transformer()
+        transformer = self._to_base.get() if self._to_base is not None else None
         if transformer is None:
             return np.zeros(len(points))
         metres = metres_per_unit(self.crs)
@@ -64,7 +63,7 @@ class RoundTrip:
 
     def off_from_base(self, points: Coordinates) -> Coordinates:
         """How many metres (n, 2) coordinates of `base` come back from `crs` off; infinite where PROJ has no answer."""
-        transformer = self._transformer()
+        transformer = self._to_base.get() if self._to_base is not None else None
         if transformer is None or self.base is None:
             return np.zeros(len(points))
         x, y = points.T
@@ -77,7 +76,7 @@ class RoundTrip:
 
     def _turn(self, x: Coordinates, y: Coordinates) -> Coordinates:
         """How far one turn around the Earth is in units of `crs`, from degrees, as if it were a straight line."""
-        transformer = self._transformer()
+        transformer = self._to_base.get() if self._to_base is not None else None
         if transformer is None:
             raise RuntimeError("a CRS that is no projection has no turn")
         turn = self._units_of_turn()
@@ -89,15 +88,3 @@ class RoundTrip:
     def _units_of_turn(self) -> float:
         factor = degrees_of(self.base) if self.base is not None else None
         return 360 / factor[0] if factor is not None else 360.0
-
-    def _transformer(self) -> Transformer | None:
-        """From `crs` to `base`; None where PROJ has none."""
-        if self.base is None:
-            return None
-        if not hasattr(self._local, "transformer"):
-            try:
-                self._local.transformer = Transformer.from_crs(self.crs, self.base, always_xy=True)
-            except ProjError:
-                self._local.transformer = None
-        found: Transformer | None = self._local.transformer
-        return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import CRS
 
 from app.pipelines.common.areas import EDGE_DEGREES, FAR_DEGREES, Coordinates, Mask, degrees_of, is_outside
-from app.pipelines.common.crs import Box
+from app.pipelines.common.crs import Box, ThreadTransformer
 from app.pipelines.common.round_trip import ACCURACY_METRES, RoundTrip
 
 # Longitudes are read in any turn, but no more than one and a half from Greenwich.
@@ -27,10 +25,11 @@ class SourcePlaces:
 
     crs: CRS
     _round_trip: RoundTrip = field(init=False)
-    _local: threading.local = field(init=False, default_factory=threading.local)
+    _to_degrees: ThreadTransformer = field(init=False)
 
     def __post_init__(self) -> None:
         self._round_trip = RoundTrip(self.crs)
+        self._to_degrees = ThreadTransformer(self.crs, CRS.from_epsg(4326))
 
     def are_nowhere(self, points: Coordinates) -> Mask:
         """Which are no place on Earth: beyond a pole, or where the projection has no place or another one."""
@@ -54,18 +53,8 @@ class SourcePlaces:
 
     def are_swapped_in(self, points: Coordinates, area: Box) -> Mask:
         """Which would lie in the area with y before x."""
-        transformer = self._transformer()
+        transformer = self._to_degrees.get()
         if transformer is None or not len(points):
             return np.zeros(len(points), np.bool_)
         found: npt.NDArray[np.float64] = np.column_stack(transformer.transform(points[:, 1], points[:, 0]))
         return ~is_outside(found, area)
-
-    def _transformer(self) -> Transformer | None:
-        """To degrees; None where PROJ has no transformation."""
-        if not hasattr(self._local, "transformer"):
-            try:
-                self._local.transformer = Transformer.from_crs(self.crs, CRS.from_epsg(4326), always_xy=True)
-            except ProjError:
-                self._local.transformer = None
-        found: Transformer | None = self._local.transformer
-        return found
